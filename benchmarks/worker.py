@@ -1,0 +1,88 @@
+"""One worker process for the benchmarks: the real agent with a provider that costs nothing, or with the real model."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from cavvy.core.writes import Usage
+from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, Provider, TextChunk
+from cavvy.providers.llamacpp import LlamaCpp, find_weights
+from cavvy.worker.agent import Worker
+from cavvy.worker.identity import WorkerHome, parse_join
+
+
+class InstantProvider:
+    """Answers at once."""
+
+    name, models, job_types = "instant", ("instant",), ("LLM_INFER",)
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def stream(self, request: InferenceRequest) -> AsyncGenerator[Chunk, None]:
+        yield TextChunk("ok", 1)
+        yield FinalChunk(finish_reason="stop", usage=Usage(input_tokens=1, output_tokens=1), model="instant")
+
+
+class NumberedProvider(InstantProvider):
+    """Streams chunks that carry their number: `<n>;`. The prompt says how many, and how many a second: `COUNT RATE`."""
+
+    async def stream(self, request: InferenceRequest) -> AsyncGenerator[Chunk, None]:
+        count, rate = (int(word) for word in request.messages[-1].content.split())
+        loop = asyncio.get_running_loop()
+        began, sent = loop.time(), 0
+        while sent < count:
+            due = min(count, int((loop.time() - began) * rate) + 1)
+            for number in range(sent, due):
+                yield TextChunk(f"{number};", 1)
+            sent = due
+            await asyncio.sleep(0.002)
+        yield FinalChunk(finish_reason="stop", usage=Usage(input_tokens=1, output_tokens=count), model="instant")
+
+
+def _provider(kind: str) -> Provider:
+    if kind == "instant":
+        return InstantProvider()
+    if kind == "numbered":
+        return NumberedProvider()
+    weights = find_weights()
+    assert weights is not None, "no weights: `make bench` installs them"
+    return LlamaCpp(weights, slots=1, threads=1, cache_prompt=False)
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--join", required=True)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--provider", choices=["instant", "numbered", "llamacpp"], default="instant")
+    parser.add_argument("--slots", type=int, default=8)
+    options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    worker = Worker(
+        home=WorkerHome(options.home),
+        providers=[_provider(options.provider)],
+        slots=options.slots,
+        name=options.home.name,
+        join=parse_join(options.join),
+    )
+    running = asyncio.create_task(worker.run())
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
+    await worker.stop()
+    await running
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

@@ -1,0 +1,1 @@
+"""The HTTP and WebSocket outside: parse, authenticate, turn into commands. No decisions."""

@@ -1,0 +1,152 @@
+"""One job's stream over SSE: the snapshot, then everything new, then `end`. A reader is an offset into the text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from litestar import Response, get
+from litestar.response import Stream
+
+from cavvy import defaults
+from cavvy.api.auth import Caller, Role
+from cavvy.api.documented import documented
+from cavvy.api.jobs import AnyRequest, find_job
+from cavvy.api.problems import ProblemError
+from cavvy.api.services import Services, services
+from cavvy.api.views import job_view
+from cavvy.coordinator.hub import Topic
+from cavvy.core.job import TERMINAL
+from cavvy.core.receipt import Result
+from cavvy.protocol.rest import AttemptStarted, Bye, Delta, End
+from cavvy.store.base import JobRecord
+
+__all__ = ["job_events"]
+
+_POSITION = re.compile(r"(\d{1,9})\.(?:(\d{1,9})|end)")
+_encode = msgspec.json.Encoder().encode
+_result = msgspec.json.Decoder(Result).decode
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+@get(
+    "/v1/jobs/{job_id:str}/events",
+    operation_class=documented(
+        "A job's events",
+        answers={200: ("Server-sent events", str), 204: ("You have seen the end", None)},
+        media_type="text/event-stream",
+    ),
+)
+async def job_events(request: AnyRequest, job_id: str) -> Response[bytes] | Stream:
+    """Events `job`, `attempt`, `delta`, `usage`, `bye`, `end`; resume with `Last-Event-ID` or `?after=`."""
+    here = services(request)
+    caller = here.caller(request, Role.ADMIN)
+    position = request.headers.get("last-event-id") or request.query_params.get("after")
+    record = await find_job(here, caller, job_id)
+    reader = _reader_at(position)
+    if reader.seen_end and record.status in TERMINAL and reader.attempt == record.epoch:
+        return Response(b"", status_code=204)
+    stream = _stream(here, caller, job_id, reader)
+    return Stream(stream, media_type="text/event-stream", headers=_HEADERS)
+
+
+@dataclass
+class _Reader:
+    """Where one reader is: `offset` code points into `attempt`; -1 when it has been shown no attempt yet."""
+
+    attempt: int = -1
+    offset: int = 0
+    seen_end: bool = False
+    version: int = -1
+
+
+def _reader_at(position: str | None) -> _Reader:
+    if not position:
+        return _Reader()
+    found = _POSITION.fullmatch(position)
+    if found is None:
+        detail = "Last-Event-ID (or ?after=) must be an id from this stream, such as 1.42."
+        raise ProblemError("invalid_field", detail, field="after")
+    return _Reader(attempt=int(found[1]), offset=int(found[2] or 0), seen_end=found[2] is None)
+
+
+async def _stream(here: Services, caller: Caller, job_id: str, reader: _Reader) -> AsyncIterator[bytes]:
+    """Subscribes first and reads the store then, so that nothing falls between."""
+    with here.hub.subscribe(job_id) as topic:
+        while True:
+            if topic.version != reader.version:
+                reader.version = topic.version
+                record = await find_job(here, caller, job_id)
+                ended = record.status in TERMINAL
+                for event in _job_events(here, record, topic, reader, ended=ended):
+                    yield event
+                if ended:
+                    return
+            if text := _new_text(topic, reader):
+                yield text
+            elif topic.version == reader.version:
+                if here.stopping.is_set():
+                    yield _event("bye", Bye(retry_ms=defaults.SSE_RETRY_MS))
+                    return
+                if not await topic.changed(defaults.SSE_HEARTBEAT_S):
+                    yield b": still here\n\n"
+
+
+def _job_events(here: Services, record: JobRecord, topic: Topic, reader: _Reader, *, ended: bool) -> list[bytes]:
+    """What a change of status means to this reader: the snapshot, a new attempt, or the rest and the end."""
+    events = []
+    if ended:
+        text, usage = _final(record)
+        events += _switch(record.accepted_epoch or record.epoch, reader, length=len(text))
+        if reader.offset < len(text):
+            events.append(_delta(reader, text[reader.offset :]))
+        if usage is not None:
+            events.append(_event("usage", usage))
+    view = job_view(record, here.profiles(), topic, texts=False)
+    events.append(_event("job", view))
+    if ended:
+        length = reader.offset if record.accepted_epoch is not None else 0
+        end = End(attempt=record.epoch, length=length, output_hash=record.output_hash)
+        events.append(_event("end", end, f"{record.epoch}.end"))
+    return events
+
+
+def _new_text(topic: Topic, reader: _Reader) -> bytes:
+    """The current attempt's text from the reader's offset on; first, if it is another attempt, that this one begins."""
+    if topic.epoch == 0:
+        return b""
+    begun = b"".join(_switch(topic.epoch, reader, length=None))
+    text = topic.text(reader.offset)
+    return begun + _delta(reader, text) if text else begun
+
+
+def _switch(attempt: int, reader: _Reader, *, length: int | None) -> list[bytes]:
+    """Moves the reader to `attempt`: what it was shown of another one, or beyond `length`, is void."""
+    same = attempt == reader.attempt and (length is None or reader.offset <= length)
+    if same or attempt == 0:
+        return []
+    reader.attempt, reader.offset = attempt, 0
+    return [_event("attempt", AttemptStarted(attempt=attempt))]
+
+
+def _final(record: JobRecord) -> tuple[str, Any]:
+    """The stored text and usage of a completed job."""
+    if record.result is None:
+        return "", None
+    usage = next((one.usage for one in record.attempts if one.epoch == record.accepted_epoch), None)
+    return _result(record.result).text, usage
+
+
+def _delta(reader: _Reader, text: str) -> bytes:
+    offset = reader.offset
+    reader.offset += len(text)
+    delta = Delta(attempt=reader.attempt, offset=offset, kind="text", text=text)
+    return _event("delta", delta, f"{reader.attempt}.{reader.offset}")
+
+
+def _event(name: str, data: Any, event_id: str | None = None) -> bytes:
+    head = f"event: {name}\n" if event_id is None else f"event: {name}\nid: {event_id}\n"
+    return head.encode() + b"data: " + _encode(data) + b"\n\n"

@@ -1,0 +1,38 @@
+"""Whether the process lives, and whether it takes work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, Router, get
+
+from cavvy.api.documented import documented
+from cavvy.api.services import services
+from cavvy.protocol.rest import Health
+from cavvy.version import __version__
+
+__all__ = ["health_router"]
+
+
+@get("/v1/health", operation_class=documented("Alive", answers={200: ("The process answers", Health)}))
+async def health() -> Response[bytes]:
+    return _answer("ok", 200)
+
+
+@get(
+    "/v1/ready",
+    operation_class=documented("Ready", answers={200: ("Takes work", Health), 503: ("Takes none now", Health)}),
+)
+async def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """503 while the store takes no writes or the process stops; `status` says why."""
+    shut = services(request).engine.shut
+    return _answer("ok", 200) if shut is None else _answer(shut, 503)
+
+
+def _answer(status: str, code: int) -> Response[bytes]:
+    body = msgspec.json.encode(Health(status=status, version=__version__))
+    return Response(body, status_code=code, media_type="application/json")
+
+
+health_router = Router("/", route_handlers=[health, ready])

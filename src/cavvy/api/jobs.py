@@ -1,0 +1,273 @@
+"""Jobs over HTTP: submit, get, list, cancel, and the exact signed bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, Router, get, post
+
+from cavvy import defaults
+from cavvy.api.auth import Caller, Role
+from cavvy.api.bodies import read_object
+from cavvy.api.documented import documented
+from cavvy.api.problems import ProblemError
+from cavvy.api.services import Services, services
+from cavvy.api.submission import Submission, parse_cancel, parse_submission
+from cavvy.api.views import job_view
+from cavvy.coordinator.engine import CommandFailed
+from cavvy.core.commands import CancelJob, SubmitJob
+from cavvy.core.effects import Reply, ReplyCode
+from cavvy.core.job import TERMINAL, JobStatus
+from cavvy.core.writes import Idempotency
+from cavvy.protocol.rest import CancelBody, Job, JobList, SubmitBody
+from cavvy.store.base import JobRecord
+
+__all__ = ["find_job", "jobs_router"]
+
+AnyRequest = Request[Any, Any, Any]
+_encode = msgspec.json.Encoder().encode
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+_FILTERS_NOT_BUILT = frozenset({"status", "thread", "worker", "effort", "q"})
+
+
+@post(
+    "/v1/jobs",
+    operation_class=documented(
+        "Submit a job",
+        body=SubmitBody,
+        answers={201: ("Accepted: it is durable", Job), 200: ("The job this Idempotency-Key made before", Job)},
+    ),
+)
+async def submit_job(request: AnyRequest) -> Response[bytes]:
+    """The 201 is sent after the commit.
+
+    With `Prefer: wait=N` it comes when the job is terminal, at the latest after N s.
+    """
+    here = services(request)
+    caller = here.caller(request, Role.ADMIN)
+    body = await read_object(request)
+    submission = parse_submission(body, caller.tenant)
+    wait_s = _preferred_wait(request)
+    key = _idempotency(request, body)
+    replayed = await _replayed(here, caller, key)
+    job_id = replayed or _new_id(here.clock().wall_ms)
+    with here.hub.subscribe(job_id) as topic:
+        if replayed is None:
+            made = await _submit(here, caller, submission, key, job_id)
+            if made != job_id:
+                replayed = made
+        if wait_s and replayed is None:
+            await topic.end(wait_s)
+    if replayed is not None:
+        return await _answer_replay(here, caller, replayed, wait_s)
+    return _job_response(here, await find_job(here, caller, job_id), 201)
+
+
+async def _submit(here: Services, caller: Caller, it: Submission, key: Idempotency | None, job_id: str) -> str:
+    """Makes the job durable; its id, or that of the job which the same key made a moment before."""
+    ref = here.engine.next_ref()
+    command = SubmitJob(
+        ref=ref,
+        id=job_id,
+        user_id=caller.user_id,
+        needs=it.needs,
+        input=it.input,
+        params=it.params,
+        metadata=it.metadata,
+        idempotency=key,
+    )
+    try:
+        reply = await here.engine.ask(command, ref)
+    except CommandFailed:
+        replayed = await _replayed(here, caller, key)
+        if replayed is None:
+            raise
+        return replayed
+    assert isinstance(reply, Reply)
+    if reply.code is ReplyCode.QUEUE_FULL:
+        limit = defaults.MAX_PENDING_PER_TENANT
+        detail = f"{limit} jobs wait already; submit again when some are done."
+        raise ProblemError("queue_full", detail, headers={"Retry-After": "5"})
+    if reply.code is ReplyCode.KEY_REUSED:
+        raise _key_reused()
+    assert reply.job_id is not None
+    return reply.job_id
+
+
+async def _replayed(here: Services, caller: Caller, key: Idempotency | None) -> str | None:
+    """The job this key made within its lifetime. Raises ProblemError when it made it from another body."""
+    if key is None:
+        return None
+    horizon_ms = here.clock().wall_ms - defaults.IDEMPOTENCY_TTL_S * 1000
+    found = await here.store.idempotent(caller.tenant, key.key, not_before_ms=horizon_ms)
+    if found is None:
+        return None
+    if found.fingerprint != key.fingerprint:
+        raise _key_reused()
+    return found.job_id
+
+
+async def _answer_replay(here: Services, caller: Caller, job_id: str, wait_s: int) -> Response[bytes]:
+    record = await _wait_for(here, caller, job_id, wait_s)
+    return _job_response(here, record, 200, {"Idempotent-Replayed": "true"})
+
+
+@get("/v1/jobs/{job_id:str}", operation_class=documented("One job", answers={200: ("The job", Job)}))
+async def get_job(request: AnyRequest, job_id: str) -> Response[bytes]:
+    """`?wait=N` answers when the job is terminal, at the latest after N seconds (0 to 60)."""
+    here = services(request)
+    caller = here.caller(request, Role.ADMIN)
+    _known_query(request, {"wait"})
+    record = await _wait_for(here, caller, job_id, _seconds(request.query_params.get("wait"), "wait"))
+    return _job_response(here, record, 200)
+
+
+@get("/v1/jobs", operation_class=documented("Jobs, newest first", answers={200: ("One page", JobList)}))
+async def list_jobs(request: AnyRequest) -> Response[bytes]:
+    """`?limit=N` (1 to 500) and `?cursor=` from the page before."""
+    here = services(request)
+    caller = here.caller(request, Role.ADMIN)
+    _known_query(request, {"limit", "cursor"})
+    limit = _integer(request.query_params.get("limit"), "limit", defaults.LIST_LIMIT, 1, defaults.LIST_LIMIT_MAX)
+    before = _integer(request.query_params.get("cursor"), "cursor", 0, 0, 2**53) or None
+    records = await here.store.jobs(caller.tenant, before_seq=before, limit=limit + 1)
+    online = here.profiles()
+    shown = [job_view(one, online, here.hub.peek(one.id), texts=False) for one in records[:limit]]
+    cursor = str(records[limit - 1].seq) if len(records) > limit else None
+    return _json(JobList(jobs=shown, cursor=cursor))
+
+
+@post(
+    "/v1/jobs/{job_id:str}/cancel",
+    operation_class=documented(
+        "Stop a job",
+        body=CancelBody,
+        answers={200: ("It has ended; this is how", Job), 202: ("Its worker was told to stop", Job)},
+    ),
+)
+async def cancel_job(request: AnyRequest, job_id: str) -> Response[bytes]:
+    """Idempotent: answers the status that was reached."""
+    here = services(request)
+    caller = here.caller(request, Role.ADMIN)
+    reason = parse_cancel(await read_object(request, optional=True))
+    await find_job(here, caller, job_id)
+    ref = here.engine.next_ref()
+    command = CancelJob(ref=ref, tenant=caller.tenant, job_id=job_id, by=caller.user_id, reason=reason)
+    await here.engine.ask(command, ref)
+    record = await find_job(here, caller, job_id)
+    return _job_response(here, record, 200 if record.status in TERMINAL else 202)
+
+
+@get("/v1/jobs/{job_id:str}/result", operation_class=documented("The signed bytes", answers={200: ("RFC 8785", Any)}))
+async def get_result(request: AnyRequest, job_id: str) -> Response[bytes]:
+    """Exactly the bytes whose SHA-256 is `output_hash`."""
+    record = await find_job(services(request), services(request).caller(request, Role.ADMIN), job_id)
+    return _exact(record.result, record)
+
+
+@get("/v1/jobs/{job_id:str}/receipt", operation_class=documented("The receipt", answers={200: ("DSSE", Any)}))
+async def get_receipt(request: AnyRequest, job_id: str) -> Response[bytes]:
+    """Exactly the envelope the worker sent."""
+    record = await find_job(services(request), services(request).caller(request, Role.ADMIN), job_id)
+    return _exact(record.receipt, record)
+
+
+async def find_job(here: Services, caller: Caller, job_id: str) -> JobRecord:
+    """The tenant's job. Raises ProblemError: 404, the same for another tenant's and for none."""
+    record = await here.store.job(caller.tenant, job_id) if _ID.fullmatch(job_id) else None
+    if record is None:
+        raise ProblemError("not_found", "There is no job of this id.")
+    return record
+
+
+async def _wait_for(here: Services, caller: Caller, job_id: str, wait_s: int) -> JobRecord:
+    """The job, terminal if it becomes so within `wait_s`."""
+    if not wait_s or not _ID.fullmatch(job_id):
+        return await find_job(here, caller, job_id)
+    with here.hub.subscribe(job_id) as topic:
+        record = await find_job(here, caller, job_id)
+        if record.status in TERMINAL:
+            return record
+        await topic.end(wait_s)
+    return await find_job(here, caller, job_id)
+
+
+def _job_response(
+    here: Services, record: JobRecord, status: int, headers: dict[str, str] | None = None
+) -> Response[bytes]:
+    online = here.profiles() if record.status is JobStatus.PENDING else []
+    body = job_view(record, online, here.hub.peek(record.id))
+    return _json(body, status, {"Location": f"/v1/jobs/{record.id}", **(headers or {})})
+
+
+def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response[bytes]:
+    return Response(_encode(body), status_code=status, media_type="application/json", headers=headers or {})
+
+
+def _exact(data: bytes | None, record: JobRecord) -> Response[bytes]:
+    if data is None:
+        raise ProblemError("no_result", f"The job is {record.status}; only completed jobs have a result and a receipt.")
+    return Response(data, media_type="application/json")
+
+
+def _idempotency(request: AnyRequest, body: dict[str, Any]) -> Idempotency | None:
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= defaults.MAX_NAME_CHARS:
+        detail = f"Idempotency-Key must be 1 to {defaults.MAX_NAME_CHARS} characters long."
+        raise ProblemError("invalid_field", detail, field="Idempotency-Key")
+    fingerprint = hashlib.sha256(msgspec.json.encode(body, order="sorted")).digest()
+    return Idempotency(key=key, fingerprint=fingerprint)
+
+
+def _preferred_wait(request: AnyRequest) -> int:
+    """N of `Prefer: wait=N`; other preferences are ignored, as RFC 7240 says."""
+    for preference in request.headers.get("prefer", "").split(","):
+        name, _, value = preference.strip().partition("=")
+        if name.strip().lower() == "wait":
+            return _seconds(value.strip(), "Prefer: wait")
+    return 0
+
+
+def _seconds(text: str | None, name: str) -> int:
+    return _integer(text, name, 0, 0, defaults.MAX_WAIT_S)
+
+
+def _integer(text: str | None, name: str, default: int, low: int, high: int) -> int:
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 19 and low <= int(text) <= high):
+        raise ProblemError("invalid_field", f"{name!r} must be a whole number from {low} to {high}.", field=name)
+    return int(text)
+
+
+def _known_query(request: AnyRequest, allowed: set[str]) -> None:
+    for name in request.query_params:
+        if name in _FILTERS_NOT_BUILT and "cursor" in allowed:
+            raise ProblemError("not_supported", f"The filter {name!r} is not supported yet.", field=name)
+        if name not in allowed:
+            listed = ", ".join(sorted(allowed))
+            detail = f"There is no query parameter {name[:80]!r}; allowed: {listed}."
+            raise ProblemError("invalid_field", detail, field=name[:80])
+
+
+def _key_reused() -> ProblemError:
+    detail = "This Idempotency-Key was used for another body within 24 hours; use a fresh key for a new job."
+    return ProblemError("idempotency_key_reused", detail)
+
+
+def _new_id(wall_ms: int) -> str:
+    """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then chance."""
+    value = bytearray(wall_ms.to_bytes(6, "big") + os.urandom(10))
+    value[6] = 0x70 | value[6] & 0x0F
+    value[8] = 0x80 | value[8] & 0x3F
+    digits = value.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+jobs_router = Router("/", route_handlers=[submit_job, get_job, list_jobs, cancel_job, get_result, get_receipt])

@@ -1,0 +1,114 @@
+"""One body for every error: RFC 9457 problem+json with a documented `code` and a `detail` that says what to do."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from cavvy import defaults
+from cavvy.coordinator.engine import CommandFailed, StoreUnavailable
+from cavvy.errors import InvalidInput
+from cavvy.protocol.rest import Problem
+
+__all__ = ["CODES", "ProblemError", "exception_handlers", "problem"]
+
+log = structlog.get_logger()
+
+#: Every code, its HTTP status and title. The reference page is made from this table.
+CODES: dict[str, tuple[int, str]] = {
+    "invalid_json": (400, "The body is not JSON"),
+    "invalid_request": (400, "The request cannot be understood"),
+    "unauthorized": (401, "No valid key"),
+    "forbidden": (403, "This key may not do that"),
+    "foreign_origin": (403, "Requests from other web sites are refused"),
+    "not_found": (404, "Nothing here"),
+    "no_result": (404, "The job has no result"),
+    "method_not_allowed": (405, "Not with this method"),
+    "body_too_large": (413, "The body is too large"),
+    "unsupported_media_type": (415, "The body is not application/json"),
+    "misdirected_request": (421, "Not this coordinator's name"),
+    "invalid_field": (422, "A field is wrong"),
+    "not_supported": (422, "Not built yet"),
+    "idempotency_key_reused": (422, "The Idempotency-Key was used for another body"),
+    "queue_full": (429, "The queue is full"),
+    "internal": (500, "Something broke here"),
+    "store_unavailable": (503, "The store takes no writes now"),
+}
+
+_BY_STATUS = {400: "invalid_request", 401: "unauthorized", 403: "forbidden", 404: "not_found",
+              405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}  # fmt: skip
+_DETAILS = {
+    404: "There is no such route; the routes are listed in /openapi.json.",
+    405: "This route exists, but not with this method; see /openapi.json.",
+    413: f"A body may have {defaults.MAX_BODY_BYTES} bytes at most; shorten the texts.",
+}
+
+
+class ProblemError(Exception):
+    """Answers the request with a problem."""
+
+    def __init__(self, code: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.headers = headers or {}
+        self.extra = extra
+
+
+def problem(code: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any) -> Response[bytes]:
+    """The response for `code`; extras are Problem's optional fields."""
+    status, title = CODES[code]
+    body = Problem(
+        type=f"urn:cavvy:problem:{code}", title=title, status=status, detail=detail, code=code, error=code, **extra
+    )
+    return Response(
+        msgspec.json.encode(body), status_code=status, media_type="application/problem+json", headers=headers or {}
+    )
+
+
+def _problem_error(_: Request[Any, Any, Any], error: ProblemError) -> Response[bytes]:
+    return problem(error.code, error.detail, headers=error.headers, **error.extra)
+
+
+def _invalid_input(_: Request[Any, Any, Any], error: InvalidInput) -> Response[bytes]:
+    return problem(error.code, error.detail, field=error.field)
+
+
+def _unavailable(_: Request[Any, Any, Any], error: StoreUnavailable) -> Response[bytes]:
+    if error.accepted is False:
+        outcome, advice = "not_accepted", "Nothing was taken; try again later."
+    else:
+        outcome, advice = "unknown", "It may have been taken; repeat it with the same Idempotency-Key."
+    detail = f"{str(error).rstrip('.')}. {advice}"
+    return problem("store_unavailable", detail, headers={"Retry-After": "1"}, outcome=outcome)
+
+
+def _http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    code = _BY_STATUS.get(error.status_code)
+    if code is None:
+        return _unexpected(_, error)
+    detail = _DETAILS.get(error.status_code, error.detail)
+    headers = {"Allow": error.headers["Allow"]} if error.headers and "Allow" in error.headers else {}
+    return problem(code, detail, headers=headers)
+
+
+def _unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    request_id = os.urandom(8).hex()
+    log.error("request_failed", request_id=request_id, exc_info=error)
+    detail = f"This is a fault of the coordinator; its log has the cause under request_id {request_id}."
+    return problem("internal", detail, request_id=request_id)
+
+
+exception_handlers: dict[int | type[Exception], Any] = {
+    ProblemError: _problem_error,
+    InvalidInput: _invalid_input,
+    StoreUnavailable: _unavailable,
+    CommandFailed: _unexpected,
+    HTTPException: _http_error,
+    Exception: _unexpected,
+}

@@ -1,0 +1,221 @@
+"""A whole coordinator in one object: store, engine, sessions, HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from cavvy import defaults
+from cavvy.api.app import create_app
+from cavvy.api.auth import KeyRing, Role, first_keys
+from cavvy.api.services import Services
+from cavvy.api.workers import create_worker_token
+from cavvy.coordinator.engine import Engine
+from cavvy.coordinator.hub import Hub
+from cavvy.coordinator.sessions import Sessions
+from cavvy.core.coordinator import Settings
+from cavvy.core.ed25519 import public_key
+from cavvy.core.job import Now
+from cavvy.errors import PortInUse, StartError
+from cavvy.protocol.keyfile import load_or_create_seed, make_private_directory
+from cavvy.store.base import Store
+
+__all__ = ["CoordinatorServer", "system_clock"]
+
+log = structlog.get_logger()
+
+
+def system_clock() -> Now:
+    return Now(time.monotonic(), time.time_ns() // 1_000_000)
+
+
+class _Uvicorn(uvicorn.Server):
+    """Says when it listens; signals belong to the composition root."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class CoordinatorServer:
+    """Serves on 127.0.0.1 and, where there is one, ::1.
+
+    `admin_key` and `operator_key` are set by the very first start only.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        store: Store,
+        *,
+        port: int = defaults.PORT,
+        settings: Settings | None = None,
+    ) -> None:
+        self.data_dir = data_dir
+        self.admin_key: str | None = None
+        self.operator_key: str | None = None
+        self._store = store
+        self._port = port
+        self._settings = settings
+        self._services: Services | None = None
+        self._uvicorn: _Uvicorn | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopped = False
+
+    @property
+    def url(self) -> str:
+        return f"http://{defaults.HOST}:{self._port}"
+
+    async def start(self) -> None:
+        """Opens the data, then listens.
+
+        Raises StartError (DataHeld, SchemaTooNew, PortInUse …); then nothing is left open.
+        """
+        make_private_directory(self.data_dir)
+        seed = load_or_create_seed(self.data_dir / "coordinator.key")
+        hub = Hub()
+        sessions = Sessions(hub, seed, system_clock)
+        settings = self._settings or Settings(coordinator_key=public_key(seed).hex())
+        engine = Engine(self._store, settings, clock=system_clock, dice=os.urandom, outlet=sessions)
+        sockets = _listen(self._port)
+        try:
+            self._port = sockets[0].getsockname()[1]
+            await engine.open()
+            await self._first_start(engine)
+            ring = KeyRing(await self._store.api_keys())
+        except BaseException:
+            for one in sockets:
+                one.close()
+            await self._store.close()
+            raise
+        names = ("127.0.0.1", "localhost", "[::1]")
+        self._services = Services(
+            engine=engine,
+            hub=hub,
+            sessions=sessions,
+            store=self._store,
+            ring=ring,
+            clock=system_clock,
+            authority=f"{defaults.HOST}:{self._port}",
+            hosts=frozenset(f"{name}:{self._port}" for name in names),
+        )
+        await self._serve(sockets)
+
+    async def create_worker_token(self) -> str:
+        """A join line for one worker of the default tenant."""
+        assert self._services is not None
+        token = await create_worker_token(self._services, defaults.TENANT, defaults.USER)
+        return token.join
+
+    async def wait_closed(self) -> int:
+        """Waits until the engine ends: 0 after `stop`, 75 when this process must not go on."""
+        assert self._services is not None
+        await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        code = self._services.engine.exit_code
+        if not self._stopped:
+            code = code or 75
+            await self.stop()
+        return code or 0
+
+    async def stop(self) -> None:
+        """No new work, the last commit, sockets closed 1012, streams told `bye`; within 5 s."""
+        if self._stopped or self._services is None or self._uvicorn is None:
+            return
+        self._stopped = True
+        here = self._services
+        here.engine.stop()
+        here.stopping.set()
+        here.sessions.close_all("the coordinator stops")
+        here.hub.wake_all()
+        self._uvicorn.should_exit = True
+        _, late = await asyncio.wait(self._tasks, timeout=defaults.SHUTDOWN_S)
+        for task in late:
+            task.cancel()
+        for failed in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(failed, Exception):
+                log.error("stopped_with_error", exc_info=failed)
+        await self._store.close()
+
+    async def _first_start(self, engine: Engine) -> None:
+        if await self._store.api_keys():
+            return
+        keys = first_keys(system_clock().wall_ms)
+        await engine.bootstrap([record for _, record in keys.values()])
+        self.admin_key, self.operator_key = keys[Role.ADMIN][0], keys[Role.OPERATOR][0]
+
+    async def _serve(self, sockets: list[socket.socket]) -> None:
+        assert self._services is not None
+        config = uvicorn.Config(
+            create_app(self._services),
+            http="httptools",
+            ws="websockets-sansio",
+            ws_max_size=defaults.MAX_FRAME_BYTES,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=2,
+        )
+        self._uvicorn = _Uvicorn(config)
+        engine = asyncio.create_task(self._services.engine.run(), name="engine")
+        web = asyncio.create_task(self._uvicorn.serve(sockets=sockets), name="web")
+        self._tasks = [engine, web]
+        listening = asyncio.create_task(self._uvicorn.listening.wait())
+        await asyncio.wait((listening, web), return_when=asyncio.FIRST_COMPLETED)
+        listening.cancel()
+
+
+def _listen(port: int) -> list[socket.socket]:
+    """Sockets on both loopback addresses, the same port. Raises PortInUse."""
+    first = _bind(socket.AF_INET, defaults.HOST, port)
+    sockets = [first]
+    try:
+        sockets.append(_bind(socket.AF_INET6, "::1", first.getsockname()[1]))
+    except PortInUse:
+        first.close()
+        if port == 0:
+            return _listen(0)
+        raise
+    except StartError:
+        log.info("no_ipv6_loopback")
+    return sockets
+
+
+def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    try:
+        one = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise StartError(f"This machine has no {host}: {error}") from error
+    try:
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind((host, port))
+        one.listen(1024)
+        one.setblocking(False)
+    except OSError as error:
+        one.close()
+        if error.errno == errno.EADDRINUSE:
+            hint = "stop what listens there, or choose another with --port"
+            raise PortInUse(f"Port {port} on {host} is in use: {hint}.") from error
+        raise StartError(f"Cannot listen on {host}:{port}: {error.strerror}") from error
+    return one

@@ -1,0 +1,49 @@
+"""What handlers need, put on the application once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from litestar import Request
+
+from cavvy.api.auth import Caller, KeyRing, Role
+from cavvy.coordinator.engine import Engine
+from cavvy.coordinator.hub import Hub
+from cavvy.coordinator.sessions import Sessions
+from cavvy.core.job import Now
+from cavvy.core.matching import Profile
+from cavvy.store.base import Store
+
+__all__ = ["Services", "services"]
+
+
+@dataclass(kw_only=True)
+class Services:
+    """The coordinator's parts. `authority` is HOST:PORT as told to workers; `hosts` are the names it answers to."""
+
+    engine: Engine
+    hub: Hub
+    sessions: Sessions
+    store: Store
+    ring: KeyRing
+    clock: Callable[[], Now]
+    authority: str
+    hosts: frozenset[str]
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def profiles(self) -> list[Profile]:
+        """What the workers online offer, for saying why a job waits."""
+        return self.sessions.profiles()
+
+    def caller(self, request: Request[Any, Any, Any], *roles: Role) -> Caller:
+        """Who asks; see KeyRing.authenticate."""
+        return self.ring.authenticate(request, *roles)
+
+
+def services(request: Request[Any, Any, Any]) -> Services:
+    found = request.app.state["services"]
+    assert isinstance(found, Services)
+    return found

@@ -1,0 +1,146 @@
+"""From a submit body to what the core takes: the input's bytes, the parameters' bytes, the needs."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+
+from cavvy import defaults
+from cavvy.core.canonical import canonical
+from cavvy.core.job import JobType, Needs, PrivacyClass
+from cavvy.core.receipt import Params
+from cavvy.errors import InvalidInput
+from cavvy.protocol.rest import NOT_BUILT_FIELDS, NOT_BUILT_VALUES, CancelBody, SubmitBody
+
+__all__ = ["Submission", "parse_cancel", "parse_submission"]
+
+T = TypeVar("T")
+ROLES = ("system", "user", "assistant")
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """`input` and `params` are hashed and sent exactly as they are here; `params` is RFC 8785."""
+
+    needs: Needs
+    input: bytes
+    params: bytes
+    metadata: bytes | None
+
+
+def parse_submission(body: dict[str, Any], tenant: str) -> Submission:
+    """Raises InvalidInput (`not_supported`, `invalid_field`) naming the field and what is allowed."""
+    _known_fields(body, SubmitBody)
+    _known_values(body)
+    _known_parts(body)
+    submit = _convert(body, SubmitBody)
+    return Submission(
+        needs=Needs(
+            tenant=tenant,
+            job_type=JobType(submit.job_type),
+            privacy_class=PrivacyClass(submit.privacy_class),
+            model=_name(submit.model, "model"),
+        ),
+        input=_input(submit),
+        params=canonical(_params(submit)),
+        metadata=_metadata(submit.metadata),
+    )
+
+
+def parse_cancel(body: dict[str, Any]) -> str | None:
+    """The reason, if one is given."""
+    _known_fields(body, CancelBody)
+    return _name(_convert(body, CancelBody).reason, "reason")
+
+
+def _known_fields(body: dict[str, Any], kind: type[msgspec.Struct]) -> None:
+    allowed = kind.__struct_fields__
+    for name in body:
+        if name in allowed:
+            continue
+        if kind is SubmitBody and name in NOT_BUILT_FIELDS:
+            raise InvalidInput("not_supported", f"{name!r} is not supported yet; leave it out.", field=name)
+        listed = ", ".join(sorted(allowed))
+        raise InvalidInput("invalid_field", f"There is no field {name[:80]!r}; allowed are: {listed}.", field=name[:80])
+
+
+def _known_values(body: dict[str, Any]) -> None:
+    for field, kind in (("job_type", JobType), ("privacy_class", PrivacyClass)):
+        value = body.get(field, kind(next(iter(kind))).value)
+        missing = NOT_BUILT_VALUES[field]
+        if value in set(missing):
+            raise InvalidInput("not_supported", f"{field} {value} is not supported yet.", field=field)
+        allowed = [one.value for one in kind if one.value not in missing]
+        if value not in allowed:
+            _refuse(field, f"must be exactly one of: {', '.join(allowed)}")
+
+
+def _known_parts(body: dict[str, Any]) -> None:
+    """Content parts other than text are not built yet."""
+    messages = body.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
+        for part in content if isinstance(content, list) else ():
+            kind = part.get("type") if isinstance(part, dict) else None
+            if kind in ("image_url", "input_audio", "file"):
+                raise InvalidInput(
+                    "not_supported", f"Content parts of type {kind!r} are not supported yet.", field="messages"
+                )
+
+
+def _convert(body: dict[str, Any], kind: type[T]) -> T:
+    try:
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `$")
+        field = path.strip("`.").split(".")[0].split("[")[0] or None
+        where = f"Field {path.strip('`.')!r}: " if path else ""
+        raise InvalidInput("invalid_field", f"{where}{text[0].lower()}{text[1:]}.", field=field) from error
+
+
+def _input(submit: SubmitBody) -> bytes:
+    if (submit.prompt is None) == (submit.messages is None):
+        _refuse("prompt", "give exactly one of 'prompt' and 'messages'")
+    if submit.prompt is not None:
+        if not submit.prompt:
+            _refuse("prompt", "must not be empty")
+        return msgspec.json.encode({"prompt": submit.prompt})
+    messages = submit.messages or []
+    if not 1 <= len(messages) <= defaults.MAX_MESSAGES:
+        _refuse("messages", f"must hold 1 to {defaults.MAX_MESSAGES} messages")
+    for index, message in enumerate(messages):
+        if message.role not in ROLES:
+            _refuse(f"messages[{index}].role", f"must be one of: {', '.join(ROLES)}")
+    return msgspec.json.encode({"messages": messages})
+
+
+def _params(submit: SubmitBody) -> Params:
+    tokens, temperature = submit.max_tokens, submit.temperature
+    if tokens is not None and not 1 <= tokens <= defaults.MAX_TOKENS_LIMIT:
+        _refuse("max_tokens", f"must be from 1 to {defaults.MAX_TOKENS_LIMIT}")
+    if temperature is not None and not 0 <= temperature <= 2:
+        _refuse("temperature", "must be from 0 to 2")
+    stop = [submit.stop] if isinstance(submit.stop, str) else submit.stop
+    if stop is not None:
+        if not 1 <= len(stop) <= defaults.MAX_STOP_STRINGS:
+            _refuse("stop", f"must hold 1 to {defaults.MAX_STOP_STRINGS} strings")
+        stop = [_name(one, "stop") or "" for one in stop]
+    return Params(model=submit.model, max_tokens=tokens, temperature=temperature, stop=stop)
+
+
+def _metadata(metadata: dict[str, Any] | None) -> bytes | None:
+    if metadata is None:
+        return None
+    if len(metadata) > defaults.MAX_METADATA_KEYS:
+        _refuse("metadata", f"must hold at most {defaults.MAX_METADATA_KEYS} keys")
+    return msgspec.json.encode(metadata)
+
+
+def _name(value: str | None, field: str) -> str | None:
+    if value is not None and not 1 <= len(value) <= defaults.MAX_NAME_CHARS:
+        _refuse(field, f"must be 1 to {defaults.MAX_NAME_CHARS} characters long")
+    return value
+
+
+def _refuse(field: str, what: str) -> NoReturn:
+    raise InvalidInput("invalid_field", f"Field {field!r}: {what}.", field=field)

@@ -1,0 +1,172 @@
+"""What is stored, as the API shows it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from cavvy.coordinator.hub import Topic
+from cavvy.coordinator.login import OnlineWorker, worker_id
+from cavvy.core.job import Failure, JobStatus, Needs
+from cavvy.core.matching import Profile, waiting_reason
+from cavvy.core.receipt import Params
+from cavvy.core.writes import Usage
+from cavvy.protocol.rest import (
+    AttemptView,
+    CancelView,
+    FailureView,
+    Job,
+    QueueView,
+    TimelineEntry,
+    UsageView,
+    WorkerView,
+)
+from cavvy.store.base import AttemptRecord, JobRecord, WorkerRecord
+
+__all__ = ["iso", "job_view", "worker_view"]
+
+_params = msgspec.json.Decoder(Params).decode
+_input = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_text = msgspec.json.Decoder(str).decode
+_result = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def iso(wall_ms: int) -> str:
+    """ISO 8601 with milliseconds and Z."""
+    return datetime.fromtimestamp(wall_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def job_view(record: JobRecord, online: list[Profile], topic: Topic | None = None, *, texts: bool = True) -> Job:
+    """The job as JSON shows it; `topic` adds `running` before it is written. Without `texts` no content is shown."""
+    params = _params(record.params)
+    status, attempts = record.status, list(record.attempts)
+    if topic is not None and topic.started_at_ms and topic.epoch == record.epoch and status is JobStatus.ASSIGNED:
+        status = JobStatus.RUNNING
+        attempts = [_with_start(one, topic) for one in attempts]
+    accepted = next((one for one in attempts if one.epoch == record.accepted_epoch), None)
+    current = accepted or (attempts[-1] if attempts else None)
+    asked = _input(record.input) if texts and record.input else {}
+    result = record.result if texts else None
+    return Job(
+        id=record.id,
+        number=record.number,
+        status=status,
+        job_type=record.job_type,
+        privacy_class=record.privacy_class,
+        user_id=record.user_id,
+        created_at=iso(record.created_at_ms),
+        completed_at=iso(record.completed_at_ms) if record.completed_at_ms is not None else None,
+        model=params.model,
+        served_model=record.served_model,
+        prompt=_text(asked["prompt"]) if "prompt" in asked else None,
+        messages=asked.get("messages"),
+        max_tokens=params.max_tokens,
+        temperature=params.temperature,
+        stop=params.stop,
+        metadata=msgspec.Raw(record.metadata) if record.metadata is not None else None,
+        result=_shown_result(record, result),
+        output=_text(_result(result)["text"]) if result is not None else None,
+        output_hash=record.output_hash,
+        input_salt=current.salt.hex() if current else None,
+        usage=_usage(current.usage) if current else None,
+        failure=_failure(record.failure) if record.failure else None,
+        cancel_requested=_cancel(record),
+        queue=_queue(record, online) if status is JobStatus.PENDING else None,
+        attempt=record.epoch,
+        tries=record.tries,
+        attempts=[_attempt(one) for one in attempts],
+        timeline=_timeline(record, attempts),
+        receipt=msgspec.Raw(record.receipt) if texts and record.receipt is not None else None,
+    )
+
+
+def worker_view(record: WorkerRecord, online: OnlineWorker | None) -> WorkerView:
+    return WorkerView(
+        id=record.id,
+        key=record.key,
+        name=record.name,
+        status=record.status,
+        enrolled_at=iso(record.enrolled_at_ms),
+        online=online is not None,
+        slots=online.slots if online else None,
+        free=online.free if online else None,
+        models=sorted(online.profile.models) if online else None,
+        version=online.version if online else None,
+        skew_ms=online.skew_ms if online else None,
+    )
+
+
+def _shown_result(record: JobRecord, result: bytes | None) -> msgspec.Raw | None:
+    if result is not None:
+        return msgspec.Raw(result)
+    if record.failure is not None:
+        return msgspec.Raw(msgspec.json.encode({"error": record.failure.code}))
+    return None
+
+
+def _with_start(attempt: AttemptRecord, topic: Topic) -> AttemptRecord:
+    if attempt.epoch != topic.epoch or attempt.started_at_ms is not None:
+        return attempt
+    return msgspec.structs.replace(attempt, started_at_ms=topic.started_at_ms)
+
+
+def _attempt(one: AttemptRecord) -> AttemptView:
+    return AttemptView(
+        attempt=one.epoch,
+        worker=one.worker,
+        worker_id=one.worker_id or worker_id(one.worker),
+        granted_at=iso(one.granted_at_ms),
+        started_at=iso(one.started_at_ms) if one.started_at_ms is not None else None,
+        ended_at=iso(one.ended_at_ms) if one.ended_at_ms is not None else None,
+        end=one.end,
+        counted=one.counted,
+        input_salt=one.salt.hex(),
+        usage=_usage(one.usage),
+    )
+
+
+def _usage(usage: Usage | None) -> UsageView | None:
+    return UsageView(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens) if usage else None
+
+
+def _failure(failure: Failure) -> FailureView:
+    return FailureView(
+        code=failure.code,
+        message=failure.message,
+        at=iso(failure.at_ms),
+        by=failure.by,
+        reason=failure.reason,
+        attempt=failure.attempt,
+    )
+
+
+def _cancel(record: JobRecord) -> CancelView | None:
+    if record.cancel is None:
+        return None
+    return CancelView(by=record.cancel.by, reason=record.cancel.reason, at=iso(record.cancel.at_ms))
+
+
+def _queue(record: JobRecord, online: list[Profile]) -> QueueView:
+    needs = Needs(
+        tenant=record.tenant, job_type=record.job_type, privacy_class=record.privacy_class, model=record.model
+    )
+    return QueueView(reason=waiting_reason(needs, online))
+
+
+def _timeline(record: JobRecord, attempts: list[AttemptRecord]) -> list[TimelineEntry]:
+    """Everything that is known to have happened, in order."""
+    found: list[tuple[int, str, int | None, str | None]] = [(record.created_at_ms, "submitted", None, None)]
+    for one in attempts:
+        worker = one.worker_id or worker_id(one.worker)
+        found.append((one.granted_at_ms, "assigned", one.epoch, worker))
+        if one.started_at_ms is not None:
+            found.append((one.started_at_ms, "started", one.epoch, worker))
+        if one.ended_at_ms is not None and one.end in ("lost", "undelivered"):
+            found.append((one.ended_at_ms, one.end, one.epoch, worker))
+    if record.cancel is not None:
+        found.append((record.cancel.at_ms, "cancel_requested", None, None))
+    if record.completed_at_ms is not None:
+        found.append((record.completed_at_ms, record.status.value, record.accepted_epoch, None))
+    found.sort(key=lambda entry: entry[0])
+    return [TimelineEntry(at=iso(at), event=event, attempt=number, worker_id=who) for at, event, number, who in found]

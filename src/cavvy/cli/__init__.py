@@ -1,0 +1,28 @@
+"""The command line: one file a command group, and `_serve`, which picks the concrete parts of the servers.
+
+Everything heavy is imported inside the commands, so that `cavvy --version` and the client commands start quickly.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+__all__ = ["main"]
+
+
+def main() -> NoReturn:
+    """Runs the command in `sys.argv` and exits with its code."""
+    arguments = sys.argv[1:]
+    if "--version" in arguments and set(arguments) <= {"--version", "--json"}:
+        sys.exit(_print_version(as_json="--json" in arguments))
+    from cavvy.cli._app import execute
+
+    sys.exit(execute(arguments))
+
+
+def _print_version(*, as_json: bool) -> int:
+    from cavvy import __version__
+
+    print(f'{{"version":"{__version__}"}}' if as_json else f"cavvy {__version__}")
+    return 0

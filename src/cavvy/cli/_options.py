@@ -1,0 +1,76 @@
+"""Options that every command has, before or after its name: --json, and --url, --key for the client commands."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+if TYPE_CHECKING:
+    from cavvy.client import Cavvy
+
+__all__ = ["Common", "client_options", "json_option", "without_key_option"]
+
+_ADDED: dict[str, tuple[Any, Any]] = {
+    "json": (Annotated[bool, typer.Option("--json", help="Print JSON.")], False),
+    "url": (Annotated[str | None, typer.Option("--url", help="The coordinator's address.")], None),
+    "key": (Annotated[str | None, typer.Option("--key", help="The API key.")], None),
+}
+
+
+class Common(NamedTuple):
+    """The values given anywhere on the line; the last one of each wins."""
+
+    json: bool = False
+    url: str | None = None
+    key: str | None = None
+
+    def client(self, *, timeout: float = 30.0) -> Cavvy:
+        from cavvy.client import Cavvy
+
+        return Cavvy(self.url, self.key, timeout=timeout)
+
+
+def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives `command(common, …)` the options --json, --url and --key."""
+    return _with_options(command, ("json", "url", "key"))
+
+
+def without_key_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives `command(common, …)` the options --json and --url; its own --key means something else."""
+    return _with_options(command, ("json", "url"))
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives `command(common, …)` the option --json."""
+    return _with_options(command, ("json",))
+
+
+def _with_options(command: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
+    @functools.wraps(command)
+    def wrapped(ctx: typer.Context, **given: Any) -> Any:
+        added = {name: given.pop(name) for name in names}
+        return command(_merged(ctx, added), **given)
+
+    kind = inspect.Parameter
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+    parameters = [
+        kind("ctx", kind.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
+        *(parameter.replace(kind=kind.KEYWORD_ONLY) for parameter in own),
+        *(kind(name, kind.KEYWORD_ONLY, default=_ADDED[name][1], annotation=_ADDED[name][0]) for name in names),
+    ]
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    del wrapped.__wrapped__
+    return wrapped
+
+
+def _merged(ctx: typer.Context, added: dict[str, Any]) -> Common:
+    """What was given before this command, overruled by what was given with it; kept for the commands below it."""
+    before: Common = ctx.meta.get(__name__, Common())
+    common = before._replace(**{name: value for name, value in added.items() if value})
+    ctx.meta[__name__] = common
+    return common

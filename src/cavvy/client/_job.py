@@ -1,0 +1,91 @@
+"""The job as callers of the SDK see it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from cavvy.client.receipt import Receipt
+from cavvy.core.job import TERMINAL, AttemptEnd, FailureCode, JobStatus
+from cavvy.protocol import rest
+
+__all__ = ["Job", "JobPage"]
+
+_NULL = b"null"
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as the coordinator showed it at one moment; ask again for a newer one.
+
+    The fields are those of the HTTP API (`protocol.rest.Job`). Times are ISO 8601 with milliseconds and `Z`. In lists
+    the texts are None. `result` and `receipt` are decoded when they are asked for.
+    """
+
+    id: str
+    number: int
+    status: JobStatus
+    job_type: str
+    privacy_class: str
+    user_id: str
+    created_at: str
+    completed_at: str | None = None
+    model: str | None = None
+    served_model: str | None = None
+    prompt: str | None = None
+    messages: list[dict[str, Any]] | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    stop: list[str] | None = None
+    metadata: dict[str, Any] | None = None
+    result_json: msgspec.Raw = msgspec.field(name="result", default_factory=lambda: msgspec.Raw(_NULL))
+    output: str | None = None
+    output_hash: str | None = None
+    input_salt: str | None = None
+    usage: rest.UsageView | None = None
+    failure: rest.FailureView | None = None
+    cancel_requested: rest.CancelView | None = None
+    queue: rest.QueueView | None = None
+    attempt: int = 0
+    tries: int = 0
+    attempts: list[rest.AttemptView] = []
+    timeline: list[rest.TimelineEntry] = []
+    receipt_json: msgspec.Raw = msgspec.field(name="receipt", default_factory=lambda: msgspec.Raw(_NULL))
+
+    @property
+    def terminal(self) -> bool:
+        """Completed or failed: nothing changes any more."""
+        return self.status in TERMINAL
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What was signed (`text`, `model`, `finish_reason`); `{"error": code}` if it failed; None before the end."""
+        value: dict[str, Any] | None = msgspec.json.decode(self.result_json)
+        return value
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """The worker's signed statement about the result; None unless the job is completed.
+
+        It knows the result, and the key of the worker that completed the job by the coordinator's word.
+        """
+        envelope = bytes(self.receipt_json)
+        if envelope == _NULL:
+            return None
+        result = bytes(self.result_json)
+        return Receipt(envelope, key=self._holder(), result=None if result == _NULL else result, job_id=self.id)
+
+    @property
+    def aborted(self) -> bool:
+        """Somebody stopped it: `failure` says who, when and why."""
+        return self.failure is not None and self.failure.code is FailureCode.ABORTED
+
+    def _holder(self) -> str | None:
+        return next((view.worker for view in self.attempts if view.end == AttemptEnd.COMPLETED), None)
+
+
+class JobPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a list, newest first; `cursor` gets the next, None on the last."""
+
+    jobs: list[Job]
+    cursor: str | None = None

@@ -1,0 +1,168 @@
+"""Requests to the native API and what its answers mean: pure, shared by both clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from cavvy import defaults
+from cavvy.client._job import Job
+from cavvy.errors import ClientError, InvalidInput, JobFailed, RequestRefused
+from cavvy.protocol import rest
+
+__all__ = [
+    "Lost",
+    "Prompt",
+    "Reply",
+    "Request",
+    "cancel_request",
+    "decode",
+    "events_request",
+    "expect_ok",
+    "get",
+    "job_path",
+    "job_request",
+    "jobs_request",
+    "retry_after_s",
+    "submit_request",
+    "succeeded",
+    "token_request",
+    "wait_s",
+    "worker_path",
+]
+
+T = TypeVar("T")
+
+#: What can be asked: a prompt, or OpenAI chat messages.
+Prompt = str | Sequence[Mapping[str, Any]]
+
+
+class Request(NamedTuple):
+    """One HTTP request. `wait_s`: how long the coordinator may take on purpose; `repeat`: harmless to send again."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = {}
+    body: bytes | None = None
+    wait_s: int = 0
+    repeat: bool = True
+
+
+class Reply(NamedTuple):
+    """An answer; header names are looked up without regard to case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Lost(NamedTuple):
+    """No answer came. `sent`: the coordinator may have got the request."""
+
+    sent: bool
+    detail: str
+
+
+def get(path: str, **query: object) -> Request:
+    """A GET; what is None is left out of the query."""
+    given = {name: str(value) for name, value in query.items() if value is not None}
+    return Request("GET", f"{path}?{urlencode(given)}" if given else path)
+
+
+def job_path(job_id: str, leaf: str = "") -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}{leaf}"
+
+
+def worker_path(worker_id: str) -> str:
+    return f"/v1/workers/{quote(worker_id, safe='')}"
+
+
+def submit_request(prompt: Prompt, fields: Mapping[str, Any], *, idempotency_key: str, wait: int = 0) -> Request:
+    """`POST /v1/jobs`. Raises InvalidInput for what the API has no field for, or a value of the wrong type."""
+    texts = {"prompt": prompt} if isinstance(prompt, str) else {"messages": list(prompt)}
+    given = texts | {name: value for name, value in fields.items() if value is not None}
+    try:
+        body = msgspec.json.encode(msgspec.convert(given, rest.SubmitBody))
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        raise InvalidInput("invalid_field", f"this cannot be submitted: {error}") from error
+    headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
+    if wait:
+        headers["Prefer"] = f"wait={wait}"
+    return Request("POST", "/v1/jobs", headers, body, wait_s=wait)
+
+
+def job_request(job_id: str, wait: int = 0) -> Request:
+    return get(job_path(job_id), wait=wait or None)._replace(wait_s=wait)
+
+
+def jobs_request(cursor: str | None, limit: int | None) -> Request:
+    return get("/v1/jobs", cursor=cursor, limit=limit)
+
+
+def cancel_request(job_id: str, reason: str | None) -> Request:
+    body = msgspec.json.encode(rest.CancelBody(reason=reason))
+    return Request("POST", job_path(job_id, "/cancel"), {"Content-Type": "application/json"}, body)
+
+
+def events_request(job_id: str, last_id: str) -> Request:
+    headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+    if last_id:
+        headers["Last-Event-ID"] = last_id
+    return Request("GET", job_path(job_id, "/events"), headers)
+
+
+def token_request() -> Request:
+    """Not repeated: each answer is a token more."""
+    return Request("POST", "/v1/worker-tokens", repeat=False)
+
+
+def wait_s(remaining: float | None) -> int:
+    """How long to ask the coordinator to wait, when `remaining` seconds are left (None: no end)."""
+    if remaining is None:
+        return defaults.MAX_WAIT_S
+    return max(1, min(defaults.MAX_WAIT_S, int(remaining)))
+
+
+def retry_after_s(reply: Reply) -> float | None:
+    """`Retry-After` in seconds, where it is given so."""
+    value = reply.headers.get("Retry-After", "")
+    return float(value) if value.isascii() and value.isdigit() else None
+
+
+def expect_ok(reply: Reply) -> bytes:
+    """The body of a good answer. Raises RequestRefused for any other."""
+    if 200 <= reply.status < 300:
+        return reply.body
+    problem = _problem(reply.body)
+    code = str(problem.get("code") or problem.get("error") or "http_error")
+    detail = str(problem.get("detail") or problem.get("title") or "the coordinator refused without saying why")
+    raise RequestRefused(reply.status, code, detail, problem)
+
+
+def _problem(body: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, ValueError):
+        return {}
+
+
+def decode(body: bytes | str, kind: type[T]) -> T:
+    """`body` as `kind`. Raises ClientError for what is not Cavvy's."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ClientError(f"what answered does not speak Cavvy's API ({error}); check the URL") from error
+
+
+def succeeded(job: Job) -> Job:
+    """`job` if it completed. Raises JobFailed if not."""
+    if job.failure is None:
+        return job
+    failure = job.failure
+    if job.aborted:
+        why = f": {failure.reason}" if failure.reason else ""
+        raise JobFailed(f"job {job.id} was stopped by {failure.by or 'somebody'}{why}", job)
+    raise JobFailed(f"job {job.id} failed ({failure.code}): {failure.message}", job)

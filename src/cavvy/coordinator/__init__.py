@@ -1,0 +1,1 @@
+"""The coordinator's asyncio shells around the pure core: engine, sessions, hub."""

@@ -1,0 +1,306 @@
+"""The engine loop: every waiting command into the core, one tick, one commit, then the effects.
+
+A failed commit is one of four. Rolled back: the door is shut and the same writes are tried until they go through.
+Refused,
+or an exception in the core: rebuild, and replay the batch one command a transaction. Unknown or Fenced: `exit_code` 75.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
+from typing import Protocol
+
+import structlog
+
+from cavvy import defaults
+from cavvy.core.commands import Command, Heartbeat
+from cavvy.core.coordinator import Batch, Coordinator, KnownToken, KnownWorker, Settings
+from cavvy.core.effects import Effect, HeartbeatAnswered, Registered, Reply
+from cavvy.core.job import JobHeader, Now
+from cavvy.core.writes import Write
+from cavvy.errors import CommitUnknown, Fenced, Refused, RolledBack
+from cavvy.store.base import LoadRow, Opened, Store, TokenRecord, WorkerRecord
+
+__all__ = ["CommandFailed", "Engine", "Outlet", "StoreUnavailable"]
+
+log = structlog.get_logger()
+
+EXIT_UNDECIDED = 75
+
+
+class StoreUnavailable(Exception):
+    """The store takes no writes now. `accepted` is False when this command was surely not taken, None when unknown."""
+
+    def __init__(self, reason: str, accepted: bool | None) -> None:
+        super().__init__(reason)
+        self.accepted = accepted
+
+
+class CommandFailed(Exception):
+    """This command cannot be carried out: the store refused it, or deciding it raised."""
+
+
+class Outlet(Protocol):
+    """Where effects go. Nothing here waits."""
+
+    def release(self, effect: Effect) -> None:
+        """Takes one effect of a committed batch."""
+
+    def resume(self) -> Sequence[Command]:
+        """After a rebuild: what to tell the core of every socket that is still open; queued grants are void."""
+
+
+class Engine:
+    """Owns the core, its clock and its commits."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        clock: Callable[[], Now],
+        dice: Callable[[int], bytes],
+        outlet: Outlet,
+    ) -> None:
+        self.store = store
+        self.exit_code: int | None = None
+        self.shut: str | None = "starting"
+        self._settings = settings
+        self._clock = clock
+        self._dice = dice
+        self._outlet = outlet
+        self._core = Coordinator(settings, dice)
+        self._opened: Opened | None = None
+        self._inbox: deque[Command] = deque()
+        self._wake = asyncio.Event()
+        self._asked: dict[int, asyncio.Future[Reply | Registered]] = {}
+        self._refs = count(1)
+        self._stopping = False
+
+    # -- for the shells
+
+    def next_ref(self) -> int:
+        return next(self._refs)
+
+    def post(self, command: Command) -> None:
+        """Hands over a command nobody waits for."""
+        self._inbox.append(command)
+        self._wake.set()
+
+    async def ask(self, command: Command, ref: int) -> Reply | Registered:
+        """Hands over the command that carries `ref` and waits until its answer is durable.
+
+        Raises StoreUnavailable (at the door, or after an outage) and CommandFailed.
+        """
+        if self.shut is not None:
+            raise StoreUnavailable(self.shut, accepted=False)
+        future: asyncio.Future[Reply | Registered] = asyncio.get_running_loop().create_future()
+        self._asked[ref] = future
+        self.post(command)
+        try:
+            return await future
+        finally:
+            self._asked.pop(ref, None)
+
+    def stands(self, session: int, job_id: str, epoch: int) -> bool:
+        """Whether this grant may still be sent; see Coordinator.stands."""
+        return self._core.stands(session, job_id, epoch)
+
+    # -- life
+
+    async def open(self) -> Opened:
+        """Opens the store and takes up what it holds. Raises SchemaTooNew or DataHeld."""
+        self._opened = await self.store.open()
+        await self._load(self._opened.last_seq, self._opened.last_number)
+        return self._opened
+
+    async def bootstrap(self, writes: Sequence[Write]) -> None:
+        """Commits the first keys, before the loop runs."""
+        assert self._opened is not None
+        await self.store.commit(writes, term=self._opened.term)
+
+    async def run(self) -> None:
+        """Runs until `stop`, or until `exit_code` says that this process must not go on."""
+        self.shut = None
+        while self.exit_code is None and not (self._stopping and not self._inbox):
+            await self._wait()
+            commands = list(self._inbox)
+            self._inbox.clear()
+            await self._round(commands)
+        if self.exit_code is None:
+            await self._settle(self._core.take(self._clock(), final=True), [])
+        self._shut_door("stopping", unknown=True)
+
+    def stop(self) -> None:
+        """Takes no new asks; what waits is still decided and committed."""
+        self._stopping = True
+        self.shut = "the coordinator is stopping"
+        self._wake.set()
+
+    async def _wait(self) -> None:
+        if not self._inbox and not self._stopping:
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.sweep_s / 2):
+                    await self._wake.wait()
+
+    async def _round(self, commands: list[Command]) -> None:
+        now = self._clock()
+        try:
+            for command in commands:
+                self._core.handle(command, now)
+            self._core.tick(now)
+            batch = self._core.take(now)
+        except Exception:
+            log.exception("deciding_failed", commands=len(commands))
+            await self._replay(commands)
+        else:
+            await self._settle(batch, commands)
+
+    async def _settle(self, batch: Batch, commands: list[Command]) -> None:
+        """Commits, then releases; a failure takes its one way."""
+        try:
+            if batch.writes:
+                await self._commit(batch.writes, commands)
+        except Refused as error:
+            log.warning("commit_refused", error=str(error), commands=len(commands))
+            await self._replay(commands)
+        except (CommitUnknown, Fenced) as error:
+            self._give_up(error)
+        else:
+            self._release(batch.effects)
+
+    def _release(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, (Reply, Registered)):
+                future = self._asked.pop(effect.ref, None)
+                if future is not None and not future.done():
+                    future.set_result(effect)
+            else:
+                self._outlet.release(effect)
+
+    # -- failed commits
+
+    async def _commit(self, writes: list[Write], commands: list[Command]) -> None:
+        assert self._opened is not None
+        try:
+            await self.store.commit(writes, term=self._opened.term)
+        except RolledBack as error:
+            await self._outlast(writes, commands, error)
+
+    async def _outlast(self, writes: list[Write], commands: list[Command], error: RolledBack) -> None:
+        """Keeps the core and tries the same writes until they go through; heartbeats are answered meanwhile."""
+        assert self._opened is not None
+        log.error("store_takes_no_writes", error=str(error))
+        self._shut_door(f"The store takes no writes now ({error}); nothing accepted is lost.", unknown=False)
+        began_s = asyncio.get_running_loop().time()
+        while True:
+            waited_s = asyncio.get_running_loop().time() - began_s
+            patient = waited_s >= defaults.COMMIT_RETRY_S
+            if patient:
+                self._fail_asked(commands, StoreUnavailable(str(error), accepted=None))
+            await self._pause(defaults.COMMIT_PROBE_S if patient else defaults.COMMIT_RETRY_PAUSE_S)
+            try:
+                await self.store.commit(writes, term=self._opened.term)
+            except RolledBack:
+                continue
+            log.info("store_takes_writes_again", after_s=round(waited_s, 3))
+            self.shut = "the coordinator is stopping" if self._stopping else None
+            return
+
+    def _shut_door(self, reason: str, *, unknown: bool) -> None:
+        """From now on asks are refused; those the core has not seen are told that nothing was taken."""
+        self.shut = reason
+        waiting = [command for command in self._inbox if hasattr(command, "ref")]
+        for command in waiting:
+            self._inbox.remove(command)
+        self._fail_asked(waiting, StoreUnavailable(reason, accepted=False))
+        if unknown:
+            for ref in list(self._asked):
+                self._fail_ref(ref, StoreUnavailable(reason, accepted=None))
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits, answering heartbeats; a lease cannot lapse meanwhile, since gaps are forgiven."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + seconds
+        while (left_s := end_s - loop.time()) > 0:
+            beats = [one for one in self._inbox if isinstance(one, Heartbeat)]
+            for beat in beats:
+                self._inbox.remove(beat)
+                self._outlet.release(HeartbeatAnswered(session=beat.session))
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._wake.wait()
+
+    async def _replay(self, commands: list[Command]) -> None:
+        """Rebuilds, then decides each command in a transaction of its own: only the guilty one fails."""
+        try:
+            await self._rebuild()
+            for command in commands:
+                await self._replay_one(command)
+        except (CommitUnknown, Fenced) as error:
+            self._give_up(error)
+
+    async def _replay_one(self, command: Command) -> None:
+        now = self._clock()
+        try:
+            self._core.handle(command, now)
+            self._core.tick(now)
+            batch = self._core.take(now)
+            if batch.writes:
+                await self._commit(batch.writes, [command])
+        except (CommitUnknown, Fenced):
+            raise
+        except Exception as error:
+            log.exception("command_failed", command=type(command).__name__)
+            self._fail_asked([command], CommandFailed(str(error)))
+            await self._rebuild()
+        else:
+            self._release(batch.effects)
+
+    async def _rebuild(self) -> None:
+        """The one way to come back: load, then every live socket says what it holds."""
+        await self._load(*self._core.counters)
+        now = self._clock()
+        for command in self._outlet.resume():
+            self._core.handle(command, now)
+        self._core.tick(now)
+        batch = self._core.take(now)
+        if batch.writes:
+            await self._commit(batch.writes, [])
+        self._release(batch.effects)
+
+    async def _load(self, seq: int, numbers: Mapping[str, int]) -> None:
+        rows = [_known(row) async for row in self.store.load()]
+        self._core = Coordinator(self._settings, self._dice)
+        self._core.restore(rows, seq=seq, numbers=dict(numbers), now=self._clock())
+
+    def _give_up(self, error: Exception) -> None:
+        log.critical("cannot_go_on", error=str(error), hint="start the coordinator again; it finds out what is there")
+        self.exit_code = EXIT_UNDECIDED
+
+    def _fail_asked(self, commands: Iterable[Command], error: Exception) -> None:
+        for command in commands:
+            ref = getattr(command, "ref", None)
+            if ref is not None:
+                self._fail_ref(ref, error)
+
+    def _fail_ref(self, ref: int, error: Exception) -> None:
+        future = self._asked.pop(ref, None)
+        if future is not None and not future.done():
+            future.set_exception(error)
+
+
+def _known(row: LoadRow) -> JobHeader | KnownWorker | KnownToken:
+    match row:
+        case WorkerRecord():
+            return KnownWorker(key=row.key, id=row.id, tenant=row.tenant, status=row.status)
+        case TokenRecord():
+            return KnownToken(token_hash=row.token_hash, tenant=row.tenant, expires_at_ms=row.expires_at_ms)
+        case _:
+            return row

@@ -1,0 +1,156 @@
+"""The hub: what is live of each job. Readers are offsets into an attempt's text; tokens touch neither engine nor store.
+
+A slow reader finds more text at its next look, never a gap. What is here can be lost: the worker sends it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+from collections.abc import Iterator
+
+from cavvy import defaults
+from cavvy.core.effects import JobChanged, JobEnded
+from cavvy.core.job import JobStatus
+
+__all__ = ["Hub", "Topic"]
+
+
+class Topic:
+    """What is live of one job. `version` rises with every change of status; `ended` is the last thing that happens."""
+
+    __slots__ = ("_text", "_waiters", "ended", "epoch", "length", "readers", "started_at_ms", "status", "version")
+
+    def __init__(self) -> None:
+        self.status: JobStatus | None = None
+        self.epoch = 0
+        self.started_at_ms: int | None = None
+        self.length = 0
+        self.version = 0
+        self.readers = 0
+        self.ended: JobEnded | None = None
+        self._text: io.StringIO | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def text(self, offset: int) -> str:
+        """The text of the current attempt from `offset` (code points) on."""
+        if self._text is None or offset >= self.length:
+            return ""
+        self._text.seek(offset)
+        return self._text.read()
+
+    async def changed(self, timeout_s: float) -> bool:
+        """Waits for anything new; False when `timeout_s` went by without."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiter
+        except TimeoutError:
+            return False
+        return True
+
+    async def end(self, timeout_s: float) -> JobEnded | None:
+        """Waits until the job is terminal; None when it is not after `timeout_s`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.ended is None:
+                    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    self._waiters.append(waiter)
+                    await waiter
+        return self.ended
+
+    def _append(self, text: str) -> None:
+        if self._text is None:
+            self._text = io.StringIO()
+        self._text.seek(self.length)
+        self._text.write(text)
+        self.length += len(text)
+        self.wake()
+
+    def _begin(self, epoch: int) -> None:
+        self.epoch, self.length, self._text, self.started_at_ms = epoch, 0, None, None
+
+    def wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+class Hub:
+    """All topics. A topic lives while its job runs or somebody reads it."""
+
+    def __init__(self) -> None:
+        self._topics: dict[str, Topic] = {}
+
+    def peek(self, job_id: str) -> Topic | None:
+        return self._topics.get(job_id)
+
+    @contextlib.contextmanager
+    def subscribe(self, job_id: str) -> Iterator[Topic]:
+        """The job's topic, kept while the block lasts. Subscribe first, then read the store: nothing falls between."""
+        topic = self._topics.get(job_id)
+        if topic is None:
+            topic = self._topics[job_id] = Topic()
+        topic.readers += 1
+        try:
+            yield topic
+        finally:
+            topic.readers -= 1
+            self._let_go(job_id, topic)
+
+    def status_changed(self, effect: JobChanged) -> None:
+        topic = self._topics.get(effect.job_id)
+        if topic is None:
+            if effect.status is JobStatus.PENDING:
+                return
+            topic = self._topics[effect.job_id] = Topic()
+        if effect.epoch != topic.epoch:
+            topic._begin(effect.epoch)
+        topic.status = effect.status
+        topic.started_at_ms = effect.started_at_ms or topic.started_at_ms
+        topic.version += 1
+        topic.wake()
+        self._let_go(effect.job_id, topic)
+
+    def ended(self, effect: JobEnded) -> None:
+        topic = self._topics.pop(effect.job_id, None)
+        if topic is not None:
+            topic.status, topic.ended = effect.status, effect
+            topic.version += 1
+            topic.wake()
+
+    def resume_offset(self, job_id: str, epoch: int) -> int:
+        """From where the worker of this attempt shall send its text again."""
+        topic = self._topics.get(job_id)
+        if topic is None:
+            topic = self._topics[job_id] = Topic()
+        if topic.epoch != epoch:
+            topic._begin(epoch)
+        return topic.length
+
+    def delta(self, job_id: str, epoch: int, offset: int, text: str) -> str | None:
+        """Adds text that begins at `offset`; what was there already is skipped. A sentence when it cannot be added."""
+        topic = self._topics.get(job_id)
+        if topic is None or topic.epoch != epoch:
+            return None
+        if offset > topic.length:
+            return f"text is missing before offset {offset}: {topic.length} code points are here"
+        fresh = text[topic.length - offset :]
+        if topic.length + len(fresh) > defaults.MAX_OUTPUT_BYTES:
+            return f"the output is longer than {defaults.MAX_OUTPUT_BYTES} bytes"
+        if fresh:
+            topic._append(fresh)
+        return None
+
+    def wake_all(self) -> None:
+        """Every reader looks up (the coordinator is stopping)."""
+        for topic in list(self._topics.values()):
+            topic.wake()
+
+    def _let_go(self, job_id: str, topic: Topic) -> None:
+        idle = topic.readers == 0 and topic.status in (None, JobStatus.PENDING)
+        if idle and self._topics.get(job_id) is topic:
+            del self._topics[job_id]

@@ -1,0 +1,305 @@
+"""One worker's WebSocket: frames become commands (text goes straight to the hub), effects become frames.
+
+Effects leave through one ordered, bounded queue, whose pump asks the core once more before a grant is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import structlog
+
+from cavvy import defaults
+from cavvy.coordinator.engine import Engine
+from cavvy.coordinator.login import Closed, Login, OnlineWorker, Sent
+from cavvy.core.canonical import sha256_hex
+from cavvy.core.commands import (
+    Command,
+    Heartbeat,
+    JobCompleted,
+    JobFailed,
+    JobStarted,
+    JobStopped,
+    SessionResumed,
+    Undelivered,
+)
+from cavvy.core.effects import (
+    Assign,
+    CloseSession,
+    CompletionAnswered,
+    Effect,
+    FrameRefused,
+    HeartbeatAnswered,
+    StopAttempt,
+    Verdict,
+)
+from cavvy.core.job import AttemptRef
+from cavvy.core.receipt import input_hash
+from cavvy.protocol import messages as wire
+from cavvy.protocol.handshake import CloseCode
+
+if TYPE_CHECKING:
+    from cavvy.coordinator.sessions import Sessions
+
+__all__ = ["Receive", "Send", "Session"]
+
+log = structlog.get_logger()
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+
+class Session:
+    """One socket."""
+
+    def __init__(self, sessions: Sessions, engine: Engine, session_id: int, receive: Receive, send: Send) -> None:
+        self.id = session_id
+        self.worker = ""
+        self.instance = ""
+        self.info: OnlineWorker | None = None
+        self.all = sessions
+        self.engine = engine
+        self._receive = receive
+        self._transmit = send
+        self._queue: deque[Effect] = deque()
+        self._queued = asyncio.Event()
+        self.held: tuple[AttemptRef, ...] = ()
+        self._heard: asyncio.Event = asyncio.Event()
+
+    # -- effects in
+
+    def put(self, effect: Effect) -> None:
+        """Queues one effect; a socket that lets too many pile up is closed."""
+        if len(self._queue) >= defaults.SESSION_QUEUE:
+            self._queue.clear()
+            effect = CloseSession(session=self.id, code=CloseCode.SLOW, reason="frames piled up")
+        self._queue.append(effect)
+        self._queued.set()
+
+    def resume_commands(self) -> list[Command]:
+        if self.info is None:
+            return []
+        self._queue = deque(one for one in self._queue if not isinstance(one, Assign))
+        mine = {job_id: one for job_id, one in self.all.sent.items() if one.session == self.id}
+        held = dict.fromkeys([*self.held, *(AttemptRef(job_id, one.epoch) for job_id, one in mine.items())])
+        resumed = SessionResumed(
+            session=self.id,
+            worker=self.worker,
+            instance=self.instance,
+            profile=self.info.profile,
+            slots=self.info.slots,
+            held=tuple(held),
+        )
+        started = [
+            JobStarted(session=self.id, job_id=job_id, epoch=one.epoch) for job_id, one in mine.items() if one.started
+        ]
+        return [resumed, *started]
+
+    async def answers(self, timeout_s: float) -> bool:
+        """Whether this socket says anything within `timeout_s` of being asked."""
+        self._heard.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.send(wire.Ping())
+                await self._heard.wait()
+        except (TimeoutError, OSError):
+            return False
+        return True
+
+    # -- life
+
+    async def run(self, audience: str) -> None:
+        pump: asyncio.Task[None] | None = None
+        try:
+            ack = await Login(self).run(audience)
+            await self.send(ack)
+            pump = asyncio.create_task(self._pump())
+            await self._read(pump)
+        except Closed as closed:
+            await self._close(closed)
+        finally:
+            if pump is not None:
+                pump.cancel()
+            self.info = None
+
+    async def stored_verdict(self, job_id: str, epoch: int) -> Verdict:
+        """What became of a job that is not live: accepted if it was this very completion, else stale."""
+        stored = await self.engine.store.accepted(job_id, epoch)
+        accepted = stored is not None and stored[0] == self.worker and stored[1]
+        return Verdict.ACCEPTED if accepted else Verdict.STALE
+
+    # -- frames in
+
+    async def _read(self, pump: asyncio.Task[None]) -> None:
+        reader = asyncio.create_task(self._read_frames())
+        try:
+            await asyncio.wait((reader, pump), return_when=asyncio.FIRST_COMPLETED)
+            for task in (reader, pump):
+                if task.done():
+                    task.result()
+        finally:
+            reader.cancel()
+
+    async def _read_frames(self) -> None:
+        while True:
+            frame = await self.next_frame()
+            self._heard.set()
+            try:
+                message = wire.decode_worker_message(frame)
+            except msgspec.DecodeError as error:
+                await self.send(wire.ErrorMessage(code="invalid_frame", message=str(error)))
+            else:
+                await self._take(message)
+
+    async def next_frame(self) -> str:
+        event = await self._receive()
+        if event["type"] == "websocket.disconnect":
+            raise Closed(0, "the worker closed")
+        text = event.get("text")
+        if text is None:
+            raise Closed(CloseCode.BAD_FRAME, "frames are JSON text, not binary")
+        return str(text)
+
+    async def _take(self, message: wire.WorkerMessage) -> None:
+        match message:
+            case wire.JobDelta():
+                await self._take_delta(message)
+            case wire.JobStartedMessage(job_id=job_id, epoch=epoch):
+                sent = self.all.sent.get(job_id)
+                if sent is not None and sent.session == self.id and sent.epoch == epoch:
+                    self.all.sent[job_id] = sent._replace(started=True)
+                self.engine.post(JobStarted(session=self.id, job_id=job_id, epoch=epoch))
+            case wire.JobComplete():
+                await self._take_completion(message)
+            case wire.HeartbeatMessage(held=held, free=free):
+                self.held = held
+                if self.info is not None:
+                    self.info = msgspec.structs.replace(self.info, free=free)
+                self.engine.post(Heartbeat(session=self.id, held=held, free=free))
+            case wire.JobFailedMessage():
+                self.engine.post(
+                    JobFailed(
+                        session=self.id,
+                        job_id=message.job_id,
+                        epoch=message.epoch,
+                        code=message.code,
+                        message=message.message[:2048],
+                        usage=message.usage,
+                    )
+                )
+            case wire.JobStoppedMessage():
+                self.engine.post(
+                    JobStopped(session=self.id, job_id=message.job_id, epoch=message.epoch, usage=message.usage)
+                )
+            case wire.Register():
+                await self.send(wire.ErrorMessage(code="already_registered", message="register comes once"))
+
+    async def _take_delta(self, message: wire.JobDelta) -> None:
+        sent = self.all.sent.get(message.job_id)
+        if sent is None or sent.session != self.id or sent.epoch != message.epoch:
+            return
+        refusal = self.all.hub.delta(message.job_id, message.epoch, message.offset, message.text)
+        if refusal is not None:
+            error = wire.ErrorMessage(code="delta_refused", message=refusal, job_id=message.job_id, epoch=message.epoch)
+            await self.send(error)
+
+    async def _take_completion(self, message: wire.JobComplete) -> None:
+        sent = self.all.sent.get(message.job_id)
+        if sent is None or sent.epoch != message.epoch or sent.input_hash is None:
+            input_hashed, params_hashed = await self._stored_hashes(message.job_id)
+        else:
+            input_hashed, params_hashed = sent.input_hash, sent.params_hash
+        self.engine.post(
+            JobCompleted(
+                session=self.id,
+                job_id=message.job_id,
+                epoch=message.epoch,
+                result=bytes(message.result),
+                receipt=bytes(message.receipt),
+                input_hash=input_hashed,
+                params_hash=params_hashed,
+            )
+        )
+
+    async def _stored_hashes(self, job_id: str) -> tuple[str | None, str | None]:
+        stored = (await self.engine.store.inputs([job_id])).get(job_id)
+        if stored is None:
+            return None, None
+        return input_hash(stored.salt, stored.input), sha256_hex(stored.params)
+
+    # -- frames out
+
+    async def _pump(self) -> None:
+        while True:
+            while self._queue:
+                await self._deliver(self._queue.popleft())
+            self._queued.clear()
+            await self._queued.wait()
+
+    async def _deliver(self, effect: Effect) -> None:
+        match effect:
+            case Assign():
+                await self._deliver_assign(effect)
+            case CompletionAnswered(job_id=job_id, epoch=epoch, verdict=verdict):
+                if verdict is Verdict.UNKNOWN:
+                    verdict = await self.stored_verdict(job_id, epoch)
+                word: Literal["accepted", "stale"] = "accepted" if verdict is Verdict.ACCEPTED else "stale"
+                await self.send(wire.CompleteAck(job_id=job_id, epoch=epoch, verdict=word))
+            case HeartbeatAnswered(lost=lost):
+                await self.send(wire.HeartbeatAck(lost=lost))
+            case StopAttempt(job_id=job_id, epoch=epoch, reason=reason):
+                await self.send(wire.JobCancel(job_id=job_id, epoch=epoch, reason=reason))
+            case FrameRefused(code=code, message=text, job_id=job_id, epoch=epoch):
+                error = wire.ErrorMessage(code=code, message=text, job_id=job_id, epoch=epoch)
+                await self.send(error)
+            case CloseSession(code=code, reason=reason):
+                raise Closed(code, reason)
+            case _:
+                raise AssertionError(f"no frame for {type(effect).__name__}")
+
+    async def _deliver_assign(self, effect: Assign) -> None:
+        """Loads what is missing, asks the core once more, sends. What cannot be sent goes back."""
+        body, params, salt = effect.input, effect.params, effect.salt
+        if body is None or params is None or not salt:
+            stored = (await self.engine.store.inputs([effect.job_id])).get(effect.job_id)
+            if stored is None:
+                return self._undelivered(effect)
+            body, params, salt = stored.input, stored.params, stored.salt
+        frame = wire.encode(
+            wire.JobAssign(
+                job_id=effect.job_id,
+                epoch=effect.epoch,
+                job_type=effect.job_type,
+                privacy_class=effect.privacy_class,
+                salt=salt.hex(),
+                input=msgspec.Raw(body),
+                params=msgspec.Raw(params),
+            )
+        )
+        if not self.engine.stands(self.id, effect.job_id, effect.epoch):
+            return self._undelivered(effect)
+        if len(frame) > defaults.MAX_FRAME_BYTES // 4 and len(frame.encode()) > defaults.MAX_FRAME_BYTES:
+            return self._undelivered(effect, code="input_too_large")
+        hashes = input_hash(salt, body), sha256_hex(params)
+        self.all.sent[effect.job_id] = Sent(self.id, effect.epoch, False, *hashes)
+        await self._transmit({"type": "websocket.send", "text": frame})
+        return None
+
+    def _undelivered(self, effect: Assign, code: str | None = None) -> None:
+        command = Undelivered(session=self.id, job_id=effect.job_id, epoch=effect.epoch, code=code)
+        self.engine.post(command)
+
+    async def send(self, message: wire.CoordinatorMessage) -> None:
+        await self._transmit({"type": "websocket.send", "text": wire.encode(message)})
+
+    async def _close(self, closed: Closed) -> None:
+        if closed.code:
+            log.info("worker_closed", worker=self.worker[:16], session=self.id, code=closed.code, reason=closed.reason)
+            try:
+                await self._transmit({"type": "websocket.close", "code": closed.code, "reason": closed.reason[:120]})
+            except (OSError, RuntimeError):
+                log.debug("socket_was_gone", session=self.id)

@@ -1,0 +1,92 @@
+"""Every worker session. The engine's outlet: effects about jobs go to the hub, the others to their session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import count
+
+from cavvy.coordinator.engine import Engine
+from cavvy.coordinator.hub import Hub
+from cavvy.coordinator.login import OnlineWorker, Sent
+from cavvy.coordinator.session import Receive, Send, Session
+from cavvy.core.commands import Command, SessionClosed
+from cavvy.core.ed25519 import public_key
+from cavvy.core.effects import (
+    Assign,
+    CloseSession,
+    CompletionAnswered,
+    Effect,
+    FrameRefused,
+    HeartbeatAnswered,
+    JobChanged,
+    JobEnded,
+    StopAttempt,
+)
+from cavvy.core.job import Now
+from cavvy.core.matching import Profile
+from cavvy.protocol.handshake import CloseCode
+
+__all__ = ["Sessions"]
+
+
+class Sessions:
+    """Every worker socket. The engine's outlet: effects about jobs go to the hub, the others to their session."""
+
+    def __init__(self, hub: Hub, seed: bytes, clock: Callable[[], Now]) -> None:
+        self.hub = hub
+        self.seed = seed
+        self.key = public_key(seed)
+        self.clock = clock
+        self.sent: dict[str, Sent] = {}
+        self._sessions: dict[int, Session] = {}
+        self._ids = count(1)
+
+    def release(self, effect: Effect) -> None:
+        match effect:
+            case JobChanged():
+                self.hub.status_changed(effect)
+            case JobEnded():
+                self.sent.pop(effect.job_id, None)
+                self.hub.ended(effect)
+            case (
+                Assign() | StopAttempt() | CompletionAnswered() | FrameRefused() | HeartbeatAnswered() | CloseSession()
+            ):
+                session = self._sessions.get(effect.session)
+                if session is not None:
+                    session.put(effect)
+            case _:
+                raise AssertionError(f"no outlet for {type(effect).__name__}")
+
+    def resume(self) -> Sequence[Command]:
+        """What every registered socket holds, told to a rebuilt core; grants still queued are void and come again."""
+        commands: list[Command] = []
+        for session in self._sessions.values():
+            commands += session.resume_commands()
+        return commands
+
+    def online(self) -> dict[str, OnlineWorker]:
+        """The connected workers by key (hex)."""
+        return {one.worker: one.info for one in self._sessions.values() if one.info is not None}
+
+    def profiles(self) -> list[Profile]:
+        """What the registered workers offer, under the tenant each belongs to."""
+        return [one.info.profile for one in self._sessions.values() if one.info is not None]
+
+    def of_worker(self, worker: str) -> Session | None:
+        found = (one for one in self._sessions.values() if one.info is not None and one.worker == worker)
+        return next(found, None)
+
+    async def serve(self, engine: Engine, audience: str, receive: Receive, send: Send) -> None:
+        """Runs one accepted socket to its end."""
+        session = Session(self, engine, next(self._ids), receive, send)
+        self._sessions[session.id] = session
+        try:
+            await session.run(audience)
+        finally:
+            del self._sessions[session.id]
+            engine.post(SessionClosed(session=session.id))
+
+    def close_all(self, reason: str) -> None:
+        """Asks every socket to close as at a restart: workers go on and come back."""
+        for session in list(self._sessions.values()):
+            session.put(CloseSession(session=session.id, code=CloseCode.RESTART, reason=reason))

@@ -1,0 +1,265 @@
+"""The board: every live job, its lease and its place in the queue, and each transition between them."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+from cavvy.core.commands import SubmitJob
+from cavvy.core.effects import Assign, JobChanged, JobEnded
+from cavvy.core.fleet import Fleet, Session, best
+from cavvy.core.job import AttemptRef, CancelRequest, Failure, FailureCode, JobHeader, JobStatus, Now
+from cavvy.core.lease import Lapse, Lease, lapse
+from cavvy.core.lifecycle import Event, Step, phase_of, step
+from cavvy.core.matching import WaitingJobs
+from cavvy.core.outbox import Outbox
+from cavvy.core.settings import Settings
+from cavvy.core.writes import CompleteJob, FailJob, GrantJob, RequestCancel, RequeueJob, ReviveAttempt, Usage
+
+__all__ = ["Board"]
+
+
+class Board:
+    """Jobs that are not terminal. Whoever changes one does it here, so that job, lease, queue and writes agree."""
+
+    def __init__(self, settings: Settings, dice: Callable[[int], bytes], out: Outbox) -> None:
+        self.settings = settings
+        self.out = out
+        self.jobs: dict[str, JobHeader] = {}
+        self.leases: dict[str, Lease] = {}
+        self.waiting = WaitingJobs()
+        self.fleet = Fleet()
+        self.fresh: dict[str, SubmitJob] = {}
+        self.grace_until_s = 0.0
+        self._dice = dice
+
+    # -- coming and going
+
+    def restore_job(self, job: JobHeader, now: Now) -> None:
+        self.jobs[job.id] = job
+        if not job.active:
+            self.waiting.add(job.needs, job.seq, job.id)
+            return
+        until_s = now.mono_s + self.settings.restart_grace_s
+        self.leases[job.id] = Lease(
+            worker=job.worker or "",
+            epoch=job.epoch,
+            until_s=until_s,
+            granted_s=now.mono_s,
+            taken=True,
+            stop_by_s=until_s if job.cancel is not None else None,
+        )
+
+    def add(self, job: JobHeader, submission: SubmitJob) -> None:
+        """A new pending job; its texts are kept until the batch ends, in case it is granted at once."""
+        self.jobs[job.id] = job
+        self.fresh[job.id] = submission
+        self.waiting.add(job.needs, job.seq, job.id)
+
+    def drop(self, job: JobHeader) -> None:
+        """The job is about to be terminal: nothing of it stays here."""
+        self.out.flush_start(job.id)
+        del self.jobs[job.id]
+        self.leases.pop(job.id, None)
+        if job.status is JobStatus.PENDING:
+            self.waiting.discard(job.needs, job.id)
+
+    # -- transitions
+
+    def event(
+        self,
+        job: JobHeader,
+        event: Event,
+        now: Now,
+        *,
+        message: str,
+        code: FailureCode | None = None,
+        usage: Usage | None = None,
+        cancel: CancelRequest | None = None,
+    ) -> None:
+        """Applies the transition table to an attempt that ends or a job that is cancelled; where it has no row,
+        nothing.
+        """
+        change = step(phase_of(job.status, job.cancel), event)
+        if change is None or change.status is None:
+            return
+        if change.status is JobStatus.PENDING:
+            self._requeue(job, change, now)
+        else:
+            self._fail(job, change, now, message=message, code=code, usage=usage, cancel=cancel)
+
+    def _requeue(self, job: JobHeader, change: Step, now: Now) -> None:
+        assert change.end is not None
+        self.leases.pop(job.id)
+        self.out.flush_start(job.id)
+        self.out.write(
+            RequeueJob(job_id=job.id, epoch=job.epoch, end=change.end, counted=change.counted, ended_at_ms=now.wall_ms)
+        )
+        job.status = JobStatus.PENDING
+        job.lost, job.lost_counted = change.end == "lost", change.counted
+        job.tries += change.counted
+        self.waiting.add(job.needs, job.seq, job.id)
+        self.out.effect(JobChanged(job_id=job.id, status=job.status, epoch=job.epoch))
+
+    def _fail(
+        self,
+        job: JobHeader,
+        change: Step,
+        now: Now,
+        *,
+        message: str,
+        code: FailureCode | None,
+        usage: Usage | None,
+        cancel: CancelRequest | None,
+    ) -> None:
+        assert change.failure is not None
+        request = cancel or job.cancel
+        reason = change.failure
+        if reason is FailureCode.WORKER_ERROR and code is not None:
+            reason = code
+        aborted = request if reason is FailureCode.ABORTED else None
+        failure = Failure(
+            code=reason,
+            message=message if aborted is None else f"Stopped by {aborted.by}.",
+            at_ms=now.wall_ms,
+            by=aborted.by if aborted else None,
+            reason=aborted.reason if aborted else None,
+            attempt=job.epoch or None,
+        )
+        self.drop(job)
+        job.status = JobStatus.FAILED
+        job.cancel = request
+        self.out.write(
+            FailJob(
+                job_id=job.id,
+                epoch=job.epoch,
+                failure=failure,
+                end=change.end,
+                counted=change.counted,
+                cancel=request,
+                usage=usage,
+            )
+        )
+        self.out.effect(JobEnded(job_id=job.id, status=job.status, epoch=job.epoch))
+
+    def revive(self, job: JobHeader, session: Session, now: Now) -> None:
+        """A lost attempt whose worker turns up while nobody else has the job goes on where it was."""
+        self.waiting.discard(job.needs, job.id)
+        self.out.write(
+            ReviveAttempt(job_id=job.id, epoch=job.epoch, counted=job.lost_counted, started_at_ms=now.wall_ms)
+        )
+        job.tries -= job.lost_counted
+        job.lost = job.lost_counted = False
+        job.status = JobStatus.RUNNING
+        self.leases[job.id] = self.new_lease(job, session, now, taken=True)
+        session.occupied.add(AttemptRef(job.id, job.epoch))
+        self.out.effect(JobChanged(job_id=job.id, status=job.status, epoch=job.epoch))
+
+    def ask_to_stop(self, job: JobHeader, request: CancelRequest, now: Now) -> None:
+        lease = self.leases[job.id]
+        job.cancel = request
+        lease.stop_by_s = now.mono_s + self.settings.stop_ack_timeout_s
+        self.out.write(RequestCancel(job_id=job.id, epoch=job.epoch, cancel=request))
+        self.out.effect(JobChanged(job_id=job.id, status=job.status, epoch=job.epoch))
+        if lease.session is not None:
+            self.out.stop(lease.session, job.id, job.epoch, request.reason or f"cancelled by {request.by}")
+
+    def complete(self, job: JobHeader, write: CompleteJob) -> None:
+        """The one accepted completion."""
+        self.out.flush_start(job.id)
+        self.out.write(write)
+        self.drop(job)
+        job.status = JobStatus.COMPLETED
+        self.out.effect(JobEnded(job_id=job.id, status=job.status, epoch=job.epoch, result=write.result))
+
+    # -- clocks
+
+    def forgive(self, gap_s: float) -> None:
+        """If this loop was away (suspend, a long commit), nobody else is to blame for the silence."""
+        for lease in self.leases.values():
+            lease.until_s += gap_s
+            lease.granted_s += gap_s
+            lease.stop_by_s = lease.stop_by_s and lease.stop_by_s + gap_s
+        for session in self.fleet:
+            session.last_heard_s += gap_s
+
+    def sweep_leases(self, now: Now) -> None:
+        """Ends what time has ended, except during the restart grace."""
+        if now.mono_s < self.grace_until_s:
+            return
+        accept_s = self.settings.accept_timeout_s
+        lapsed = [(i, what) for i, one in self.leases.items() if (what := lapse(one, now.mono_s, accept_s))]
+        for job_id, what in lapsed:
+            self._lapse(self.jobs[job_id], what, now)
+
+    def _lapse(self, job: JobHeader, what: Lapse, now: Now) -> None:
+        match what:
+            case Lapse.STOP_UNANSWERED:
+                self.event(job, Event.STOP_UNANSWERED, now, message="The worker did not answer the stop.")
+            case Lapse.LEASE_END:
+                self.event(job, Event.LEASE_END, now, message="Its worker was not heard of for a lease.")
+            case Lapse.NOT_TAKEN:
+                self.event(job, Event.UNDELIVERED, now, message="Its worker never took it.")
+
+    # -- grants
+
+    def match(self, now: Now) -> None:
+        """Grants the oldest runnable jobs to the best free slots; one synchronous step for each."""
+        if not self.waiting.total:
+            return
+        ready = self.fleet.with_room()
+        heads = self.waiting.runnable(ready) if ready else []
+        while heads:
+            _, job_id, one, profiles = heads[0]
+            session = best(ready, profiles)
+            if session is None:
+                heapq.heappop(heads)
+                continue
+            self._grant(self.jobs[job_id], session, now)
+            if session.room <= 0:
+                ready[session.profile].remove(session)
+            if (head := one.head()) is not None:
+                heapq.heapreplace(heads, (*head, one, profiles))
+            else:
+                heapq.heappop(heads)
+
+    def _grant(self, job: JobHeader, session: Session, now: Now) -> None:
+        self.waiting.discard(job.needs, job.id)
+        job.epoch += 1
+        job.status, job.worker, job.lost, job.lost_counted = JobStatus.ASSIGNED, session.worker, False, False
+        self.leases[job.id] = self.new_lease(job, session, now, taken=False)
+        session.occupied.add(AttemptRef(job.id, job.epoch))
+        session.idle_since_s = now.mono_s
+        salt = self._dice(32)
+        self.out.write(
+            GrantJob(job_id=job.id, epoch=job.epoch, worker=session.worker, salt=salt, granted_at_ms=now.wall_ms)
+        )
+        self.out.effect(JobChanged(job_id=job.id, status=job.status, epoch=job.epoch))
+        self.assign(job, session.id, salt)
+
+    def new_lease(self, job: JobHeader, session: Session, now: Now, *, taken: bool) -> Lease:
+        return Lease(
+            worker=session.worker,
+            epoch=job.epoch,
+            until_s=now.mono_s + self.settings.lease_ttl_s,
+            granted_s=now.mono_s,
+            session=session.id,
+            instance=session.instance,
+            taken=taken,
+        )
+
+    def assign(self, job: JobHeader, session: int, salt: bytes) -> None:
+        """`salt` is empty when it is in the store only (an attempt that is sent again)."""
+        fresh = self.fresh.get(job.id)
+        self.out.effect(
+            Assign(
+                session=session,
+                job_id=job.id,
+                epoch=job.epoch,
+                job_type=job.needs.job_type.value,
+                privacy_class=job.needs.privacy_class.value,
+                salt=salt,
+                input=fresh.input if fresh else None,
+                params=fresh.params if fresh else None,
+            )
+        )

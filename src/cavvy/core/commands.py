@@ -1,0 +1,160 @@
+"""What may happen to the coordinator: tagged unions of plain data. `ref` names the asker, who waits in the shell."""
+
+from __future__ import annotations
+
+import msgspec
+
+from cavvy.core.job import AttemptRef, Needs
+from cavvy.core.matching import Profile
+from cavvy.core.writes import Idempotency, Usage
+
+__all__ = [
+    "CancelJob",
+    "Command",
+    "CommandBase",
+    "CreateWorkerToken",
+    "Heartbeat",
+    "JobCompleted",
+    "JobFailed",
+    "JobStarted",
+    "JobStopped",
+    "RegisterWorker",
+    "SessionClosed",
+    "SessionResumed",
+    "SubmitJob",
+    "Undelivered",
+]
+
+
+class CommandBase(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    pass
+
+
+class SubmitJob(CommandBase, frozen=True, kw_only=True, tag=True):
+    """A new job. `input`, `params` and `metadata` pass through by reference; the core never looks inside."""
+
+    ref: int
+    id: str
+    user_id: str
+    needs: Needs
+    input: bytes
+    params: bytes
+    metadata: bytes | None = None
+    idempotency: Idempotency | None = None
+
+
+class CancelJob(CommandBase, frozen=True, kw_only=True, tag=True):
+    ref: int
+    tenant: str
+    job_id: str
+    by: str
+    reason: str | None = None
+
+
+class CreateWorkerToken(CommandBase, frozen=True, kw_only=True, tag=True):
+    ref: int
+    token_hash: bytes
+    tenant: str
+    created_by: str
+    ttl_s: int
+
+
+class RegisterWorker(CommandBase, frozen=True, kw_only=True, tag=True):
+    """A socket that has proven `worker` (key, hex) asks to serve.
+
+    `held` still run, `finished` wait to be acknowledged.
+    """
+
+    ref: int
+    session: int
+    worker: str
+    worker_id: str
+    name: str
+    instance: str
+    profile: Profile
+    slots: int
+    held: tuple[AttemptRef, ...] = ()
+    finished: tuple[AttemptRef, ...] = ()
+    token_hash: bytes | None = None
+
+
+class SessionResumed(CommandBase, frozen=True, kw_only=True, tag=True):
+    """After a rebuild: a socket that is still open, and the attempts that were sent over it and have not ended."""
+
+    session: int
+    worker: str
+    instance: str
+    profile: Profile
+    slots: int
+    held: tuple[AttemptRef, ...] = ()
+
+
+class SessionClosed(CommandBase, frozen=True, kw_only=True, tag=True):
+    session: int
+
+
+class Heartbeat(CommandBase, frozen=True, kw_only=True, tag=True):
+    """Renews exactly the attempts it names. `free` is how many more the worker would take."""
+
+    session: int
+    held: tuple[AttemptRef, ...]
+    free: int
+
+
+class JobStarted(CommandBase, frozen=True, kw_only=True, tag=True):
+    session: int
+    job_id: str
+    epoch: int
+
+
+class JobCompleted(CommandBase, frozen=True, kw_only=True, tag=True):
+    """A result with its receipt. The two hashes are the coordinator's own, of what it sent; None if it sent nothing."""
+
+    session: int
+    job_id: str
+    epoch: int
+    result: bytes
+    receipt: bytes
+    input_hash: str | None
+    params_hash: str | None
+
+
+class JobFailed(CommandBase, frozen=True, kw_only=True, tag=True):
+    session: int
+    job_id: str
+    epoch: int
+    code: str
+    message: str
+    usage: Usage | None = None
+
+
+class JobStopped(CommandBase, frozen=True, kw_only=True, tag=True):
+    session: int
+    job_id: str
+    epoch: int
+    usage: Usage | None = None
+
+
+class Undelivered(CommandBase, frozen=True, kw_only=True, tag=True):
+    """The shell could not send this grant; `code` when it never can be (the frame is too large)."""
+
+    session: int
+    job_id: str
+    epoch: int
+    code: str | None = None
+
+
+Command = (
+    SubmitJob
+    | CancelJob
+    | CreateWorkerToken
+    | RegisterWorker
+    | SessionResumed
+    | SessionClosed
+    | Heartbeat
+    | JobStarted
+    | JobCompleted
+    | JobFailed
+    | JobStopped
+    | Undelivered
+)

@@ -1,0 +1,326 @@
+"""The coordinator as one state machine: commands and time in, writes and effects out.
+
+The shell feeds it every waiting command, then one `tick`, then commits `take().writes` in one transaction and only then
+releases `take().effects`. After a failed commit the shell builds a new one from the store (`restore`), never patches
+this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from cavvy.core import receipt as receipts
+from cavvy.core.board import Board
+from cavvy.core.commands import (
+    CancelJob,
+    Command,
+    CreateWorkerToken,
+    Heartbeat,
+    JobCompleted,
+    JobFailed,
+    JobStarted,
+    JobStopped,
+    RegisterWorker,
+    SessionClosed,
+    SessionResumed,
+    SubmitJob,
+    Undelivered,
+)
+from cavvy.core.effects import (
+    CompletionAnswered,
+    FrameRefused,
+    JobChanged,
+    ReplyCode,
+    Verdict,
+)
+from cavvy.core.fleet import Session
+from cavvy.core.job import AttemptRef, CancelRequest, FailureCode, JobHeader, JobStatus, Now
+from cavvy.core.lifecycle import Event, phase_of, step
+from cavvy.core.outbox import Batch, Outbox
+from cavvy.core.roster import KnownToken, KnownWorker, Roster
+from cavvy.core.settings import Settings
+from cavvy.core.writes import (
+    CompleteJob,
+    InsertJob,
+    StartAttempt,
+)
+from cavvy.errors import ReceiptInvalid
+
+__all__ = ["Batch", "Coordinator", "KnownToken", "KnownWorker", "Settings"]
+
+
+class _LiveKey(NamedTuple):
+    fingerprint: bytes
+    job_id: str
+    at_s: float
+
+
+class Coordinator:
+    """`dice(n)` yields n random bytes (salts)."""
+
+    def __init__(self, settings: Settings, dice: Callable[[int], bytes]) -> None:
+        self._settings = settings
+        self._out = Outbox(settings.lazy_write_s)
+        self._board = Board(settings, dice, self._out)
+        self._roster = Roster(settings, self._board, self._out)
+        self._keys: dict[tuple[str, str], _LiveKey] = {}
+        self._seq = 0
+        self._numbers: dict[str, int] = {}
+        self._last_tick_s: float | None = None
+        self._swept_s = 0.0
+        self._handlers: dict[type, Callable[[Any, Now], None]] = {
+            SubmitJob: self._submit,
+            CancelJob: self._cancel,
+            CreateWorkerToken: self._roster.create_token,
+            RegisterWorker: self._roster.register,
+            SessionResumed: self._roster.session_resumed,
+            SessionClosed: self._roster.session_closed,
+            Heartbeat: self._roster.heartbeat,
+            JobStarted: self._started,
+            JobCompleted: self._completed,
+            JobFailed: self._failed,
+            JobStopped: self._stopped,
+            Undelivered: self._undelivered,
+        }
+
+    # -- the shell's side
+
+    def restore(
+        self, rows: Iterable[JobHeader | KnownWorker | KnownToken], *, seq: int, numbers: dict[str, int], now: Now
+    ) -> None:
+        """Takes up what the store holds. Until the grace ends no timer takes work from workers that are coming back."""
+        self._seq, self._numbers = seq, dict(numbers)
+        for row in rows:
+            if isinstance(row, JobHeader):
+                self._board.restore_job(row, now)
+            else:
+                self._roster.know(row)
+        if self._board.leases:
+            self._board.grace_until_s = now.mono_s + self._settings.restart_grace_s
+
+    @property
+    def counters(self) -> tuple[int, dict[str, int]]:
+        """The last `seq` and each tenant's last `number`: never given again, not even after a failed commit."""
+        return self._seq, self._numbers
+
+    def handle(self, command: Command, now: Now) -> None:
+        """Decides one command. Raises nothing for anything that came from outside."""
+        self._handlers[type(command)](command, now)
+
+    def tick(self, now: Now) -> None:
+        """Ends a batch: clocks, then grants. To be called at least every `sweep_s`."""
+        away_s = now.mono_s - (now.mono_s if self._last_tick_s is None else self._last_tick_s)
+        if away_s > self._settings.sweep_s + 0.5:
+            self._board.forgive(away_s)
+        if now.mono_s >= self._swept_s + self._settings.sweep_s:
+            self._swept_s = now.mono_s
+            self._roster.sweep(now)
+            self._forget_old_keys(now)
+            self._board.sweep_leases(now)
+        self._board.match(now)
+        self._last_tick_s = now.mono_s
+
+    def take(self, now: Now, *, final: bool = False) -> Batch:
+        """Hands over what was decided since the last take; `final` leaves no lazy write behind."""
+        self._board.fresh.clear()
+        return self._out.take(now, final=final)
+
+    def stands(self, session: int, job_id: str, epoch: int) -> bool:
+        """Whether this grant may still be sent: asked once more at the socket, so that a cancel in between wins."""
+        job, lease = self._board.jobs.get(job_id), self._board.leases.get(job_id)
+        if job is None or lease is None:
+            return False
+        return job.epoch == epoch and lease.session == session and job.active and job.cancel is None
+
+    # -- submit, cancel, tokens
+
+    def _submit(self, command: SubmitJob, now: Now) -> None:
+        tenant, key = command.needs.tenant, command.idempotency
+        if key is not None and (live := self._keys.get((tenant, key.key))) is not None:
+            same = live.fingerprint == key.fingerprint
+            code = ReplyCode.REPLAYED if same else ReplyCode.KEY_REUSED
+            self._out.reply(command.ref, code, job_id=live.job_id)
+            return
+        full = self._board.waiting.of_tenant(tenant) >= self._settings.max_pending_per_tenant
+        if full or self._board.waiting.total >= self._settings.max_pending:
+            self._out.reply(command.ref, ReplyCode.QUEUE_FULL)
+            return
+        self._seq += 1
+        number = self._numbers[tenant] = self._numbers.get(tenant, 0) + 1
+        job = JobHeader(
+            id=command.id,
+            seq=self._seq,
+            number=number,
+            user_id=command.user_id,
+            needs=command.needs,
+            status=JobStatus.PENDING,
+            created_at_ms=now.wall_ms,
+        )
+        self._out.write(
+            InsertJob(
+                id=job.id,
+                seq=job.seq,
+                number=number,
+                user_id=job.user_id,
+                needs=job.needs,
+                created_at_ms=now.wall_ms,
+                input=command.input,
+                params=command.params,
+                metadata=command.metadata,
+                idempotency=key,
+                expired_before_ms=now.wall_ms - self._settings.idempotency_ttl_s * 1000,
+            )
+        )
+        if key is not None:
+            self._keys[tenant, key.key] = _LiveKey(key.fingerprint, job.id, now.mono_s)
+        self._board.add(job, command)
+        self._out.reply(command.ref, ReplyCode.OK, job_id=job.id, status=job.status)
+
+    def _cancel(self, command: CancelJob, now: Now) -> None:
+        job = self._board.jobs.get(command.job_id)
+        if job is None or job.needs.tenant != command.tenant:
+            self._out.reply(command.ref, ReplyCode.NOT_FOUND)
+            return
+        if job.cancel is None:
+            request = CancelRequest(by=command.by, reason=command.reason, at_ms=now.wall_ms)
+            if job.active:
+                self._board.ask_to_stop(job, request, now)
+            else:
+                self._board.event(job, Event.CANCEL, now, message="Cancelled before it started.", cancel=request)
+        self._out.reply(command.ref, ReplyCode.OK, job_id=job.id, status=job.status, cancel=job.cancel)
+
+    # -- sessions
+
+    # -- attempts
+
+    def _mine(self, command: JobStarted | JobFailed | JobStopped | JobCompleted) -> tuple[Session, JobHeader] | None:
+        """The session and the job, if this frame speaks for the job's highest attempt; refuses a foreign one."""
+        session, job = self._board.fleet.get(command.session), self._board.jobs.get(command.job_id)
+        if session is None:
+            return None
+        if job is None or job.epoch != command.epoch:
+            session.occupied.discard(AttemptRef(command.job_id, command.epoch))
+            return None
+        if job.worker != session.worker:
+            self._refuse(command, "not_yours", "This attempt was granted to another worker.")
+            return None
+        if not job.active and not job.lost:
+            return None
+        return session, job
+
+    def _started(self, command: JobStarted, now: Now) -> None:
+        found = self._mine(command)
+        if found is None:
+            if self._board.fleet.get(command.session) is not None and command.job_id not in self._board.jobs:
+                self._out.stop(command.session, command.job_id, command.epoch, "the job has ended")
+            return
+        session, job = found
+        if job.lost:
+            self._board.revive(job, session, now)
+        lease = self._board.leases[job.id]
+        lease.taken = True
+        change = step(phase_of(job.status, job.cancel), Event.STARTED)
+        if change is None or job.status is JobStatus.RUNNING:
+            return
+        job.status = JobStatus.RUNNING
+        self._out.write_lazily(StartAttempt(job_id=job.id, epoch=job.epoch, started_at_ms=now.wall_ms), now)
+        self._out.effect(JobChanged(job_id=job.id, status=job.status, epoch=job.epoch, started_at_ms=now.wall_ms))
+
+    def _completed(self, command: JobCompleted, now: Now) -> None:
+        ref = AttemptRef(command.job_id, command.epoch)
+        found = self._mine(command)
+        if found is None:
+            job = self._board.jobs.get(command.job_id)
+            if job is None:
+                self._answer(command, Verdict.UNKNOWN)
+            elif job.epoch != command.epoch or job.worker == self._worker_of(command.session):
+                self._answer(command, Verdict.STALE)
+            return
+        session, job = found
+        try:
+            opened = receipts.open_envelope(command.receipt)
+            if opened.payload.provider_pubkey != session.worker:
+                self._refuse(command, "not_yours", "The receipt names another worker's key.")
+                return
+            result = receipts.check(opened, command.result, self._expected(job, command))
+        except ReceiptInvalid as error:
+            session.occupied.discard(ref)
+            self._refuse(command, "rejected_receipt", f"The receipt was refused: {error}")
+            self._board.event(job, Event.RECEIPT_REJECTED, now, message=f"The worker's receipt was refused: {error}.")
+            self._answer(command, Verdict.STALE)
+            return
+        session.occupied.discard(ref)
+        session.idle_since_s = now.mono_s
+        write = CompleteJob(
+            job_id=job.id,
+            epoch=job.epoch,
+            result=command.result,
+            receipt=command.receipt,
+            output_hash=opened.payload.output_hash,
+            model=result.model,
+            usage=opened.payload.usage,
+            ended_at_ms=now.wall_ms,
+        )
+        self._board.complete(job, write)
+        self._answer(command, Verdict.ACCEPTED)
+
+    def _expected(self, job: JobHeader, command: JobCompleted) -> receipts.Expected:
+        return receipts.Expected(
+            coordinator=self._settings.coordinator_key,
+            job_id=job.id,
+            attempt=job.epoch,
+            worker=job.worker or "",
+            input_hash=command.input_hash or "",
+            params_hash=command.params_hash or "",
+            privacy_class=job.needs.privacy_class.value,
+        )
+
+    def _failed(self, command: JobFailed, now: Now) -> None:
+        found = self._mine(command)
+        if found is not None:
+            session, job = found
+            session.occupied.discard(AttemptRef(job.id, job.epoch))
+            code = FailureCode(command.code)
+            self._board.event(job, Event.FAILED, now, message=command.message, code=code, usage=command.usage)
+
+    def _stopped(self, command: JobStopped, now: Now) -> None:
+        found = self._mine(command)
+        if found is not None:
+            session, job = found
+            session.occupied.discard(AttemptRef(job.id, job.epoch))
+            self._board.event(job, Event.STOPPED, now, message="The worker stopped it.", usage=command.usage)
+
+    def _undelivered(self, command: Undelivered, now: Now) -> None:
+        job, lease = self._board.jobs.get(command.job_id), self._board.leases.get(command.job_id)
+        session = self._board.fleet.get(command.session)
+        if session is not None:
+            session.occupied.discard(AttemptRef(command.job_id, command.epoch))
+        if job is None or lease is None or job.epoch != command.epoch or lease.session != command.session:
+            return
+        if command.code is not None:
+            message = "The assignment is longer than a frame may be."
+            self._board.event(job, Event.FAILED, now, message=message, code=FailureCode(command.code))
+        else:
+            self._board.event(job, Event.UNDELIVERED, now, message="It never reached a worker.")
+
+    def _forget_old_keys(self, now: Now) -> None:
+        horizon_s = now.mono_s - self._settings.idempotency_live_s
+        while self._keys and next(iter(self._keys.values())).at_s < horizon_s:
+            del self._keys[next(iter(self._keys))]
+
+    def _answer(self, command: JobCompleted, verdict: Verdict) -> None:
+        self._out.effect(
+            CompletionAnswered(session=command.session, job_id=command.job_id, epoch=command.epoch, verdict=verdict)
+        )
+
+    def _refuse(self, command: JobStarted | JobFailed | JobStopped | JobCompleted, code: str, message: str) -> None:
+        self._out.effect(
+            FrameRefused(
+                session=command.session, code=code, message=message, job_id=command.job_id, epoch=command.epoch
+            )
+        )
+
+    def _worker_of(self, session_id: int) -> str | None:
+        session = self._board.fleet.get(session_id)
+        return session.worker if session else None

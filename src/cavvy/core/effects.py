@@ -1,0 +1,160 @@
+"""What the core asks the shell to do once the batch is durable: tagged unions of plain data."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from cavvy.core.job import AttemptRef, CancelRequest, JobStatus
+
+__all__ = [
+    "Assign",
+    "CloseSession",
+    "CompletionAnswered",
+    "Effect",
+    "EffectBase",
+    "FrameRefused",
+    "HeartbeatAnswered",
+    "JobChanged",
+    "JobEnded",
+    "Registered",
+    "Reply",
+    "ReplyCode",
+    "Resume",
+    "StopAttempt",
+    "Verdict",
+]
+
+
+class ReplyCode(StrEnum):
+    OK = "ok"
+    REPLAYED = "replayed"  # the same Idempotency-Key: `job_id` is the job it made
+    KEY_REUSED = "idempotency_key_reused"
+    QUEUE_FULL = "queue_full"
+    NOT_FOUND = "not_found"  # no job of that id that is not terminal
+    TOKEN_REFUSED = "token_refused"  # noqa: S105 - a reply code, not a secret
+    WORKER_UNKNOWN = "worker_unknown"
+    WORKER_REVOKED = "worker_revoked"
+
+
+class Verdict(StrEnum):
+    """What becomes of an attempt a worker says it has (lifecycle.md, the resume table)."""
+
+    GO_ON = "go_on"
+    STOP = "stop"
+    STALE = "stale"
+    ACCEPTED = "accepted"
+    UNKNOWN = "unknown"  # terminal or never there: only the store can tell
+
+
+class EffectBase(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    pass
+
+
+class Reply(EffectBase, frozen=True, kw_only=True, tag=True):
+    """The answer to the command that carried `ref`."""
+
+    ref: int
+    code: ReplyCode
+    job_id: str | None = None
+    status: JobStatus | None = None
+    cancel: CancelRequest | None = None
+
+
+class Resume(msgspec.Struct, frozen=True, kw_only=True):
+    job_id: str
+    epoch: int
+    verdict: Verdict
+
+
+class Registered(EffectBase, frozen=True, kw_only=True, tag=True):
+    """The answer to RegisterWorker: what becomes of each attempt the worker named."""
+
+    ref: int
+    session: int
+    code: ReplyCode
+    tenant: str = ""
+    resume: tuple[Resume, ...] = ()
+
+
+class Assign(EffectBase, frozen=True, kw_only=True, tag=True):
+    """Send this grant. `input` and `params` are here when the core just had them, else the shell loads them."""
+
+    session: int
+    job_id: str
+    epoch: int
+    job_type: str
+    privacy_class: str
+    salt: bytes
+    input: bytes | None = None
+    params: bytes | None = None
+
+
+class StopAttempt(EffectBase, frozen=True, kw_only=True, tag=True):
+    session: int
+    job_id: str
+    epoch: int
+    reason: str
+
+
+class CompletionAnswered(EffectBase, frozen=True, kw_only=True, tag=True):
+    """What became of a result: ACCEPTED, STALE, or UNKNOWN (the job is not live: the shell asks the store)."""
+
+    session: int
+    job_id: str
+    epoch: int
+    verdict: Verdict
+
+
+class FrameRefused(EffectBase, frozen=True, kw_only=True, tag=True):
+    """A worker's frame changed nothing; it is told why."""
+
+    session: int
+    code: str
+    message: str
+    job_id: str
+    epoch: int
+
+
+class HeartbeatAnswered(EffectBase, frozen=True, kw_only=True, tag=True):
+    session: int
+    lost: tuple[AttemptRef, ...] = ()
+
+
+class CloseSession(EffectBase, frozen=True, kw_only=True, tag=True):
+    session: int
+    code: int
+    reason: str
+
+
+class JobChanged(EffectBase, frozen=True, kw_only=True, tag=True):
+    """A job's status, for those who watch it. `running` is shown before it is written."""
+
+    job_id: str
+    status: JobStatus
+    epoch: int
+    started_at_ms: int | None = None
+
+
+class JobEnded(EffectBase, frozen=True, kw_only=True, tag=True):
+    """A job is terminal. `result` are the signed bytes of a completion."""
+
+    job_id: str
+    status: JobStatus
+    epoch: int
+    result: bytes | None = None
+
+
+Effect = (
+    Reply
+    | Registered
+    | Assign
+    | StopAttempt
+    | CompletionAnswered
+    | FrameRefused
+    | HeartbeatAnswered
+    | CloseSession
+    | JobChanged
+    | JobEnded
+)

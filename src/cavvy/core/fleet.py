@@ -1,0 +1,80 @@
+"""The workers online, as the scheduler sees them: sessions, their slots, and which one is next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from cavvy.core.job import AttemptRef
+from cavvy.core.matching import Profile
+
+__all__ = ["Fleet", "Session", "best"]
+
+
+class Session(msgspec.Struct, kw_only=True):
+    """One live worker connection. A slot is free when the worker says so, so `occupied` outlives a lost lease.
+
+    `unavailable` are slots the worker reports busy beyond the attempts it names (a provider still stopping, say).
+    """
+
+    id: int
+    worker: str
+    instance: str
+    profile: Profile
+    slots: int
+    last_heard_s: float
+    idle_since_s: float
+    occupied: set[AttemptRef] = msgspec.field(default_factory=set)
+    unavailable: int = 0
+
+    @property
+    def room(self) -> int:
+        return self.slots - len(self.occupied) - self.unavailable
+
+    def rank(self) -> tuple[float, float, str]:
+        """Less is better: the share of slots that is busy, then the longest idle, then the key."""
+        return (len(self.occupied) / self.slots, self.idle_since_s, self.worker)
+
+
+class Fleet:
+    """Every session, by id and by worker; a worker has at most one."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[int, Session] = {}
+        self._by_worker: dict[str, Session] = {}
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self._sessions.values())
+
+    def get(self, session_id: int) -> Session | None:
+        return self._sessions.get(session_id)
+
+    def of_worker(self, worker: str) -> Session | None:
+        return self._by_worker.get(worker)
+
+    def add(self, session: Session) -> None:
+        self._sessions[session.id] = session
+        self._by_worker[session.worker] = session
+
+    def remove(self, session: Session) -> None:
+        del self._sessions[session.id]
+        if self._by_worker.get(session.worker) is session:
+            del self._by_worker[session.worker]
+
+    def has_profile(self, profile: Profile) -> bool:
+        return any(session.profile == profile for session in self)
+
+    def with_room(self) -> dict[Profile, list[Session]]:
+        """The sessions that could take a job now, by profile."""
+        ready: dict[Profile, list[Session]] = {}
+        for session in self:
+            if session.room > 0:
+                ready.setdefault(session.profile, []).append(session)
+        return ready
+
+
+def best(ready: dict[Profile, list[Session]], profiles: Iterable[Profile]) -> Session | None:
+    """The best session of these profiles, or None."""
+    sessions = (session for profile in profiles for session in ready.get(profile, ()))
+    return min(sessions, key=Session.rank, default=None)

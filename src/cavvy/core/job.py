@@ -1,0 +1,153 @@
+"""What a job is to the scheduler: names, statuses and the header. Prompts and answers are never here."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+from cavvy import defaults
+
+__all__ = [
+    "TERMINAL",
+    "AttemptEnd",
+    "AttemptRef",
+    "CancelRequest",
+    "Failure",
+    "FailureCode",
+    "JobHeader",
+    "JobStatus",
+    "JobType",
+    "Needs",
+    "Now",
+    "PrivacyClass",
+    "WorkerStatus",
+]
+
+
+class JobStatus(StrEnum):
+    """Where a job is. `completed` and `failed` are terminal."""
+
+    PENDING = "pending"
+    ASSIGNED = "assigned"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+TERMINAL = frozenset({JobStatus.COMPLETED, JobStatus.FAILED})
+
+
+class FailureCode(StrEnum):
+    """Why a job failed."""
+
+    ABORTED = "aborted"
+    NO_ELIGIBLE_WORKER = "no_eligible_worker"
+    NO_TRUSTED_WORKER = "no_trusted_worker"
+    WORKER_ERROR = "worker_error"
+    WORKER_LOST = "worker_lost"
+    TIMEOUT = "timeout"
+    DEADLINE = "deadline"
+    STALLED = "stalled"
+    REJECTED_RECEIPT = "rejected_receipt"
+    BUDGET_EXCEEDED = "budget_exceeded"
+    INVALID_OUTPUT = "invalid_output"
+    INPUT_TOO_LARGE = "input_too_large"
+    OUTPUT_TOO_LARGE = "output_too_large"
+    CONTEXT_TRUNCATED = "context_truncated"
+
+
+class AttemptEnd(StrEnum):
+    """How one attempt ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    ABORTED = "aborted"
+    LOST = "lost"
+    UNDELIVERED = "undelivered"
+
+
+class JobType(StrEnum):
+    LLM_INFER = "LLM_INFER"
+    TASK = "TASK"
+
+
+class PrivacyClass(StrEnum):
+    PUBLIC = "PUBLIC"
+    PRIVATE = "PRIVATE"
+
+
+class WorkerStatus(StrEnum):
+    APPROVED = "approved"
+    REVOKED = "revoked"
+
+
+class Now(NamedTuple):
+    """The time of one step: `mono_s` for leases (never jumps), `wall_ms` (Unix) for stamps."""
+
+    mono_s: float
+    wall_ms: int
+
+
+class AttemptRef(NamedTuple):
+    """One attempt's name: the job and the epoch of the grant."""
+
+    job_id: str
+    epoch: int
+
+
+class CancelRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A durable wish that a running job stops: by whom, why, when."""
+
+    by: str
+    reason: str | None
+    at_ms: int
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why and when a job failed; `by` and `reason` belong to an abort."""
+
+    code: FailureCode
+    message: str
+    at_ms: int
+    by: str | None = None
+    reason: str | None = None
+    attempt: int | None = None
+
+
+class Needs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job asks of a worker. Jobs with equal needs wait in one class."""
+
+    tenant: str = defaults.TENANT
+    job_type: JobType = JobType.LLM_INFER
+    privacy_class: PrivacyClass = PrivacyClass.PUBLIC
+    model: str | None = None
+
+
+class JobHeader(msgspec.Struct, kw_only=True, gc=False):
+    """The scheduler's view of one job that is not terminal. `seq` is the order of submission and never changes.
+
+    `worker` is the key (hex) that was granted `epoch`, the job's highest. `lost` says that this attempt's lease ended
+    while nobody else was granted the job: its worker may still go on or deliver. `lost_counted` says that the loss was
+    counted as a try, which a revival undoes.
+    """
+
+    id: str
+    seq: int
+    number: int
+    user_id: str
+    needs: Needs
+    status: JobStatus
+    created_at_ms: int
+    epoch: int = 0
+    tries: int = 0
+    worker: str | None = None
+    lost: bool = False
+    lost_counted: bool = False
+    cancel: CancelRequest | None = None
+
+    @property
+    def active(self) -> bool:
+        """Granted to a worker: assigned or running."""
+        return self.status is JobStatus.ASSIGNED or self.status is JobStatus.RUNNING

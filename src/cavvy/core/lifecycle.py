@@ -1,0 +1,111 @@
+"""The lifecycle as a table: what each event does to a job in each phase.
+
+```
+             GRANT             STARTED
+  pending ──────────▶ assigned ──────▶ running ─── COMPLETED ──▶ completed
+     ▲ ▲                 │               │
+     │ └── UNDELIVERED ──┤               ├──────── FAILED ─────▶ failed
+     └──── LEASE_END ────┴───────────────┘
+```
+A cancelled attempt is in phase STOPPING: its status still says assigned or running, it can only end, never wait again.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import NamedTuple
+
+from cavvy.core.job import TERMINAL, AttemptEnd, CancelRequest, FailureCode, JobStatus
+
+__all__ = ["TRANSITIONS", "Event", "Phase", "Step", "phase_of", "step"]
+
+
+class Phase(Enum):
+    PENDING = auto()
+    ASSIGNED = auto()
+    RUNNING = auto()
+    STOPPING = auto()
+    TERMINAL = auto()
+
+
+class Event(Enum):
+    GRANT = auto()
+    UNDELIVERED = auto()  # the grant never reached its worker, or was not taken in time
+    STARTED = auto()
+    COMPLETED = auto()
+    FAILED = auto()
+    RECEIPT_REJECTED = auto()
+    STOPPED = auto()
+    LEASE_END = auto()
+    REVIVED = auto()  # the worker of a lost attempt turns up while nobody else has the job
+    CANCEL = auto()
+    STOP_UNANSWERED = auto()
+
+
+class Step(NamedTuple):
+    """What an event does: the next status (None: unchanged), how the attempt ends, why the job fails, whether it
+    counts.
+    """
+
+    status: JobStatus | None = None
+    end: AttemptEnd | None = None
+    failure: FailureCode | None = None
+    counted: bool = False
+
+
+_ABORTED = Step(JobStatus.FAILED, AttemptEnd.ABORTED, FailureCode.ABORTED)
+_COMPLETED = Step(JobStatus.COMPLETED, AttemptEnd.COMPLETED)
+_UNDELIVERED = Step(JobStatus.PENDING, AttemptEnd.UNDELIVERED)
+_FAILED = Step(JobStatus.FAILED, AttemptEnd.FAILED, FailureCode.WORKER_ERROR, counted=True)
+_REJECTED = Step(JobStatus.FAILED, AttemptEnd.FAILED, FailureCode.REJECTED_RECEIPT, counted=True)
+_QUIT = Step(JobStatus.FAILED, AttemptEnd.LOST, FailureCode.WORKER_LOST, counted=True)
+_UNCHANGED = Step()
+
+TRANSITIONS: dict[tuple[Phase, Event], Step] = {
+    (Phase.PENDING, Event.GRANT): Step(JobStatus.ASSIGNED),
+    (Phase.PENDING, Event.REVIVED): Step(JobStatus.RUNNING),
+    (Phase.PENDING, Event.COMPLETED): _COMPLETED,
+    (Phase.PENDING, Event.FAILED): _UNCHANGED,
+    (Phase.PENDING, Event.RECEIPT_REJECTED): _UNCHANGED,
+    (Phase.PENDING, Event.STOPPED): _UNCHANGED,
+    (Phase.PENDING, Event.CANCEL): Step(JobStatus.FAILED, None, FailureCode.ABORTED),
+    (Phase.ASSIGNED, Event.STARTED): Step(JobStatus.RUNNING),
+    (Phase.ASSIGNED, Event.UNDELIVERED): _UNDELIVERED,
+    (Phase.ASSIGNED, Event.LEASE_END): Step(JobStatus.PENDING, AttemptEnd.LOST),
+    (Phase.ASSIGNED, Event.COMPLETED): _COMPLETED,
+    (Phase.ASSIGNED, Event.FAILED): _FAILED,
+    (Phase.ASSIGNED, Event.RECEIPT_REJECTED): _REJECTED,
+    (Phase.ASSIGNED, Event.STOPPED): _QUIT,
+    (Phase.ASSIGNED, Event.CANCEL): _UNCHANGED,
+    (Phase.RUNNING, Event.STARTED): _UNCHANGED,
+    (Phase.RUNNING, Event.LEASE_END): Step(JobStatus.PENDING, AttemptEnd.LOST, counted=True),
+    (Phase.RUNNING, Event.COMPLETED): _COMPLETED,
+    (Phase.RUNNING, Event.FAILED): _FAILED,
+    (Phase.RUNNING, Event.RECEIPT_REJECTED): _REJECTED,
+    (Phase.RUNNING, Event.STOPPED): _QUIT,
+    (Phase.RUNNING, Event.CANCEL): _UNCHANGED,
+    (Phase.STOPPING, Event.STARTED): _UNCHANGED,
+    (Phase.STOPPING, Event.UNDELIVERED): _ABORTED,
+    (Phase.STOPPING, Event.LEASE_END): _ABORTED,
+    (Phase.STOPPING, Event.COMPLETED): _COMPLETED,
+    (Phase.STOPPING, Event.FAILED): _ABORTED,
+    (Phase.STOPPING, Event.RECEIPT_REJECTED): _ABORTED,
+    (Phase.STOPPING, Event.STOPPED): _ABORTED,
+    (Phase.STOPPING, Event.STOP_UNANSWERED): _ABORTED,
+    (Phase.STOPPING, Event.CANCEL): _UNCHANGED,
+}
+
+
+def phase_of(status: JobStatus, cancel: CancelRequest | None) -> Phase:
+    if status in TERMINAL:
+        return Phase.TERMINAL
+    if status is JobStatus.PENDING:
+        return Phase.PENDING
+    if cancel is not None:
+        return Phase.STOPPING
+    return Phase.ASSIGNED if status is JobStatus.ASSIGNED else Phase.RUNNING
+
+
+def step(phase: Phase, event: Event) -> Step | None:
+    """What `event` does in `phase`; None when it cannot happen there and changes nothing."""
+    return TRANSITIONS.get((phase, event))

@@ -1,0 +1,215 @@
+"""The roster: which workers are known and connected, and what becomes of what they hold when they come and go."""
+
+from __future__ import annotations
+
+import msgspec
+
+from cavvy.core.board import Board
+from cavvy.core.commands import CreateWorkerToken, Heartbeat, RegisterWorker, SessionClosed, SessionResumed
+from cavvy.core.effects import CloseSession, HeartbeatAnswered, Registered, ReplyCode, Resume, Verdict
+from cavvy.core.fleet import Session
+from cavvy.core.job import AttemptRef, JobStatus, Now, WorkerStatus
+from cavvy.core.lease import Resumption, resumption
+from cavvy.core.lifecycle import Event
+from cavvy.core.outbox import Outbox
+from cavvy.core.settings import Settings
+from cavvy.core.writes import AddWorkerToken, EnrolWorker
+
+__all__ = ["KnownToken", "KnownWorker", "Roster"]
+
+
+class KnownWorker(msgspec.Struct, frozen=True, kw_only=True):
+    key: str
+    id: str
+    tenant: str
+    status: WorkerStatus
+
+
+class KnownToken(msgspec.Struct, frozen=True, kw_only=True):
+    token_hash: bytes
+    tenant: str
+    expires_at_ms: int
+
+
+class Roster:
+    """Enrolment, sessions and the resume table."""
+
+    def __init__(self, settings: Settings, board: Board, out: Outbox) -> None:
+        self._settings = settings
+        self._board = board
+        self._out = out
+        self._workers: dict[str, KnownWorker] = {}
+        self._tokens: dict[bytes, KnownToken] = {}
+
+    def know(self, row: KnownWorker | KnownToken) -> None:
+        """Takes up what the store holds."""
+        if isinstance(row, KnownWorker):
+            self._workers[row.key] = row
+        else:
+            self._tokens[row.token_hash] = row
+
+    def sweep(self, now: Now) -> None:
+        """Expired tokens go; a socket that says nothing for a lease is closed."""
+        dead = [key for key, token in self._tokens.items() if token.expires_at_ms <= now.wall_ms]
+        for token_hash in dead:
+            del self._tokens[token_hash]
+        silent = [one for one in self._board.fleet if now.mono_s - one.last_heard_s > self._settings.lease_ttl_s]
+        for session in silent:
+            self._out.effect(CloseSession(session=session.id, code=4408, reason="no heartbeat for a lease"))
+            self._detach(session, now)
+
+    def register(self, command: RegisterWorker, now: Now) -> None:
+        code = self._admit(command, now)
+        if code is not ReplyCode.OK:
+            self._out.effect(Registered(ref=command.ref, session=command.session, code=code))
+            return
+        session = self._attach(command, now)
+        held = [self._resume(session, ref, now, finished=False) for ref in command.held]
+        finished = [self._resume(session, ref, now, finished=True) for ref in command.finished]
+        self._settle_not_held(session, {*command.held, *command.finished}, now)
+        self._out.effect(
+            Registered(
+                ref=command.ref,
+                session=session.id,
+                code=ReplyCode.OK,
+                tenant=session.profile.tenant,
+                resume=(*held, *finished),
+            )
+        )
+
+    def _admit(self, command: RegisterWorker, now: Now) -> ReplyCode:
+        """Whether this key may serve; enrols it when it brings a good token."""
+        known = self._workers.get(command.worker)
+        if known is not None:
+            return ReplyCode.OK if known.status is WorkerStatus.APPROVED else ReplyCode.WORKER_REVOKED
+        if command.token_hash is None:
+            return ReplyCode.WORKER_UNKNOWN
+        token = self._tokens.get(command.token_hash)
+        if token is None or token.expires_at_ms <= now.wall_ms:
+            return ReplyCode.TOKEN_REFUSED
+        del self._tokens[command.token_hash]
+        self._workers[command.worker] = KnownWorker(
+            key=command.worker, id=command.worker_id, tenant=token.tenant, status=WorkerStatus.APPROVED
+        )
+        self._out.write(
+            EnrolWorker(
+                worker=command.worker,
+                id=command.worker_id,
+                name=command.name,
+                tenant=token.tenant,
+                token_hash=command.token_hash,
+                enrolled_at_ms=now.wall_ms,
+            )
+        )
+        return ReplyCode.OK
+
+    def create_token(self, command: CreateWorkerToken, now: Now) -> None:
+        expires_at_ms = now.wall_ms + command.ttl_s * 1000
+        token = KnownToken(token_hash=command.token_hash, tenant=command.tenant, expires_at_ms=expires_at_ms)
+        self._tokens[command.token_hash] = token
+        self._out.write(
+            AddWorkerToken(
+                token_hash=token.token_hash,
+                tenant=token.tenant,
+                created_by=command.created_by,
+                created_at_ms=now.wall_ms,
+                expires_at_ms=expires_at_ms,
+            )
+        )
+        self._out.reply(command.ref, ReplyCode.OK)
+
+    def session_resumed(self, command: SessionResumed, now: Now) -> None:
+        session = self._attach(command, now)
+        for ref in command.held:
+            entry = self._resume(session, ref, now, finished=False)
+            if entry.verdict is not Verdict.GO_ON:
+                self._out.stop(session.id, ref.job_id, ref.epoch, "no longer this worker's")
+        self._settle_not_held(session, set(command.held), now)
+
+    def session_closed(self, command: SessionClosed, now: Now) -> None:
+        session = self._board.fleet.get(command.session)
+        if session is not None:
+            self._detach(session, now)
+
+    def heartbeat(self, command: Heartbeat, now: Now) -> None:
+        session = self._board.fleet.get(command.session)
+        if session is None:
+            return
+        session.last_heard_s = now.mono_s
+        lost = []
+        for ref in command.held:
+            entry = self._resume(session, ref, now, finished=False)
+            if entry.verdict in (Verdict.STALE, Verdict.UNKNOWN):
+                lost.append(ref)
+        held = set(command.held)
+        session.occupied = {ref for ref in session.occupied if ref in held or self._in_flight(session, ref)}
+        session.unavailable = max(0, session.slots - command.free - len(held))
+        self._out.effect(HeartbeatAnswered(session=session.id, lost=tuple(lost)))
+
+    def _attach(self, command: RegisterWorker | SessionResumed, now: Now) -> Session:
+        old = self._board.fleet.of_worker(command.worker)
+        if old is not None:
+            self._out.effect(CloseSession(session=old.id, code=4409, reason="the worker connected again"))
+            self._detach(old, now)
+        tenant = self._workers[command.worker].tenant
+        session = Session(
+            id=command.session,
+            worker=command.worker,
+            instance=command.instance,
+            profile=msgspec.structs.replace(command.profile, tenant=tenant),
+            slots=command.slots,
+            last_heard_s=now.mono_s,
+            idle_since_s=now.mono_s,
+        )
+        self._board.fleet.add(session)
+        self._board.waiting.know(session.profile)
+        return session
+
+    def _resume(self, session: Session, ref: AttemptRef, now: Now, *, finished: bool) -> Resume:
+        """One row of the resume table; what goes on is leased to this session from now."""
+        job = self._board.jobs.get(ref.job_id)
+        answer = resumption(job, session.worker, ref.epoch)
+        if answer is Resumption.STOP and finished:
+            answer = Resumption.GO_ON  # first committed wins: a result that is ready may still complete
+        if job is not None and answer is Resumption.REVIVE:
+            self._board.revive(job, session, now)
+            answer = Resumption.GO_ON
+        if job is not None and answer in (Resumption.GO_ON, Resumption.STOP):
+            lease = self._board.leases[job.id]
+            lease.session, lease.instance, lease.taken = session.id, session.instance, True
+            lease.until_s = now.mono_s + self._settings.lease_ttl_s
+            session.occupied.add(ref)
+        return Resume(job_id=ref.job_id, epoch=ref.epoch, verdict=Verdict[answer.name])
+
+    def _settle_not_held(self, session: Session, held: set[AttemptRef], now: Now) -> None:
+        """What was granted to this worker and it does not have: sent again if it cannot have started, else lost."""
+        mine = [job_id for job_id, lease in self._board.leases.items() if lease.worker == session.worker]
+        for job_id in mine:
+            job, lease = self._board.jobs[job_id], self._board.leases[job_id]
+            ref = AttemptRef(job_id, lease.epoch)
+            if ref in held:
+                continue
+            same = lease.instance is None or lease.instance == session.instance
+            if same and job.status is JobStatus.ASSIGNED and job.cancel is None:
+                lease.session, lease.instance, lease.granted_s = session.id, session.instance, now.mono_s
+                lease.until_s = now.mono_s + self._settings.lease_ttl_s
+                session.occupied.add(ref)
+                self._board.assign(job, lease.session, b"")
+            else:
+                self._board.event(job, Event.LEASE_END, now, message="Its worker came back without it.")
+
+    def _detach(self, session: Session, now: Now) -> None:
+        """A lost socket keeps its attempts for `requeue_after_s`, so that the same instance can take them up."""
+        self._board.fleet.remove(session)
+        if not self._board.fleet.has_profile(session.profile):
+            self._board.waiting.forget(session.profile)
+        for ref in session.occupied:
+            lease = self._board.leases.get(ref.job_id)
+            if lease is not None and lease.epoch == ref.epoch:
+                lease.session = None
+                lease.until_s = min(lease.until_s, now.mono_s + self._settings.requeue_after_s)
+
+    def _in_flight(self, session: Session, ref: AttemptRef) -> bool:
+        """Granted, and the worker may not have seen it when it sent its heartbeat."""
+        lease = self._board.leases.get(ref.job_id)
+        return lease is not None and lease.epoch == ref.epoch and lease.session == session.id

@@ -1,0 +1,326 @@
+"""The worker's state machine: which attempts it holds, what it owes the coordinator, when it speaks.
+
+```
+            assign              finished, failed or stopped           acknowledged, stale
+  (nothing) ──────▶ RUNNING ─────────────────────────────▶ REPORTING ─────────────────────▶ (nothing)
+                       │  cancel                              ▲
+                       ├────────▶ STOPPING ───────────────────┤
+                       │  lost, stale, newer epoch            │ (a report that was sent and needs no answer
+                       └────────▶ DROPPING ───▶ (nothing)     │  is forgotten at once)
+```
+A result is kept until the coordinator has decided it. A loss of the connection changes nothing but what can be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any
+
+from cavvy import defaults
+from cavvy.core.job import AttemptRef
+from cavvy.core.worker_messages import (
+    AbortAttempt,
+    Assignment,
+    AssignReceived,
+    AttemptFailed,
+    AttemptFinished,
+    AttemptStarted,
+    AttemptStopped,
+    CancelReceived,
+    CompleteAckReceived,
+    Connected,
+    Disconnected,
+    ErrorReceived,
+    HeartbeatAckReceived,
+    PingReceived,
+    ResendText,
+    ResumeVerdict,
+    RunAttempt,
+    SendComplete,
+    SendFailed,
+    SendHeartbeat,
+    SendStarted,
+    SendStopped,
+    Tick,
+    WorkerCommand,
+    WorkerEffect,
+)
+
+__all__ = ["HeldPhase", "WorkerCore"]
+
+Report = SendComplete | SendFailed | SendStopped
+
+#: Refusals of a result that sending it again cannot heal.
+FINAL_REFUSALS = frozenset({"not_yours", "rejected_receipt"})
+
+
+class HeldPhase(Enum):
+    RUNNING = auto()
+    STOPPING = auto()  # the coordinator waits for its end
+    DROPPING = auto()  # nobody waits for its end, but its provider is still busy
+    REPORTING = auto()  # the provider is idle, the report is not settled
+
+
+class _Attempt:
+    __slots__ = ("phase", "ref", "report", "sent_s", "started")
+
+    def __init__(self, ref: AttemptRef) -> None:
+        self.ref = ref
+        self.phase = HeldPhase.RUNNING
+        self.started = False
+        self.report: Report | None = None
+        self.sent_s = 0.0
+
+
+class WorkerCore:
+    """Feed it commands with the time (monotonic seconds); do what it returns, in order."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._attempts: dict[AttemptRef, _Attempt] = {}
+        self._newest: dict[str, AttemptRef] = {}
+        self._busy = 0  # RUNNING and STOPPING
+        self._dropping = 0
+        self._connected = False
+        self._heartbeat_s = defaults.HEARTBEAT_S
+        self._next_heartbeat_s = 0.0
+        self._now_s = 0.0
+        self._effects: list[WorkerEffect] = []
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Connected: self._on_connected,
+            Disconnected: self._on_disconnected,
+            AssignReceived: self._on_assign,
+            CancelReceived: self._on_cancel,
+            CompleteAckReceived: self._on_complete_ack,
+            HeartbeatAckReceived: self._on_heartbeat_ack,
+            PingReceived: self._on_ping,
+            ErrorReceived: self._on_error,
+            AttemptStarted: self._on_started,
+            AttemptFinished: self._on_finished,
+            AttemptFailed: self._on_failed,
+            AttemptStopped: self._on_stopped,
+            Tick: self._on_tick,
+        }
+
+    @property
+    def held(self) -> tuple[AttemptRef, ...]:
+        """For `register`: what runs or stops, and ends other than results that could not be reported yet."""
+        return tuple(ref for ref, attempt in self._attempts.items() if self._is_held(attempt))
+
+    @property
+    def finished(self) -> tuple[AttemptRef, ...]:
+        """For `register`: the results nobody has acknowledged."""
+        return tuple(ref for ref, attempt in self._attempts.items() if type(attempt.report) is SendComplete)
+
+    @property
+    def wake_s(self) -> float | None:
+        """When the next Tick is due; None while there is no connection."""
+        return self._next_heartbeat_s if self._connected else None
+
+    def handle(self, command: WorkerCommand, now_s: float) -> list[WorkerEffect]:
+        """One step. Never raises for a command that does not fit the state: such a one changes nothing."""
+        self._now_s = now_s
+        self._effects = []
+        self._handlers[type(command)](command)
+        return self._effects
+
+    # The connection
+
+    def _on_connected(self, command: Connected) -> None:
+        self._connected = True
+        self._heartbeat_s = command.heartbeat_s
+        verdicts = {verdict.ref: verdict for verdict in command.resume}
+        for attempt in tuple(self._attempts.values()):
+            self._resume(attempt, verdicts.get(attempt.ref))
+        self._send_heartbeat()
+
+    def _on_disconnected(self, _: Disconnected) -> None:
+        self._connected = False
+
+    def _resume(self, attempt: _Attempt, verdict: ResumeVerdict | None) -> None:
+        if attempt.phase is HeldPhase.DROPPING:
+            return
+        if verdict is not None and verdict.verdict in ("stale", "accepted"):
+            self._drop(attempt)
+        elif attempt.phase is HeldPhase.REPORTING:
+            self._settle(attempt)
+        elif verdict is not None and verdict.verdict == "stop":
+            self._stop(attempt)
+        elif verdict is not None:
+            self._go_on(attempt, verdict.offset)
+
+    def _go_on(self, attempt: _Attempt, offset: int) -> None:
+        if attempt.started:
+            self._effects.append(SendStarted(ref=attempt.ref))
+        self._effects.append(ResendText(ref=attempt.ref, offset=offset))
+
+    def _on_ping(self, _: PingReceived) -> None:
+        if self._connected:
+            self._send_heartbeat()
+
+    def _on_tick(self, _: Tick) -> None:
+        if not self._connected:
+            return
+        if self._now_s >= self._next_heartbeat_s:
+            self._send_heartbeat()
+        for attempt in self._attempts.values():
+            if attempt.report is not None and self._now_s - attempt.sent_s >= defaults.RESULT_RESEND_S:
+                self._send(attempt, attempt.report)
+
+    def _send_heartbeat(self) -> None:
+        held = tuple(ref for ref, attempt in self._attempts.items() if attempt.phase is not HeldPhase.DROPPING)
+        free = max(0, self._slots - self._busy - self._dropping)
+        self._effects.append(SendHeartbeat(held=held, free=free))
+        self._next_heartbeat_s = self._now_s + self._heartbeat_s
+
+    def _on_heartbeat_ack(self, command: HeartbeatAckReceived) -> None:
+        for ref in command.lost:
+            attempt = self._attempts.get(ref)
+            # A result on its way gets its own answer, which alone is durable.
+            if attempt is not None and attempt.phase is not HeldPhase.REPORTING:
+                self._drop(attempt)
+
+    # What the coordinator wants
+
+    def _on_assign(self, command: AssignReceived) -> None:
+        assignment = command.assignment
+        ref = assignment.ref
+        newest = self._newest.get(ref.job_id)
+        if newest is not None and newest.epoch >= ref.epoch:
+            self._assigned_again(self._attempts.get(ref))
+            return
+        if newest is not None:
+            self._drop(self._attempts[newest])
+        if self._busy >= self._slots:
+            self._effects.append(SendFailed(ref=ref, code="worker_error", message="no free slot", retryable=True))
+            return
+        self._take(assignment)
+
+    def _assigned_again(self, attempt: _Attempt | None) -> None:
+        if attempt is None or not self._connected:
+            return
+        if attempt.report is not None:
+            self._send(attempt, attempt.report)
+        elif attempt.started and attempt.phase is HeldPhase.RUNNING:
+            self._effects.append(SendStarted(ref=attempt.ref))
+
+    def _take(self, assignment: Assignment) -> None:
+        attempt = _Attempt(assignment.ref)
+        self._attempts[attempt.ref] = attempt
+        self._newest[attempt.ref.job_id] = attempt.ref
+        self._busy += 1
+        self._effects.append(RunAttempt(assignment=assignment))
+
+    def _on_cancel(self, command: CancelReceived) -> None:
+        attempt = self._attempts.get(command.ref)
+        if attempt is None:
+            if self._connected:
+                self._effects.append(SendStopped(ref=command.ref))
+        elif attempt.phase is not HeldPhase.REPORTING:
+            self._stop(attempt)
+
+    def _on_complete_ack(self, command: CompleteAckReceived) -> None:
+        self._void(command.ref)
+
+    def _on_error(self, command: ErrorReceived) -> None:
+        if command.code in FINAL_REFUSALS:
+            self._void(command.ref)
+
+    def _void(self, ref: AttemptRef) -> None:
+        attempt = self._attempts.get(ref)
+        if attempt is not None and attempt.phase is HeldPhase.REPORTING:
+            self._forget(attempt)
+
+    # What becomes of an attempt
+
+    def _on_started(self, command: AttemptStarted) -> None:
+        attempt = self._attempts.get(command.ref)
+        if attempt is None or attempt.phase is not HeldPhase.RUNNING:
+            return
+        attempt.started = True
+        if self._connected:
+            self._effects.append(SendStarted(ref=attempt.ref))
+
+    def _on_finished(self, command: AttemptFinished) -> None:
+        report = SendComplete(ref=command.ref, result=command.result, receipt=command.receipt)
+        self._ended(command.ref, report)
+
+    def _on_failed(self, command: AttemptFailed) -> None:
+        attempt = self._attempts.get(command.ref)
+        if attempt is not None and attempt.phase is HeldPhase.STOPPING:
+            self._ended(command.ref, SendStopped(ref=command.ref, usage=command.usage))
+            return
+        report = SendFailed(
+            ref=command.ref,
+            code=command.code,
+            message=command.message,
+            retryable=command.retryable,
+            usage=command.usage,
+        )
+        self._ended(command.ref, report)
+
+    def _on_stopped(self, command: AttemptStopped) -> None:
+        self._ended(command.ref, SendStopped(ref=command.ref, usage=command.usage))
+
+    def _ended(self, ref: AttemptRef, report: Report) -> None:
+        attempt = self._attempts.get(ref)
+        if attempt is None:
+            return
+        if attempt.phase is HeldPhase.DROPPING:
+            self._dropped(attempt)
+            return
+        if attempt.phase is not HeldPhase.REPORTING:
+            attempt.phase = HeldPhase.REPORTING
+            self._busy -= 1
+        attempt.report = report
+        if self._connected:
+            self._settle(attempt)
+
+    def _settle(self, attempt: _Attempt) -> None:
+        """Sends the report; only a result has an answer to wait for."""
+        report = attempt.report
+        if report is None:
+            return
+        self._send(attempt, report)
+        if type(report) is not SendComplete:
+            self._forget(attempt)
+
+    def _send(self, attempt: _Attempt, report: Report) -> None:
+        attempt.sent_s = self._now_s
+        self._effects.append(report)
+
+    def _stop(self, attempt: _Attempt) -> None:
+        if attempt.phase is HeldPhase.RUNNING:
+            self._effects.append(AbortAttempt(ref=attempt.ref))
+            attempt.phase = HeldPhase.STOPPING
+        elif attempt.phase is HeldPhase.DROPPING:
+            self._dropping -= 1
+            self._busy += 1
+            attempt.phase = HeldPhase.STOPPING
+
+    def _drop(self, attempt: _Attempt) -> None:
+        """The attempt is void: nothing is reported of it, its slot is free when its provider is idle."""
+        if attempt.phase is HeldPhase.REPORTING:
+            self._forget(attempt)
+        elif attempt.phase is not HeldPhase.DROPPING:
+            if attempt.phase is HeldPhase.RUNNING:
+                self._effects.append(AbortAttempt(ref=attempt.ref))
+            attempt.phase = HeldPhase.DROPPING
+            self._busy -= 1
+            self._dropping += 1
+
+    def _dropped(self, attempt: _Attempt) -> None:
+        self._dropping -= 1
+        self._forget(attempt)
+        if self._connected:
+            self._send_heartbeat()
+
+    def _forget(self, attempt: _Attempt) -> None:
+        ref = attempt.ref
+        del self._attempts[ref]
+        if self._newest.get(ref.job_id) == ref:
+            del self._newest[ref.job_id]
+
+    def _is_held(self, attempt: _Attempt) -> bool:
+        return attempt.phase is not HeldPhase.DROPPING and type(attempt.report) is not SendComplete

@@ -1,0 +1,202 @@
+"""What the core asks the store to write: data, no SQL. One batch of these is one transaction.
+
+Every write is conditional on the state it was decided on; a store answers any that does not find it with `Refused`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from cavvy.core.job import AttemptEnd, CancelRequest, Failure, JobStatus, Needs
+
+__all__ = [
+    "AddApiKey",
+    "AddWorkerToken",
+    "CompleteJob",
+    "EnrolWorker",
+    "FailJob",
+    "GrantJob",
+    "Idempotency",
+    "InsertJob",
+    "RequestCancel",
+    "RequeueJob",
+    "ReviveAttempt",
+    "StartAttempt",
+    "Usage",
+    "Write",
+    "WriteBase",
+]
+
+
+class WriteBase(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    #: A lazy write forces no commit of its own: it travels with the next one.
+    lazy: ClassVar[bool] = False
+
+
+class Idempotency(msgspec.Struct, frozen=True, kw_only=True):
+    """One client's name for one submit. `fingerprint` tells whether a repeated body is the same body."""
+
+    key: str
+    fingerprint: bytes
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens, as the worker's provider counted them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class InsertJob(WriteBase, frozen=True, kw_only=True, tag=True):
+    """A new pending job, its texts and, if it came with one, its idempotency key.
+
+    Refused when `id`, `seq`, (tenant, `number`) or a live (tenant, key) is there already. A key created before
+    `expired_before_ms` is dead and is replaced.
+    """
+
+    id: str
+    seq: int
+    number: int
+    user_id: str
+    needs: Needs
+    created_at_ms: int
+    input: bytes
+    params: bytes
+    metadata: bytes | None = None
+    idempotency: Idempotency | None = None
+    expired_before_ms: int = 0
+
+
+class GrantJob(WriteBase, frozen=True, kw_only=True, tag=True):
+    """pending → assigned, opening attempt `epoch`; conditional on pending with epoch − 1 and no cancel request."""
+
+    job_id: str
+    epoch: int
+    worker: str
+    salt: bytes
+    granted_at_ms: int
+
+
+class StartAttempt(WriteBase, frozen=True, kw_only=True, tag=True):
+    """assigned → running, conditional on `epoch`; lazy. An attempt that has ended meanwhile is not touched."""
+
+    lazy: ClassVar[bool] = True
+    job_id: str
+    epoch: int
+    started_at_ms: int
+
+
+class RequeueJob(WriteBase, frozen=True, kw_only=True, tag=True):
+    """assigned or running → pending, ending attempt `epoch`; conditional on it being current and not asked to stop.
+
+    `counted` adds a try.
+    """
+
+    job_id: str
+    epoch: int
+    end: AttemptEnd
+    counted: bool
+    ended_at_ms: int
+
+
+class ReviveAttempt(WriteBase, frozen=True, kw_only=True, tag=True):
+    """pending → running again for a lost attempt that is still the job's highest; undoes its end and its count.
+
+    Conditional on the loss having been `counted` or not, as given.
+    """
+
+    job_id: str
+    epoch: int
+    counted: bool
+    started_at_ms: int
+
+
+class RequestCancel(WriteBase, frozen=True, kw_only=True, tag=True):
+    """A running job shall stop; conditional on `epoch` being assigned or running and not asked before."""
+
+    job_id: str
+    epoch: int
+    cancel: CancelRequest
+
+
+class CompleteJob(WriteBase, frozen=True, kw_only=True, tag=True):
+    """The one accepted completion: status, attempt, result and receipt together.
+
+    Conditional on `epoch` being the job's highest and the job being assigned, running or (after a lost lease) pending.
+    `result` are exactly the bytes that were hashed, `receipt` exactly the envelope that was sent.
+    """
+
+    job_id: str
+    epoch: int
+    result: bytes
+    receipt: bytes
+    output_hash: str
+    model: str
+    usage: Usage
+    ended_at_ms: int
+
+
+class FailJob(WriteBase, frozen=True, kw_only=True, tag=True):
+    """→ failed, conditional on `epoch` and on not being terminal; ends attempt `epoch` as `end` says (None: no
+    attempt).
+    """
+
+    job_id: str
+    epoch: int
+    failure: Failure
+    end: AttemptEnd | None
+    counted: bool
+    cancel: CancelRequest | None = None
+    usage: Usage | None = None
+
+
+class AddWorkerToken(WriteBase, frozen=True, kw_only=True, tag=True):
+    """A single-use right to enrol one worker. Only the hash is kept."""
+
+    token_hash: bytes
+    tenant: str
+    created_by: str
+    created_at_ms: int
+    expires_at_ms: int
+
+
+class EnrolWorker(WriteBase, frozen=True, kw_only=True, tag=True):
+    """A worker's key becomes known and approved, using up `token_hash`; conditional on the token being unused."""
+
+    worker: str
+    id: str
+    name: str
+    tenant: str
+    token_hash: bytes
+    enrolled_at_ms: int
+
+
+class AddApiKey(WriteBase, frozen=True, kw_only=True, tag=True):
+    """A bearer key: its public id and the SHA-256 of its secret."""
+
+    key_id: str
+    secret_hash: bytes
+    role: str
+    tenant: str
+    user_id: str
+    created_at_ms: int
+
+
+Write = (
+    InsertJob
+    | GrantJob
+    | StartAttempt
+    | RequeueJob
+    | ReviveAttempt
+    | RequestCancel
+    | CompleteJob
+    | FailJob
+    | AddWorkerToken
+    | EnrolWorker
+    | AddApiKey
+)
+
+#: Statuses from which each write may go; the stores and the tests read the conditions here.
+ACTIVE = (JobStatus.ASSIGNED, JobStatus.RUNNING)

@@ -1,0 +1,81 @@
+"""Every default: its name carries the unit, the comment the reason. Relations are asserted at import."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Where
+HOST: Final = "127.0.0.1"
+PORT: Final = 4010
+
+# Clocks between coordinator and workers (seconds)
+HEARTBEAT_S: Final = 3.0  # cheap, and three of them fit a lease
+LEASE_TTL_S: Final = 10.0  # a worker unheard for this long has lost its attempts
+SWEEP_S: Final = 1.0  # how late a lapsed lease may be noticed
+REQUEUE_AFTER_S: Final = 5.0  # a lost socket may resume this long before its jobs are granted again
+ACCEPT_TIMEOUT_S: Final = 5.0  # a grant neither held nor started by then is taken back
+RECONNECT_CAP_S: Final = 2.0  # longest pause between a worker's tries
+RECONNECT_BASE_S: Final = 0.1  # first pause
+RESTART_GRACE_S: Final = 30.0  # after a start no timer takes work away: workers come back first
+STOP_ACK_TIMEOUT_S: Final = 3.0  # a cancelled attempt that is silent this long is ended without it
+RESULT_RESEND_S: Final = 10.0  # a worker repeats a result nobody acknowledged
+LAZY_WRITE_S: Final = 1.0  # assigned → running is written at the latest after this
+DISPLACE_PING_S: Final = 2.0  # an old session that answers within this keeps its key
+HANDSHAKE_TIMEOUT_S: Final = 5.0  # hello → register_ack
+DELTA_FLUSH_S: Final = 0.01  # a worker sends text at most this often: invisible, and frames stay few
+REVOKED_SOCKET_CLOSE_S: Final = 5.0  # a socket that will not close is dropped
+
+# A failing store
+COMMIT_RETRY_S: Final = 2.0  # the same writes are tried again this long before callers hear of it
+COMMIT_RETRY_PAUSE_S: Final = 0.05
+COMMIT_PROBE_S: Final = 1.0  # … and this often afterwards, the door shut
+SQLITE_BUSY_TIMEOUT_MS: Final = 500  # somebody else's lock, waited for inside SQLite
+
+# Streams and waits
+SSE_HEARTBEAT_S: Final = 10.0  # proxies cut idle streams after 15 s and more
+MAX_WAIT_S: Final = 60  # longest `?wait=` and `Prefer: wait=`
+SSE_RETRY_MS: Final = 1000  # what `bye` asks of readers
+SHUTDOWN_S: Final = 5.0  # TERM → exit of the coordinator
+
+# Limits
+MAX_BODY_BYTES: Final = 1 << 20
+MAX_OUTPUT_BYTES: Final = 1 << 20  # UTF-8 of the answer's text
+MAX_FRAME_BYTES: Final = 8 << 20  # ≥ 6 × the largest body: JSON escapes one byte as up to six
+MAX_PENDING: Final = 1_000_000
+MAX_PENDING_PER_TENANT: Final = 100_000
+MAX_JSON_DEPTH: Final = 64
+MAX_METADATA_KEYS: Final = 64
+MAX_TOKENS_LIMIT: Final = 1_000_000
+MAX_STOP_STRINGS: Final = 16
+MAX_MESSAGES: Final = 1024
+MAX_NAME_CHARS: Final = 256  # model names, worker names, idempotency keys, reasons
+MAX_SLOTS: Final = 1024
+MAX_MODELS: Final = 1024
+SESSION_QUEUE: Final = 4096  # frames waiting for one worker's socket; full closes it (1013)
+LIST_LIMIT: Final = 50
+LIST_LIMIT_MAX: Final = 500
+
+# Keys
+IDEMPOTENCY_TTL_S: Final = 24 * 3600
+IDEMPOTENCY_LIVE_S: Final = 120.0  # the core remembers a key this long: longer than any look-up is under way
+WORKER_TOKEN_TTL_S: Final = 15 * 60
+SKEW_WARN_MS: Final = 5_000  # a worker's clock off by more is shown
+
+# The tenant and user of a single-owner installation
+TENANT: Final = "default"
+USER: Final = "owner"
+
+# The embedded model
+LLAMACPP_SLOTS: Final = 2
+LLAMACPP_CONTEXT_TOKENS: Final = 2048  # for each slot
+LLAMACPP_MAX_TOKENS: Final = 512  # an answer's length when the job does not say
+LLAMACPP_THREADS: Final = 1  # llama.cpp's threads spin: with two on two busy cores both crawl
+SYSTEM_PROMPT: Final = "You are a helpful assistant."
+
+assert LEASE_TTL_S >= 3 * HEARTBEAT_S, "a lease outlives two lost heartbeats"
+assert RESTART_GRACE_S >= 10 * RECONNECT_CAP_S, "every worker is back before the grace ends"
+assert MAX_FRAME_BYTES >= 6 * max(MAX_BODY_BYTES, MAX_OUTPUT_BYTES) + 65536, (
+    "an escaped body and its header fit a frame"
+)
+assert REQUEUE_AFTER_S <= LEASE_TTL_S
+assert MAX_PENDING_PER_TENANT <= MAX_PENDING

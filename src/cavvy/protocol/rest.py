@@ -1,0 +1,260 @@
+"""The native API's bodies, as the coordinator encodes and the SDK decodes them.
+
+Times are ISO 8601 with milliseconds and `Z`. Readers ignore fields they do not know.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from cavvy.core.job import FailureCode, JobStatus
+
+__all__ = [
+    "NOT_BUILT_FIELDS",
+    "NOT_BUILT_VALUES",
+    "AttemptStarted",
+    "AttemptView",
+    "Bye",
+    "CancelBody",
+    "CancelView",
+    "Delta",
+    "End",
+    "FailureView",
+    "Health",
+    "Job",
+    "JobList",
+    "Message",
+    "Problem",
+    "QueueView",
+    "SubmitBody",
+    "TextPart",
+    "TimelineEntry",
+    "UsageView",
+    "WorkerList",
+    "WorkerToken",
+    "WorkerView",
+]
+
+
+class TextPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="text"):
+    text: str
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One OpenAI chat message; `content` is a string or text parts."""
+
+    role: str
+    content: str | list[TextPart]
+
+
+class SubmitBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`POST /v1/jobs`: exactly one of `prompt` and `messages`; the rest is optional."""
+
+    prompt: str | None = None
+    messages: list[Message] | None = None
+    job_type: str = "LLM_INFER"
+    privacy_class: str = "PUBLIC"
+    model: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    stop: str | list[str] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+#: Fields of the interface whose feature is not built yet: refused by name, never accepted and ignored.
+NOT_BUILT_FIELDS = frozenset({
+    "context", "context_from", "deadline", "effort", "first_token_timeout_s", "input", "match_window_s", "max_attempts",
+    "max_cost_usd", "mode", "not_before", "on_no_trusted", "payload", "payment_ref", "response_format",
+    "stall_timeout_s", "tags", "targets", "task_type", "thread_id", "timeout_s", "user_id",
+})  # fmt: skip
+#: Values of built fields whose feature is not built yet.
+NOT_BUILT_VALUES = {"job_type": frozenset({"TASK"}), "privacy_class": frozenset({"PRIVATE"})}
+
+
+class CancelBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`POST /v1/jobs/{id}/cancel`; the body may be missing."""
+
+    reason: str | None = None
+
+
+class FailureView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    code: FailureCode
+    message: str
+    at: str
+    by: str | None = None
+    reason: str | None = None
+    attempt: int | None = None
+
+
+class CancelView(msgspec.Struct, frozen=True, kw_only=True):
+    """A running job was asked to stop and has not ended yet, or ended before it heard of it."""
+
+    by: str
+    reason: str | None
+    at: str
+
+
+class UsageView(msgspec.Struct, frozen=True, kw_only=True):
+    input_tokens: int
+    output_tokens: int
+
+
+class QueueView(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a pending job waits."""
+
+    reason: str
+
+
+class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
+    """One grant: to whom, when, how it ended. `input_salt` (hex) opens the receipt's `input_hash`."""
+
+    attempt: int
+    worker: str
+    worker_id: str | None
+    granted_at: str
+    started_at: str | None
+    ended_at: str | None
+    end: str | None
+    counted: bool
+    input_salt: str
+    usage: UsageView | None
+
+
+class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that happened: `event` is submitted, assigned, started, lost, undelivered, cancel_requested,
+    completed, failed.
+    """
+
+    at: str
+    event: str
+    attempt: int | None = None
+    worker_id: str | None = None
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as the API shows it.
+
+    In lists and events the texts (`prompt`, `messages`, `result`, `output`, `receipt`) are null.
+    """
+
+    id: str
+    number: int
+    status: JobStatus
+    job_type: str
+    privacy_class: str
+    user_id: str
+    created_at: str
+    completed_at: str | None = None
+    model: str | None = None
+    served_model: str | None = None
+    prompt: str | None = None
+    messages: msgspec.Raw | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    stop: list[str] | None = None
+    metadata: msgspec.Raw | None = None
+    result: msgspec.Raw | None = None
+    output: str | None = None
+    output_hash: str | None = None
+    input_salt: str | None = None
+    usage: UsageView | None = None
+    failure: FailureView | None = None
+    cancel_requested: CancelView | None = None
+    queue: QueueView | None = None
+    attempt: int = 0
+    tries: int = 0
+    attempts: list[AttemptView] = []
+    timeline: list[TimelineEntry] = []
+    receipt: msgspec.Raw | None = None
+
+
+class JobList(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest first. `cursor` gets the next page; null on the last."""
+
+    jobs: list[Job]
+    cursor: str | None
+
+
+class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker: `key` (hex) is what its receipts are signed with; the rest from `slots` on is null while it is
+    offline.
+    """
+
+    id: str
+    key: str
+    name: str
+    status: str
+    enrolled_at: str
+    online: bool
+    slots: int | None = None
+    free: int | None = None
+    models: list[str] | None = None
+    version: str | None = None
+    skew_ms: int | None = None
+
+
+class WorkerList(msgspec.Struct, frozen=True, kw_only=True):
+    workers: list[WorkerView]
+
+
+class WorkerToken(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /v1/worker-tokens`: single use; `join` is what goes behind `cavvy worker --join`."""
+
+    token: str
+    join: str
+    expires_at: str
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    status: str
+    version: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """RFC 9457 problem+json.
+
+    `code` is documented; `detail` says what to do; `outcome` says whether anything was written.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    error: str
+    field: str | None = None
+    allowed: list[str] | None = None
+    outcome: str | None = None
+    job_id: str | None = None
+    request_id: str | None = None
+
+
+class Delta(msgspec.Struct, frozen=True, kw_only=True):
+    """SSE `delta`: `text` begins at `offset` (Unicode code points) of `attempt`."""
+
+    attempt: int
+    offset: int
+    kind: str
+    text: str
+
+
+class AttemptStarted(msgspec.Struct, frozen=True, kw_only=True):
+    """SSE `attempt`: a new one begins; the text so far is void."""
+
+    attempt: int
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """SSE `end`: the stream is whole. `length` counts code points; `output_hash` is null unless completed."""
+
+    attempt: int
+    length: int
+    output_hash: str | None
+
+
+class Bye(msgspec.Struct, frozen=True, kw_only=True):
+    """SSE `bye`: the coordinator stops; come back after `retry_ms` with the last id."""
+
+    retry_ms: int

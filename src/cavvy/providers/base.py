@@ -1,0 +1,81 @@
+"""The seam between a worker and what it runs jobs on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+import msgspec
+
+from cavvy.core.writes import Usage
+
+__all__ = ["Chunk", "FinalChunk", "InferenceRequest", "Message", "ProgressChunk", "Provider", "TextChunk"]
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One chat message; `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One call. `model` is one of the provider's models; None elsewhere means the provider's own default."""
+
+    messages: tuple[Message, ...]
+    model: str
+    max_tokens: int | None = None
+    temperature: float | None = None
+    stop: tuple[str, ...] = ()
+
+
+class TextChunk(msgspec.Struct, frozen=True, gc=False):
+    """The next piece of the answer; `tokens` is what it cost, 0 when the provider does not say."""
+
+    text: str
+    tokens: int = 0
+
+
+class ProgressChunk(msgspec.Struct, frozen=True, gc=False):
+    """A sign of life before or between texts; `input_tokens` once the provider has counted them."""
+
+    input_tokens: int = 0
+
+
+class FinalChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a whole answer, always the last chunk. `model` is what really served it."""
+
+    finish_reason: str
+    usage: Usage
+    model: str
+
+
+Chunk = TextChunk | ProgressChunk | FinalChunk
+
+
+class Provider(Protocol):
+    """What runs jobs. One provider serves several streams at once."""
+
+    @property
+    def name(self) -> str:
+        """How it is called in logs and messages."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """What a job may ask for; the first is the default."""
+
+    @property
+    def job_types(self) -> tuple[str, ...]: ...
+
+    async def open(self) -> None:
+        """Makes it ready to serve. Raises StartError (ModelMissing, say) that tells what to do."""
+
+    async def close(self) -> None:
+        """Ends everything it started; streams under way raise ProviderError. May be called twice."""
+
+    def stream(self, request: InferenceRequest) -> AsyncGenerator[Chunk, None]:
+        """The answer as it comes. A stream that ends without a FinalChunk broke.
+
+        Leaving it early, by `aclose()` or by cancelling the task that waits in it, stops the generation and returns
+        only when the provider is idle for it. Raises ProviderError (InputTooLarge, say) for what fails this call alone.
+        """

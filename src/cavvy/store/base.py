@@ -1,0 +1,158 @@
+"""The store seam: what every backend promises. Held by one conformance suite over all backends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from cavvy.core.job import AttemptEnd, CancelRequest, Failure, JobHeader, JobStatus, JobType, PrivacyClass, WorkerStatus
+from cavvy.core.writes import Usage, Write
+
+__all__ = [
+    "ApiKeyRecord",
+    "AssignInput",
+    "AttemptRecord",
+    "IdempotencyRecord",
+    "JobRecord",
+    "LoadRow",
+    "Opened",
+    "Store",
+    "TokenRecord",
+    "WorkerRecord",
+]
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """What opening yields. `term` was raised by this open; commits with an older one are Fenced from now on."""
+
+    store_id: str
+    term: int
+    last_seq: int
+    last_number: Mapping[str, int]
+
+
+class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    key: str
+    id: str
+    name: str
+    tenant: str
+    status: WorkerStatus
+    enrolled_at_ms: int
+
+
+class TokenRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An enrolment token that is not used up (it may have expired)."""
+
+    token_hash: bytes
+    tenant: str
+    expires_at_ms: int
+
+
+class ApiKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    key_id: str
+    secret_hash: bytes
+    role: str
+    tenant: str
+    user_id: str
+    created_at_ms: int
+
+
+LoadRow = JobHeader | WorkerRecord | TokenRecord
+
+
+class AssignInput(msgspec.Struct, frozen=True, kw_only=True):
+    """What an assignment needs beside the header; `salt` is that of the job's highest attempt (empty if none)."""
+
+    input: bytes
+    params: bytes
+    salt: bytes
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
+    epoch: int
+    worker: str
+    worker_id: str | None
+    salt: bytes
+    granted_at_ms: int
+    started_at_ms: int | None
+    ended_at_ms: int | None
+    end: AttemptEnd | None
+    counted: bool
+    usage: Usage | None
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is stored of a job. In lists `input`, `result` and `receipt` are None and `attempts` is empty."""
+
+    id: str
+    seq: int
+    number: int
+    tenant: str
+    user_id: str
+    job_type: JobType
+    privacy_class: PrivacyClass
+    model: str | None
+    status: JobStatus
+    epoch: int
+    tries: int
+    created_at_ms: int
+    completed_at_ms: int | None
+    cancel: CancelRequest | None
+    failure: Failure | None
+    accepted_epoch: int | None
+    params: bytes
+    metadata: bytes | None
+    input: bytes | None
+    result: bytes | None
+    receipt: bytes | None
+    output_hash: str | None
+    served_model: str | None
+    attempts: tuple[AttemptRecord, ...]
+
+
+class IdempotencyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    job_id: str
+    fingerprint: bytes
+
+
+class Store(Protocol):
+    """The durable truth. All methods may be called concurrently; commits are serialised."""
+
+    async def open(self) -> Opened:
+        """Opens, migrates and raises the term. Raises SchemaTooNew or DataHeld; then nothing was changed."""
+
+    async def close(self) -> None:
+        """Lets go of everything; idempotent."""
+
+    def load(self) -> AsyncIterator[LoadRow]:
+        """Every job that is not terminal, in order of `seq`; every worker; every token not used up. No bodies."""
+
+    async def commit(self, writes: Sequence[Write], *, term: int) -> None:
+        """All or nothing, in order, durable on return (fsync included).
+
+        Raises RolledBack (retry the same writes), Refused (replay singly), CommitUnknown (exit) or Fenced (stop
+        deciding). Cancelling the call does not stop the commit.
+        """
+
+    async def inputs(self, job_ids: Sequence[str]) -> Mapping[str, AssignInput]:
+        """What to send for these jobs; an unknown id is left out."""
+
+    async def job(self, tenant: str, job_id: str) -> JobRecord | None:
+        """One job, whole; None when the tenant has no such job."""
+
+    async def jobs(self, tenant: str, *, before_seq: int | None, limit: int) -> Sequence[JobRecord]:
+        """The newest first, from below `before_seq`, without texts."""
+
+    async def idempotent(self, tenant: str, key: str, *, not_before_ms: int) -> IdempotencyRecord | None:
+        """The job this key made at or after `not_before_ms`."""
+
+    async def accepted(self, job_id: str, epoch: int) -> tuple[str, bool] | None:
+        """The worker of that attempt and whether its completion is the accepted one; None without such an attempt."""
+
+    async def workers(self, tenant: str) -> Sequence[WorkerRecord]:
+        """Every worker of the tenant, oldest first."""
+
+    async def api_keys(self) -> Sequence[ApiKeyRecord]:
+        """Every key."""

@@ -1,0 +1,162 @@
+"""The store in memory: the readable reference for every promise of `Store`. Nothing survives the process."""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from cavvy.core.job import JobHeader, Needs
+from cavvy.core.writes import Write
+from cavvy.errors import Fenced, Refused
+from cavvy.store.base import (
+    ApiKeyRecord,
+    AssignInput,
+    AttemptRecord,
+    IdempotencyRecord,
+    JobRecord,
+    LoadRow,
+    Opened,
+    TokenRecord,
+    WorkerRecord,
+)
+from cavvy.store.memory_tables import Tables, Transaction, waits_after_loss
+
+__all__ = ["MemoryStore"]
+
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+class MemoryStore:
+    """A `Store` whose data lives as long as the object: close and open it again to simulate a restart."""
+
+    def __init__(self) -> None:
+        self._store_id = secrets.token_hex(16)
+        self._term = 0
+        self._open = False
+        self._tables = Tables()
+
+    async def open(self) -> Opened:
+        self._term += 1
+        self._open = True
+        last_number: dict[str, int] = defaultdict(int)
+        for tenant, number in self._tables.by_number:
+            last_number[tenant] = max(last_number[tenant], number)
+        last_seq = max(self._tables.by_seq, default=0)
+        return Opened(store_id=self._store_id, term=self._term, last_seq=last_seq, last_number=dict(last_number))
+
+    async def close(self) -> None:
+        self._open = False
+
+    async def commit(self, writes: Sequence[Write], *, term: int) -> None:
+        self._check_open()
+        if term != self._term:
+            raise Fenced(f"term {term} is over, the store is in term {self._term}")
+        _check_storable(writes)
+        transaction = Transaction()
+        try:
+            for write in writes:
+                self._tables.apply(transaction, write)
+        except BaseException:
+            transaction.roll_back()
+            raise
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise RuntimeError("the store is not open")
+
+    async def load(self) -> AsyncIterator[LoadRow]:
+        self._check_open()
+        for job in sorted(self._tables.jobs.values(), key=lambda job: job.seq):
+            if job.completed_at_ms is None:
+                yield _header(job)
+        for worker in list(self._tables.workers.values()):
+            yield worker
+        for token in list(self._tables.tokens.values()):
+            if not token.used:
+                yield TokenRecord(token_hash=token.token_hash, tenant=token.tenant, expires_at_ms=token.expires_at_ms)
+
+    async def inputs(self, job_ids: Sequence[str]) -> Mapping[str, AssignInput]:
+        self._check_open()
+        jobs = [self._tables.jobs[job_id] for job_id in job_ids if job_id in self._tables.jobs]
+        return {job.id: _assign_input(job) for job in jobs}
+
+    async def job(self, tenant: str, job_id: str) -> JobRecord | None:
+        self._check_open()
+        job = self._tables.jobs.get(job_id)
+        if job is None or job.tenant != tenant:
+            return None
+        return replace(job, attempts=tuple(self._with_worker_id(attempt) for attempt in job.attempts))
+
+    def _with_worker_id(self, attempt: AttemptRecord) -> AttemptRecord:
+        worker = self._tables.workers.get(attempt.worker)
+        return replace(attempt, worker_id=None if worker is None else worker.id)
+
+    async def jobs(self, tenant: str, *, before_seq: int | None, limit: int) -> Sequence[JobRecord]:
+        self._check_open()
+        found = [
+            job
+            for job in self._tables.jobs.values()
+            if job.tenant == tenant and (before_seq is None or job.seq < before_seq)
+        ]
+        found.sort(key=lambda job: -job.seq)
+        return [replace(job, input=None, result=None, receipt=None, attempts=()) for job in found[:limit]]
+
+    async def idempotent(self, tenant: str, key: str, *, not_before_ms: int) -> IdempotencyRecord | None:
+        self._check_open()
+        found = self._tables.keys.get((tenant, key))
+        if found is None or found.created_at_ms < not_before_ms:
+            return None
+        return IdempotencyRecord(job_id=found.job_id, fingerprint=found.fingerprint)
+
+    async def accepted(self, job_id: str, epoch: int) -> tuple[str, bool] | None:
+        self._check_open()
+        job = self._tables.jobs.get(job_id)
+        for attempt in job.attempts if job is not None else ():
+            if job is not None and attempt.epoch == epoch:
+                return attempt.worker, job.accepted_epoch == epoch
+        return None
+
+    async def workers(self, tenant: str) -> Sequence[WorkerRecord]:
+        self._check_open()
+        found = [worker for worker in self._tables.workers.values() if worker.tenant == tenant]
+        return sorted(found, key=lambda worker: worker.enrolled_at_ms)
+
+    async def api_keys(self) -> Sequence[ApiKeyRecord]:
+        self._check_open()
+        return list(self._tables.api_keys.values())
+
+
+def _check_storable(writes: Sequence[Write]) -> None:
+    """Refuses what is no Unicode or no 64-bit number, as every database does."""
+    try:
+        _ENCODER.encode(writes)
+    except (ValueError, OverflowError) as error:
+        raise Refused(f"a value cannot be stored: {error}") from error
+
+
+def _header(job: JobRecord) -> JobHeader:
+    needs = Needs(tenant=job.tenant, job_type=job.job_type, privacy_class=job.privacy_class, model=job.model)
+    return JobHeader(
+        id=job.id,
+        seq=job.seq,
+        number=job.number,
+        user_id=job.user_id,
+        needs=needs,
+        status=job.status,
+        created_at_ms=job.created_at_ms,
+        epoch=job.epoch,
+        tries=job.tries,
+        worker=job.attempts[-1].worker if job.attempts else None,
+        lost=waits_after_loss(job),
+        lost_counted=waits_after_loss(job) and job.attempts[-1].counted,
+        cancel=job.cancel,
+    )
+
+
+def _assign_input(job: JobRecord) -> AssignInput:
+    salt = job.attempts[-1].salt if job.attempts else b""
+    return AssignInput(input=job.input or b"", params=job.params, salt=salt)

@@ -1,0 +1,281 @@
+"""The tables of the store in memory, and what each write asks of them.
+
+Every value in a table is immutable and is replaced, never changed; a transaction keeps what it replaced and can put it
+back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from cavvy.core.job import AttemptEnd, JobStatus, WorkerStatus
+from cavvy.core.writes import (
+    ACTIVE,
+    AddApiKey,
+    AddWorkerToken,
+    CompleteJob,
+    EnrolWorker,
+    FailJob,
+    GrantJob,
+    InsertJob,
+    RequestCancel,
+    RequeueJob,
+    ReviveAttempt,
+    StartAttempt,
+    Write,
+)
+from cavvy.errors import Refused
+from cavvy.store.base import ApiKeyRecord, AttemptRecord, IdempotencyRecord, JobRecord, TokenRecord, WorkerRecord
+
+__all__ = ["Tables", "Transaction", "waits_after_loss"]
+
+_ABSENT: Any = object()
+
+
+class Transaction:
+    """What one commit replaced, so that it can be taken back."""
+
+    def __init__(self) -> None:
+        self._undo: list[tuple[dict[Any, Any], Any, Any]] = []
+
+    def put(self, table: dict[Any, Any], key: Any, value: Any) -> None:
+        self._undo.append((table, key, table.get(key, _ABSENT)))
+        table[key] = value
+
+    def roll_back(self) -> None:
+        for table, key, before in reversed(self._undo):
+            if before is _ABSENT:
+                del table[key]
+            else:
+                table[key] = before
+
+
+class KeyRecord(IdempotencyRecord, frozen=True, kw_only=True):
+    created_at_ms: int
+
+
+class StoredToken(TokenRecord, frozen=True, kw_only=True):
+    used: bool = False
+
+
+def _require(condition: bool, write: Write, why: str) -> None:
+    if not condition:
+        raise Refused(f"{type(write).__name__}: {why}")
+
+
+class Tables:
+    """All data. `apply` changes it for one write, or raises Refused; the transaction then has to be rolled back."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, JobRecord] = {}
+        self.by_seq: dict[int, str] = {}
+        self.by_number: dict[tuple[str, int], str] = {}
+        self.keys: dict[tuple[str, str], KeyRecord] = {}
+        self.workers: dict[str, WorkerRecord] = {}
+        self.worker_ids: dict[str, str] = {}
+        self.tokens: dict[bytes, StoredToken] = {}
+        self.api_keys: dict[str, ApiKeyRecord] = {}
+        self._methods: dict[type, Callable[[Transaction, Any], None]] = {
+            InsertJob: self._insert_job,
+            GrantJob: self._grant_job,
+            StartAttempt: self._start_attempt,
+            RequeueJob: self._requeue_job,
+            ReviveAttempt: self._revive_attempt,
+            RequestCancel: self._request_cancel,
+            CompleteJob: self._complete_job,
+            FailJob: self._fail_job,
+            AddWorkerToken: self._add_worker_token,
+            EnrolWorker: self._enrol_worker,
+            AddApiKey: self._add_api_key,
+        }
+
+    def apply(self, transaction: Transaction, write: Write) -> None:
+        self._methods[type(write)](transaction, write)
+
+    def _insert_job(self, transaction: Transaction, write: InsertJob) -> None:
+        needs = write.needs
+        _require(write.id not in self.jobs, write, "the id is taken")
+        _require(write.seq not in self.by_seq, write, "the seq is taken")
+        _require((needs.tenant, write.number) not in self.by_number, write, "the number is taken")
+        transaction.put(self.jobs, write.id, _new_job(write))
+        transaction.put(self.by_seq, write.seq, write.id)
+        transaction.put(self.by_number, (needs.tenant, write.number), write.id)
+        if write.idempotency is not None:
+            name = (needs.tenant, write.idempotency.key)
+            before = self.keys.get(name)
+            _require(before is None or before.created_at_ms < write.expired_before_ms, write, "the key is live")
+            fingerprint = write.idempotency.fingerprint
+            key = KeyRecord(job_id=write.id, fingerprint=fingerprint, created_at_ms=write.created_at_ms)
+            transaction.put(self.keys, name, key)
+
+    def _current(self, write: Any) -> JobRecord:
+        """The job, if the write's epoch is its highest."""
+        job = self.jobs.get(write.job_id)
+        if job is None or job.epoch != write.epoch:
+            raise Refused(f"{type(write).__name__}: epoch {write.epoch} is not the job's highest")
+        return job
+
+    def _grant_job(self, transaction: Transaction, write: GrantJob) -> None:
+        job = self.jobs.get(write.job_id)
+        if job is None or job.status is not JobStatus.PENDING or job.epoch != write.epoch - 1 or job.cancel is not None:
+            raise Refused("GrantJob: the job does not wait for this epoch")
+        attempts = (*job.attempts, _new_attempt(write))
+        changed = replace(job, status=JobStatus.ASSIGNED, epoch=write.epoch, attempts=attempts)
+        transaction.put(self.jobs, job.id, changed)
+
+    def _start_attempt(self, transaction: Transaction, write: StartAttempt) -> None:
+        job = self.jobs.get(write.job_id)
+        if job is None or job.epoch != write.epoch or job.status is not JobStatus.ASSIGNED:
+            return
+        attempts = _with_last(job, started_at_ms=write.started_at_ms)
+        transaction.put(self.jobs, job.id, replace(job, status=JobStatus.RUNNING, attempts=attempts))
+
+    def _requeue_job(self, transaction: Transaction, write: RequeueJob) -> None:
+        job = self._current(write)
+        _require(job.status in ACTIVE and job.cancel is None, write, "the job is not active or shall stop")
+        attempts = _with_last(job, ended_at_ms=write.ended_at_ms, end=write.end, counted=write.counted)
+        tries = job.tries + write.counted
+        transaction.put(self.jobs, job.id, replace(job, status=JobStatus.PENDING, tries=tries, attempts=attempts))
+
+    def _revive_attempt(self, transaction: Transaction, write: ReviveAttempt) -> None:
+        job = self._current(write)
+        lost = waits_after_loss(job) and job.attempts[-1].counted == write.counted
+        _require(lost, write, "the attempt is not lost, or was counted otherwise")
+        tries = job.tries - write.counted
+        attempts = _with_last(job, started_at_ms=write.started_at_ms, ended_at_ms=None, end=None, counted=False)
+        transaction.put(self.jobs, job.id, replace(job, status=JobStatus.RUNNING, tries=tries, attempts=attempts))
+
+    def _request_cancel(self, transaction: Transaction, write: RequestCancel) -> None:
+        job = self._current(write)
+        _require(job.status in ACTIVE and job.cancel is None, write, "the job is not active or was asked before")
+        transaction.put(self.jobs, job.id, replace(job, cancel=write.cancel))
+
+    def _complete_job(self, transaction: Transaction, write: CompleteJob) -> None:
+        job = self._current(write)
+        _require(job.status in ACTIVE or waits_after_loss(job), write, "the attempt cannot complete")
+        end = AttemptEnd.COMPLETED
+        changed = replace(
+            job,
+            status=JobStatus.COMPLETED,
+            completed_at_ms=write.ended_at_ms,
+            accepted_epoch=write.epoch,
+            result=write.result,
+            receipt=write.receipt,
+            output_hash=write.output_hash,
+            served_model=write.model,
+            attempts=_with_last(job, ended_at_ms=write.ended_at_ms, end=end, usage=write.usage),
+        )
+        transaction.put(self.jobs, job.id, changed)
+
+    def _fail_job(self, transaction: Transaction, write: FailJob) -> None:
+        job = self._current(write)
+        _require(job.completed_at_ms is None, write, "the job is terminal")
+        attempts = job.attempts
+        if write.end is not None:
+            _require(bool(attempts), write, "there is no attempt to end")
+            at_ms = write.failure.at_ms
+            ended = {"ended_at_ms": at_ms, "end": write.end, "counted": write.counted, "usage": write.usage}
+            attempts = _with_last(job, **ended)
+        changed = replace(
+            job,
+            status=JobStatus.FAILED,
+            completed_at_ms=write.failure.at_ms,
+            failure=write.failure,
+            tries=job.tries + write.counted,
+            cancel=write.cancel or job.cancel,
+            attempts=attempts,
+        )
+        transaction.put(self.jobs, job.id, changed)
+
+    def _add_worker_token(self, transaction: Transaction, write: AddWorkerToken) -> None:
+        _require(write.token_hash not in self.tokens, write, "the token is known")
+        token = StoredToken(token_hash=write.token_hash, tenant=write.tenant, expires_at_ms=write.expires_at_ms)
+        transaction.put(self.tokens, write.token_hash, token)
+
+    def _enrol_worker(self, transaction: Transaction, write: EnrolWorker) -> None:
+        token = self.tokens.get(write.token_hash)
+        if token is None or token.used:
+            raise Refused("EnrolWorker: the token is unknown or used up")
+        _require(write.worker not in self.workers, write, "the worker is known")
+        _require(write.id not in self.worker_ids, write, "the worker's id is taken")
+        worker = WorkerRecord(
+            key=write.worker,
+            id=write.id,
+            name=write.name,
+            tenant=write.tenant,
+            status=WorkerStatus.APPROVED,
+            enrolled_at_ms=write.enrolled_at_ms,
+        )
+        transaction.put(self.tokens, write.token_hash, replace(token, used=True))
+        transaction.put(self.workers, write.worker, worker)
+        transaction.put(self.worker_ids, write.id, write.worker)
+
+    def _add_api_key(self, transaction: Transaction, write: AddApiKey) -> None:
+        _require(write.key_id not in self.api_keys, write, "the key's id is taken")
+        record = ApiKeyRecord(
+            key_id=write.key_id,
+            secret_hash=write.secret_hash,
+            role=write.role,
+            tenant=write.tenant,
+            user_id=write.user_id,
+            created_at_ms=write.created_at_ms,
+        )
+        transaction.put(self.api_keys, write.key_id, record)
+
+
+def _new_job(write: InsertJob) -> JobRecord:
+    needs = write.needs
+    return JobRecord(
+        id=write.id,
+        seq=write.seq,
+        number=write.number,
+        tenant=needs.tenant,
+        user_id=write.user_id,
+        job_type=needs.job_type,
+        privacy_class=needs.privacy_class,
+        model=needs.model,
+        status=JobStatus.PENDING,
+        epoch=0,
+        tries=0,
+        created_at_ms=write.created_at_ms,
+        completed_at_ms=None,
+        cancel=None,
+        failure=None,
+        accepted_epoch=None,
+        params=write.params,
+        metadata=write.metadata,
+        input=write.input,
+        result=None,
+        receipt=None,
+        output_hash=None,
+        served_model=None,
+        attempts=(),
+    )
+
+
+def _new_attempt(write: GrantJob) -> AttemptRecord:
+    return AttemptRecord(
+        epoch=write.epoch,
+        worker=write.worker,
+        worker_id=None,
+        salt=write.salt,
+        granted_at_ms=write.granted_at_ms,
+        started_at_ms=None,
+        ended_at_ms=None,
+        end=None,
+        counted=False,
+        usage=None,
+    )
+
+
+def _with_last(job: JobRecord, **changes: Any) -> tuple[AttemptRecord, ...]:
+    """The job's attempts, the highest one changed."""
+    return (*job.attempts[:-1], replace(job.attempts[-1], **changes))
+
+
+def waits_after_loss(job: JobRecord) -> bool:
+    lost = bool(job.attempts) and job.attempts[-1].end is AttemptEnd.LOST
+    return lost and job.status is JobStatus.PENDING

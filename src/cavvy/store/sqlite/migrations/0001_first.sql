@@ -1,0 +1,97 @@
+-- Every text, ours or from outside, is stored as its UTF-8 bytes: no text can make a write fail or be cut at a NUL.
+-- Only names of our own enums are TEXT. `cancel`, `failure` and `usage` are JSON.
+
+CREATE TABLE store (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    store_id TEXT NOT NULL,
+    term INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE job (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    tenant BLOB NOT NULL,
+    number INTEGER NOT NULL,
+    user_id BLOB NOT NULL,
+    job_type TEXT NOT NULL,
+    privacy_class TEXT NOT NULL,
+    model BLOB,
+    status TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0 CHECK (tries >= 0),
+    created_at_ms INTEGER NOT NULL,
+    completed_at_ms INTEGER,
+    accepted_epoch INTEGER,
+    cancel BLOB,
+    failure BLOB,
+    UNIQUE (tenant, number)
+) STRICT;
+
+CREATE INDEX job_live ON job (seq) WHERE completed_at_ms IS NULL;
+CREATE INDEX job_of_tenant ON job (tenant, seq);
+
+CREATE TABLE job_input (
+    job_seq INTEGER PRIMARY KEY,
+    params BLOB NOT NULL,
+    metadata BLOB,
+    input BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE attempt (
+    job_seq INTEGER NOT NULL,
+    epoch INTEGER NOT NULL CHECK (epoch >= 1),
+    worker BLOB NOT NULL,
+    salt BLOB NOT NULL,
+    granted_at_ms INTEGER NOT NULL,
+    started_at_ms INTEGER,
+    ended_at_ms INTEGER,
+    "end" TEXT,
+    counted INTEGER NOT NULL DEFAULT 0,
+    usage BLOB,
+    PRIMARY KEY (job_seq, epoch)
+) STRICT, WITHOUT ROWID;
+
+-- The output of the one accepted attempt (job.accepted_epoch).
+CREATE TABLE attempt_output (
+    job_seq INTEGER PRIMARY KEY,
+    output_hash BLOB NOT NULL,
+    model BLOB NOT NULL,
+    receipt BLOB NOT NULL,
+    result BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE idempotency (
+    tenant BLOB NOT NULL,
+    key BLOB NOT NULL,
+    fingerprint BLOB NOT NULL,
+    job_id BLOB NOT NULL,
+    created_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (tenant, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE worker (
+    key BLOB NOT NULL UNIQUE,
+    id BLOB NOT NULL UNIQUE,
+    name BLOB NOT NULL,
+    tenant BLOB NOT NULL,
+    status TEXT NOT NULL,
+    enrolled_at_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE worker_token (
+    token_hash BLOB NOT NULL UNIQUE,
+    tenant BLOB NOT NULL,
+    created_by BLOB NOT NULL,
+    created_at_ms INTEGER NOT NULL,
+    expires_at_ms INTEGER NOT NULL,
+    used_by BLOB
+) STRICT;
+
+CREATE TABLE api_key (
+    key_id BLOB NOT NULL UNIQUE,
+    secret_hash BLOB NOT NULL,
+    role BLOB NOT NULL,
+    tenant BLOB NOT NULL,
+    user_id BLOB NOT NULL,
+    created_at_ms INTEGER NOT NULL
+) STRICT;

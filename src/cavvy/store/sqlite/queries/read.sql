@@ -1,0 +1,78 @@
+-- Read by the reader thread, which never writes.
+
+-- name: job
+-- One row an attempt, the highest first; only the first row carries the texts.
+SELECT
+    job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.status, job.epoch, job.tries,
+    job.created_at_ms, job.completed_at_ms, job.accepted_epoch, job.cancel, job.failure,
+    job_input.params, job_input.metadata, attempt_output.output_hash, attempt_output.model,
+    CASE WHEN job.epoch = coalesce(attempt.epoch, 0) THEN job_input.input END,
+    CASE WHEN job.epoch = attempt.epoch THEN attempt_output.receipt END,
+    CASE WHEN job.epoch = attempt.epoch THEN attempt_output.result END,
+    attempt.epoch, attempt.worker, worker.id, attempt.salt, attempt.granted_at_ms, attempt.started_at_ms,
+    attempt.ended_at_ms, attempt."end", attempt.counted, attempt.usage
+FROM job
+JOIN job_input ON job_input.job_seq = job.seq
+LEFT JOIN attempt_output ON attempt_output.job_seq = job.seq
+LEFT JOIN attempt ON attempt.job_seq = job.seq
+LEFT JOIN worker ON worker.key = attempt.worker
+WHERE job.id = :id AND job.tenant = :tenant
+ORDER BY attempt.epoch DESC;
+
+-- name: jobs
+SELECT
+    job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.status, job.epoch, job.tries,
+    job.created_at_ms, job.completed_at_ms, job.accepted_epoch, job.cancel, job.failure,
+    job_input.params, job_input.metadata, attempt_output.output_hash, attempt_output.model,
+    job.id
+FROM job
+JOIN job_input ON job_input.job_seq = job.seq
+LEFT JOIN attempt_output ON attempt_output.job_seq = job.seq
+WHERE job.tenant = :tenant AND job.seq < :before_seq
+ORDER BY job.seq DESC
+LIMIT :limit;
+
+-- name: headers
+SELECT
+    job.id, job.seq, job.number, job.user_id, job.tenant, job.job_type, job.privacy_class, job.model, job.status,
+    job.created_at_ms, job.epoch, job.tries, attempt.worker, attempt."end", attempt.counted, job.cancel
+FROM job
+LEFT JOIN attempt ON attempt.job_seq = job.seq AND attempt.epoch = job.epoch
+WHERE job.completed_at_ms IS NULL AND job.seq > :after_seq
+ORDER BY job.seq
+LIMIT :limit;
+
+-- name: all_workers
+SELECT key, id, name, tenant, status, enrolled_at_ms FROM worker ORDER BY enrolled_at_ms, rowid;
+
+-- name: workers
+SELECT key, id, name, tenant, status, enrolled_at_ms
+FROM worker
+WHERE tenant = :tenant
+ORDER BY enrolled_at_ms, rowid;
+
+-- name: unused_tokens
+SELECT token_hash, tenant, expires_at_ms FROM worker_token WHERE used_by IS NULL;
+
+-- name: api_keys
+SELECT key_id, secret_hash, role, tenant, user_id, created_at_ms FROM api_key ORDER BY rowid;
+
+-- name: inputs
+-- :rows and :texts as in write.sql: job id
+SELECT job.id, job_input.input, job_input.params, coalesce(attempt.salt, x'')
+FROM json_each(:rows) AS given
+CROSS JOIN job
+JOIN job_input ON job_input.job_seq = job.seq
+LEFT JOIN attempt ON attempt.job_seq = job.seq AND attempt.epoch = job.epoch
+WHERE job.id = substr(:texts, given.value ->> 0, given.value ->> 1);
+
+-- name: accepted
+SELECT attempt.worker, job.accepted_epoch IS attempt.epoch
+FROM job
+JOIN attempt ON attempt.job_seq = job.seq
+WHERE job.id = :id AND attempt.epoch = :epoch;
+
+-- name: idempotent
+SELECT job_id, fingerprint
+FROM idempotency
+WHERE tenant = :tenant AND key = :key AND created_at_ms >= :not_before_ms;

@@ -1,0 +1,372 @@
+-- A batch is committed in three calls: begin, write, commit. Python gives up its interpreter lock in each call and may
+-- wait long to get it back while the event loop is busy, so calls must be few; the trigger below does all the work.
+
+-- name: begin
+BEGIN IMMEDIATE;
+
+-- name: commit
+COMMIT;
+
+-- name: rollback
+ROLLBACK;
+
+-- name: batch_view
+-- What one call of `write` is given: for each kind of row a JSON array (or NULL) with one array a row, and all texts, one
+-- behind the other. In a row a text is two members: where it begins, how long it is.
+CREATE TEMP VIEW batch AS
+SELECT
+    NULL AS term,
+    NULL AS texts,
+    NULL AS insert_job,
+    NULL AS insert_input,
+    NULL AS insert_attempt,
+    NULL AS drop_dead_keys,
+    NULL AS insert_key,
+    NULL AS note_start,
+    NULL AS start_job,
+    NULL AS request_cancel,
+    NULL AS requeue_job,
+    NULL AS revive_job,
+    NULL AS revive_attempt,
+    NULL AS grant_job,
+    NULL AS open_attempt,
+    NULL AS complete_job,
+    NULL AS complete_attempt,
+    NULL AS insert_output,
+    NULL AS fail_job,
+    NULL AS end_attempt,
+    NULL AS insert_token,
+    NULL AS use_token,
+    NULL AS insert_worker,
+    NULL AS insert_api_key;
+
+-- name: batch_trigger
+-- The comment above each statement names the members of its rows. CROSS JOIN holds SQLite to the order written: first the
+-- rows given, then the look-up.
+CREATE TEMP TRIGGER batch_written INSTEAD OF INSERT ON batch
+BEGIN
+    SELECT raise(ROLLBACK, 'fenced') FROM store WHERE term <> NEW.term;
+
+    -- seq, number, created_at_ms, epoch, status, job_type, privacy_class, id, tenant, user_id, model
+    INSERT INTO job (seq, number, created_at_ms, epoch, status, job_type, privacy_class, id, tenant, user_id, model)
+    SELECT
+        value ->> 0,
+        value ->> 1,
+        value ->> 2,
+        value ->> 3,
+        value ->> 4,
+        value ->> 5,
+        value ->> 6,
+        substr(NEW.texts, value ->> 7, value ->> 8),
+        substr(NEW.texts, value ->> 9, value ->> 10),
+        substr(NEW.texts, value ->> 11, value ->> 12),
+        substr(NEW.texts, value ->> 13, value ->> 14)
+    FROM json_each(NEW.insert_job);
+
+    -- seq, params, metadata, input
+    INSERT INTO job_input (job_seq, params, metadata, input)
+    SELECT
+        value ->> 0,
+        substr(NEW.texts, value ->> 1, value ->> 2),
+        substr(NEW.texts, value ->> 3, value ->> 4),
+        substr(NEW.texts, value ->> 5, value ->> 6)
+    FROM json_each(NEW.insert_input);
+
+    -- seq, epoch, granted_at_ms, worker, salt
+    INSERT INTO attempt (job_seq, epoch, granted_at_ms, worker, salt)
+    SELECT
+        value ->> 0,
+        value ->> 1,
+        value ->> 2,
+        substr(NEW.texts, value ->> 3, value ->> 4),
+        substr(NEW.texts, value ->> 5, value ->> 6)
+    FROM json_each(NEW.insert_attempt);
+
+    -- expired_before_ms, tenant, key
+    DELETE FROM idempotency
+    WHERE (tenant, key) IN (
+        SELECT held.tenant, held.key
+        FROM json_each(NEW.drop_dead_keys) AS given
+        CROSS JOIN idempotency AS held
+        WHERE held.tenant = substr(NEW.texts, given.value ->> 1, given.value ->> 2)
+            AND held.key = substr(NEW.texts, given.value ->> 3, given.value ->> 4)
+            AND held.created_at_ms < given.value ->> 0
+    );
+
+    -- created_at_ms, tenant, key, fingerprint, job id
+    INSERT INTO idempotency (created_at_ms, tenant, key, fingerprint, job_id)
+    SELECT
+        value ->> 0,
+        substr(NEW.texts, value ->> 1, value ->> 2),
+        substr(NEW.texts, value ->> 3, value ->> 4),
+        substr(NEW.texts, value ->> 5, value ->> 6),
+        substr(NEW.texts, value ->> 7, value ->> 8)
+    FROM json_each(NEW.insert_key);
+
+    -- job id, epoch, started_at_ms
+    UPDATE attempt
+    SET started_at_ms = given.value ->> 3
+    FROM json_each(NEW.note_start) AS given
+    WHERE attempt.job_seq = (
+            SELECT job.seq FROM job WHERE job.id = substr(NEW.texts, given.value ->> 0, given.value ->> 1) AND job.status = 'assigned' AND job.epoch = given.value ->> 2
+        )
+        AND attempt.epoch = given.value ->> 2;
+
+    -- job id, epoch, started_at_ms
+    UPDATE job
+    SET status = 'running'
+    FROM (SELECT substr(NEW.texts, value ->> 0, value ->> 1) AS id, value ->> 2 AS epoch FROM json_each(NEW.start_job)) AS given
+    WHERE job.id = given.id AND job.epoch = given.epoch AND job.status = 'assigned';
+
+    -- job id, epoch, cancel
+    UPDATE job
+    SET cancel = given.cancel
+    FROM (
+        SELECT
+            substr(NEW.texts, value ->> 0, value ->> 1) AS id,
+            value ->> 2 AS epoch,
+            substr(NEW.texts, value ->> 3, value ->> 4) AS cancel
+        FROM json_each(NEW.request_cancel)
+    ) AS given
+    WHERE job.id = given.id
+        AND job.epoch = given.epoch
+        AND job.status IN ('assigned', 'running')
+        AND job.cancel IS NULL;
+    SELECT raise(ROLLBACK, 'request_cancel') WHERE changes() <> json_array_length(NEW.request_cancel);
+
+    -- job id, epoch, counted
+    UPDATE job
+    SET status = 'pending', tries = tries + given.counted
+    FROM (
+        SELECT substr(NEW.texts, value ->> 0, value ->> 1) AS id, value ->> 2 AS epoch, value ->> 3 AS counted
+        FROM json_each(NEW.requeue_job)
+    ) AS given
+    WHERE job.id = given.id
+        AND job.epoch = given.epoch
+        AND job.status IN ('assigned', 'running')
+        AND job.cancel IS NULL;
+    SELECT raise(ROLLBACK, 'requeue_job') WHERE changes() <> json_array_length(NEW.requeue_job);
+
+    -- job id, epoch, counted
+    UPDATE job
+    SET status = 'running', tries = tries - given.counted
+    FROM (
+        SELECT substr(NEW.texts, value ->> 0, value ->> 1) AS id, value ->> 2 AS epoch, value ->> 3 AS counted
+        FROM json_each(NEW.revive_job)
+    ) AS given
+    WHERE job.id = given.id
+        AND job.epoch = given.epoch
+        AND job.status = 'pending'
+        AND EXISTS (
+            SELECT 1
+            FROM attempt
+            WHERE attempt.job_seq = job.seq
+                AND attempt.epoch = job.epoch
+                AND attempt."end" = 'lost'
+                AND attempt.counted = given.counted
+        );
+    SELECT raise(ROLLBACK, 'revive_job') WHERE changes() <> json_array_length(NEW.revive_job);
+
+    -- job id, epoch, started_at_ms
+    UPDATE attempt
+    SET started_at_ms = given.value ->> 3, ended_at_ms = NULL, "end" = NULL, counted = 0
+    FROM json_each(NEW.revive_attempt) AS given
+    WHERE attempt.job_seq = (
+            SELECT job.seq FROM job WHERE job.id = substr(NEW.texts, given.value ->> 0, given.value ->> 1)
+        )
+        AND attempt.epoch = given.value ->> 2;
+    SELECT raise(ROLLBACK, 'revive_attempt') WHERE changes() <> json_array_length(NEW.revive_attempt);
+
+    -- job id, epoch
+    UPDATE job
+    SET status = 'assigned', epoch = given.epoch
+    FROM (SELECT substr(NEW.texts, value ->> 0, value ->> 1) AS id, value ->> 2 AS epoch FROM json_each(NEW.grant_job)) AS given
+    WHERE job.id = given.id AND job.epoch = given.epoch - 1 AND job.status = 'pending' AND job.cancel IS NULL;
+    SELECT raise(ROLLBACK, 'grant_job') WHERE changes() <> json_array_length(NEW.grant_job);
+
+    -- job id, epoch, granted_at_ms, worker, salt
+    INSERT INTO attempt (job_seq, epoch, granted_at_ms, worker, salt)
+    SELECT
+        job.seq,
+        given.value ->> 2,
+        given.value ->> 3,
+        substr(NEW.texts, given.value ->> 4, given.value ->> 5),
+        substr(NEW.texts, given.value ->> 6, given.value ->> 7)
+    FROM json_each(NEW.open_attempt) AS given
+    CROSS JOIN job
+    WHERE job.id = substr(NEW.texts, given.value ->> 0, given.value ->> 1);
+    SELECT raise(ROLLBACK, 'open_attempt') WHERE changes() <> json_array_length(NEW.open_attempt);
+
+    -- job id, epoch, completed_at_ms
+    UPDATE job
+    SET status = 'completed', completed_at_ms = given.completed_at_ms, accepted_epoch = given.epoch
+    FROM (
+        SELECT substr(NEW.texts, value ->> 0, value ->> 1) AS id, value ->> 2 AS epoch, value ->> 3 AS completed_at_ms
+        FROM json_each(NEW.complete_job)
+    ) AS given
+    WHERE job.id = given.id
+        AND job.epoch = given.epoch
+        AND (
+            job.status IN ('assigned', 'running')
+            OR job.status = 'pending'
+                AND EXISTS (
+                    SELECT 1
+                    FROM attempt
+                    WHERE attempt.job_seq = job.seq AND attempt.epoch = job.epoch AND attempt."end" = 'lost'
+                )
+        );
+    SELECT raise(ROLLBACK, 'complete_job') WHERE changes() <> json_array_length(NEW.complete_job);
+
+    -- job id, epoch, ended_at_ms, usage
+    UPDATE attempt
+    SET "end" = 'completed', ended_at_ms = given.value ->> 3, usage = substr(NEW.texts, given.value ->> 4, given.value ->> 5)
+    FROM json_each(NEW.complete_attempt) AS given
+    WHERE attempt.job_seq = (
+            SELECT job.seq FROM job WHERE job.id = substr(NEW.texts, given.value ->> 0, given.value ->> 1)
+        )
+        AND attempt.epoch = given.value ->> 2;
+    SELECT raise(ROLLBACK, 'complete_attempt') WHERE changes() <> json_array_length(NEW.complete_attempt);
+
+    -- job id, output_hash, model, receipt, result
+    INSERT INTO attempt_output (job_seq, output_hash, model, receipt, result)
+    SELECT
+        job.seq,
+        substr(NEW.texts, given.value ->> 2, given.value ->> 3),
+        substr(NEW.texts, given.value ->> 4, given.value ->> 5),
+        substr(NEW.texts, given.value ->> 6, given.value ->> 7),
+        substr(NEW.texts, given.value ->> 8, given.value ->> 9)
+    FROM json_each(NEW.insert_output) AS given
+    CROSS JOIN job
+    WHERE job.id = substr(NEW.texts, given.value ->> 0, given.value ->> 1);
+    SELECT raise(ROLLBACK, 'insert_output') WHERE changes() <> json_array_length(NEW.insert_output);
+
+    -- job id, epoch, counted, completed_at_ms, failure, cancel
+    UPDATE job
+    SET
+        status = 'failed',
+        completed_at_ms = given.completed_at_ms,
+        tries = tries + given.counted,
+        failure = given.failure,
+        cancel = coalesce(given.cancel, job.cancel)
+    FROM (
+        SELECT
+            substr(NEW.texts, value ->> 0, value ->> 1) AS id,
+            value ->> 2 AS epoch,
+            value ->> 3 AS counted,
+            value ->> 4 AS completed_at_ms,
+            substr(NEW.texts, value ->> 5, value ->> 6) AS failure,
+            substr(NEW.texts, value ->> 7, value ->> 8) AS cancel
+        FROM json_each(NEW.fail_job)
+    ) AS given
+    WHERE job.id = given.id AND job.epoch = given.epoch AND job.completed_at_ms IS NULL;
+    SELECT raise(ROLLBACK, 'fail_job') WHERE changes() <> json_array_length(NEW.fail_job);
+
+    -- job id, epoch, counted, ended_at_ms, end, usage
+    UPDATE attempt
+    SET
+        "end" = given.value ->> 5,
+        ended_at_ms = given.value ->> 4,
+        counted = given.value ->> 3,
+        usage = substr(NEW.texts, given.value ->> 6, given.value ->> 7)
+    FROM json_each(NEW.end_attempt) AS given
+    WHERE attempt.job_seq = (
+            SELECT job.seq FROM job WHERE job.id = substr(NEW.texts, given.value ->> 0, given.value ->> 1)
+        )
+        AND attempt.epoch = given.value ->> 2;
+    SELECT raise(ROLLBACK, 'end_attempt') WHERE changes() <> json_array_length(NEW.end_attempt);
+
+    -- created_at_ms, expires_at_ms, token_hash, tenant, created_by
+    INSERT INTO worker_token (created_at_ms, expires_at_ms, token_hash, tenant, created_by)
+    SELECT
+        value ->> 0,
+        value ->> 1,
+        substr(NEW.texts, value ->> 2, value ->> 3),
+        substr(NEW.texts, value ->> 4, value ->> 5),
+        substr(NEW.texts, value ->> 6, value ->> 7)
+    FROM json_each(NEW.insert_token);
+
+    -- worker, token_hash
+    UPDATE worker_token
+    SET used_by = given.worker
+    FROM (
+        SELECT substr(NEW.texts, value ->> 0, value ->> 1) AS worker, substr(NEW.texts, value ->> 2, value ->> 3) AS token_hash
+        FROM json_each(NEW.use_token)
+    ) AS given
+    WHERE worker_token.token_hash = given.token_hash AND worker_token.used_by IS NULL;
+    SELECT raise(ROLLBACK, 'use_token') WHERE changes() <> json_array_length(NEW.use_token);
+
+    -- enrolled_at_ms, status, key, id, name, tenant
+    INSERT INTO worker (enrolled_at_ms, status, key, id, name, tenant)
+    SELECT
+        value ->> 0,
+        value ->> 1,
+        substr(NEW.texts, value ->> 2, value ->> 3),
+        substr(NEW.texts, value ->> 4, value ->> 5),
+        substr(NEW.texts, value ->> 6, value ->> 7),
+        substr(NEW.texts, value ->> 8, value ->> 9)
+    FROM json_each(NEW.insert_worker);
+
+    -- created_at_ms, key_id, secret_hash, role, tenant, user_id
+    INSERT INTO api_key (created_at_ms, key_id, secret_hash, role, tenant, user_id)
+    SELECT
+        value ->> 0,
+        substr(NEW.texts, value ->> 1, value ->> 2),
+        substr(NEW.texts, value ->> 3, value ->> 4),
+        substr(NEW.texts, value ->> 5, value ->> 6),
+        substr(NEW.texts, value ->> 7, value ->> 8),
+        substr(NEW.texts, value ->> 9, value ->> 10)
+    FROM json_each(NEW.insert_api_key);
+END;
+
+-- name: write
+-- OR ROLLBACK: a refusal undoes the transaction, so SQLite keeps no journal for the single statement.
+INSERT OR ROLLBACK INTO batch (
+    term, texts,
+    insert_job,
+    insert_input,
+    insert_attempt,
+    drop_dead_keys,
+    insert_key,
+    note_start,
+    start_job,
+    request_cancel,
+    requeue_job,
+    revive_job,
+    revive_attempt,
+    grant_job,
+    open_attempt,
+    complete_job,
+    complete_attempt,
+    insert_output,
+    fail_job,
+    end_attempt,
+    insert_token,
+    use_token,
+    insert_worker,
+    insert_api_key
+)
+VALUES (
+    :term, :texts,
+    :insert_job,
+    :insert_input,
+    :insert_attempt,
+    :drop_dead_keys,
+    :insert_key,
+    :note_start,
+    :start_job,
+    :request_cancel,
+    :requeue_job,
+    :revive_job,
+    :revive_attempt,
+    :grant_job,
+    :open_attempt,
+    :complete_job,
+    :complete_attempt,
+    :insert_output,
+    :fail_job,
+    :end_attempt,
+    :insert_token,
+    :use_token,
+    :insert_worker,
+    :insert_api_key
+);

@@ -1,0 +1,86 @@
+"""Reads over a connection that cannot write. Runs in one thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from cavvy.core.job import JobHeader
+from cavvy.store.base import ApiKeyRecord, AssignInput, IdempotencyRecord, JobRecord, TokenRecord, WorkerRecord
+from cavvy.store.sqlite import queries, records
+from cavvy.store.sqlite.rows import Texts
+
+__all__ = ["Reader"]
+
+_READ = queries.load("read")
+_NEWEST = 2**63 - 1
+
+
+def _key(text: str) -> bytes:
+    """As stored; what is no Unicode was never stored and finds nothing."""
+    return text.encode(errors="surrogatepass")
+
+
+def _bounded(number: int) -> int:
+    """The nearest number SQLite knows; nothing is stored that this could confuse."""
+    return max(-(2**63), min(number, _NEWEST))
+
+
+class Reader:
+    """Each method is one statement, so it sees one committed state."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def _rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        return self._connection.execute(_READ[query], parameters).fetchall()
+
+    def headers(self, after_seq: int, limit: int, known_needs: records.NeedsCache) -> list[JobHeader]:
+        rows = self._rows("headers", after_seq=after_seq, limit=limit)
+        return [records.header(row, known_needs) for row in rows]
+
+    def all_workers(self) -> list[WorkerRecord]:
+        return [records.worker(row) for row in self._rows("all_workers")]
+
+    def unused_tokens(self) -> list[TokenRecord]:
+        rows = self._rows("unused_tokens")
+        return [TokenRecord(token_hash=token, tenant=tenant.decode(), expires_at_ms=at) for token, tenant, at in rows]
+
+    def inputs(self, job_ids: Sequence[str]) -> dict[str, AssignInput]:
+        texts = Texts()
+        given = msgspec.json.encode([texts.add(_key(job_id)) for job_id in job_ids]).decode()
+        rows = self._rows("inputs", rows=given, texts=texts.value())
+        return {
+            job_id.decode(): AssignInput(input=body, params=params, salt=salt) for job_id, body, params, salt in rows
+        }
+
+    def job(self, tenant: str, job_id: str) -> JobRecord | None:
+        return records.job(tenant, job_id, self._rows("job", tenant=_key(tenant), id=_key(job_id)))
+
+    def jobs(self, tenant: str, before_seq: int | None, limit: int) -> list[JobRecord]:
+        before = _NEWEST if before_seq is None else _bounded(before_seq)
+        rows = self._rows("jobs", tenant=_key(tenant), before_seq=before, limit=limit)
+        return [records.listed_job(tenant, row) for row in rows]
+
+    def idempotent(self, tenant: str, key: str, not_before_ms: int) -> IdempotencyRecord | None:
+        rows = self._rows("idempotent", tenant=_key(tenant), key=_key(key), not_before_ms=not_before_ms)
+        if not rows:
+            return None
+        ((job_id, fingerprint),) = rows
+        return IdempotencyRecord(job_id=job_id.decode(), fingerprint=fingerprint)
+
+    def accepted(self, job_id: str, epoch: int) -> tuple[str, bool] | None:
+        rows = self._rows("accepted", id=_key(job_id), epoch=_bounded(epoch))
+        if not rows:
+            return None
+        ((worker, is_accepted),) = rows
+        return worker.decode(), bool(is_accepted)
+
+    def workers(self, tenant: str) -> list[WorkerRecord]:
+        return [records.worker(row) for row in self._rows("workers", tenant=_key(tenant))]
+
+    def api_keys(self) -> list[ApiKeyRecord]:
+        return [records.api_key(row) for row in self._rows("api_keys")]

@@ -1,0 +1,170 @@
+"""Rows of the read queries as records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from cavvy.core.job import (
+    AttemptEnd,
+    CancelRequest,
+    Failure,
+    JobHeader,
+    JobStatus,
+    JobType,
+    Needs,
+    PrivacyClass,
+    WorkerStatus,
+)
+from cavvy.core.writes import Usage
+from cavvy.store.base import ApiKeyRecord, AttemptRecord, JobRecord, WorkerRecord
+
+__all__ = ["NeedsCache", "api_key", "header", "job", "listed_job", "worker"]
+
+Row = tuple[Any, ...]
+
+_STATUS = {status.value: status for status in JobStatus}
+_END = {end.value: end for end in AttemptEnd}
+_JOB_TYPE = {job_type.value: job_type for job_type in JobType}
+_PRIVACY_CLASS = {privacy_class.value: privacy_class for privacy_class in PrivacyClass}
+_CANCEL = msgspec.json.Decoder(CancelRequest)
+_FAILURE = msgspec.json.Decoder(Failure)
+_USAGE = msgspec.json.Decoder(Usage)
+_JOB_COLUMNS = 18
+_BODY_COLUMNS = 3
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()
+
+
+def _shared(tenant: str, job_id: str, row: Row) -> dict[str, Any]:
+    """The columns that `job` and `jobs` have in common."""
+    (
+        seq, number, user_id, job_type, privacy_class, model, status, epoch, tries,
+        created_at_ms, completed_at_ms, accepted_epoch, cancel, failure,
+        params, metadata, output_hash, served_model,
+    ) = row  # fmt: skip
+    return {
+        "id": job_id,
+        "seq": seq,
+        "number": number,
+        "tenant": tenant,
+        "user_id": user_id.decode(),
+        "job_type": _JOB_TYPE[job_type],
+        "privacy_class": _PRIVACY_CLASS[privacy_class],
+        "model": _text(model),
+        "status": _STATUS[status],
+        "epoch": epoch,
+        "tries": tries,
+        "created_at_ms": created_at_ms,
+        "completed_at_ms": completed_at_ms,
+        "cancel": None if cancel is None else _CANCEL.decode(cancel),
+        "failure": None if failure is None else _FAILURE.decode(failure),
+        "accepted_epoch": accepted_epoch,
+        "params": params,
+        "metadata": metadata,
+        "output_hash": _text(output_hash),
+        "served_model": _text(served_model),
+    }
+
+
+def job(tenant: str, job_id: str, rows: Sequence[Row]) -> JobRecord | None:
+    """One job from its rows: one an attempt, the highest first."""
+    if not rows:
+        return None
+    first = rows[0]
+    split = _JOB_COLUMNS + _BODY_COLUMNS
+    body, receipt, result = first[_JOB_COLUMNS:split]
+    attempts = tuple(_attempt(row[split:]) for row in reversed(rows) if row[split] is not None)
+    shared = _shared(tenant, job_id, first[:_JOB_COLUMNS])
+    return JobRecord(**shared, input=body, receipt=receipt, result=result, attempts=attempts)
+
+
+def listed_job(tenant: str, row: Row) -> JobRecord:
+    shared = _shared(tenant, row[_JOB_COLUMNS].decode(), row[:_JOB_COLUMNS])
+    return JobRecord(**shared, input=None, receipt=None, result=None, attempts=())
+
+
+def _attempt(row: Row) -> AttemptRecord:
+    epoch, worker_key, worker_id, salt, granted_at_ms, started_at_ms, ended_at_ms, end, counted, usage = row
+    return AttemptRecord(
+        epoch=epoch,
+        worker=worker_key.decode(),
+        worker_id=_text(worker_id),
+        salt=salt,
+        granted_at_ms=granted_at_ms,
+        started_at_ms=started_at_ms,
+        ended_at_ms=ended_at_ms,
+        end=None if end is None else _END[end],
+        counted=bool(counted),
+        usage=None if usage is None else _USAGE.decode(usage),
+    )
+
+
+class NeedsCache:
+    """Jobs with equal needs share one value: a million waiting jobs have few different ones."""
+
+    def __init__(self) -> None:
+        self._known: dict[Row, Needs] = {}
+
+    def get(self, tenant: bytes, job_type: str, privacy_class: str, model: bytes | None) -> Needs:
+        key = (tenant, job_type, privacy_class, model)
+        needs = self._known.get(key)
+        if needs is None:
+            needs = self._known[key] = Needs(
+                tenant=tenant.decode(),
+                job_type=_JOB_TYPE[job_type],
+                privacy_class=_PRIVACY_CLASS[privacy_class],
+                model=_text(model),
+            )
+        return needs
+
+
+def header(row: Row, known_needs: NeedsCache) -> JobHeader:
+    (
+        job_id, seq, number, user_id, tenant, job_type, privacy_class, model, status,
+        created_at_ms, epoch, tries, worker_key, end, counted, cancel,
+    ) = row  # fmt: skip
+    lost = status == JobStatus.PENDING and end == AttemptEnd.LOST
+    return JobHeader(
+        id=job_id.decode(),
+        seq=seq,
+        number=number,
+        user_id=user_id.decode(),
+        needs=known_needs.get(tenant, job_type, privacy_class, model),
+        status=_STATUS[status],
+        created_at_ms=created_at_ms,
+        epoch=epoch,
+        tries=tries,
+        worker=_text(worker_key),
+        lost=lost,
+        lost_counted=lost and bool(counted),
+        cancel=None if cancel is None else _CANCEL.decode(cancel),
+    )
+
+
+def worker(row: Row) -> WorkerRecord:
+    key, worker_id, name, tenant, status, enrolled_at_ms = row
+    return WorkerRecord(
+        key=key.decode(),
+        id=worker_id.decode(),
+        name=name.decode(),
+        tenant=tenant.decode(),
+        status=WorkerStatus(status),
+        enrolled_at_ms=enrolled_at_ms,
+    )
+
+
+def api_key(row: Row) -> ApiKeyRecord:
+    key_id, secret_hash, role, tenant, user_id, created_at_ms = row
+    return ApiKeyRecord(
+        key_id=key_id.decode(),
+        secret_hash=secret_hash,
+        role=role.decode(),
+        tenant=tenant.decode(),
+        user_id=user_id.decode(),
+        created_at_ms=created_at_ms,
+    )

@@ -1,0 +1,231 @@
+"""One builder for each kind of write: the rows its statements take, texts packed apart from numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from cavvy.core.job import JobStatus, WorkerStatus
+from cavvy.core.writes import (
+    AddApiKey,
+    AddWorkerToken,
+    CompleteJob,
+    EnrolWorker,
+    FailJob,
+    GrantJob,
+    InsertJob,
+    RequestCancel,
+    RequeueJob,
+    ReviveAttempt,
+    StartAttempt,
+)
+
+__all__ = [
+    "STATEMENTS",
+    "Builder",
+    "Row",
+    "Rows",
+    "Texts",
+    "add_api_key",
+    "add_token",
+    "cancel",
+    "complete",
+    "enrol",
+    "fail",
+    "grant",
+    "insert",
+    "requeue",
+    "revive",
+    "start",
+]
+
+Row = tuple[Any, ...]
+
+#: Every statement that takes rows.
+STATEMENTS = (
+    "insert_job",
+    "insert_input",
+    "insert_attempt",
+    "drop_dead_keys",
+    "insert_key",
+    "grant_job",
+    "open_attempt",
+    "note_start",
+    "start_job",
+    "requeue_job",
+    "end_attempt",
+    "revive_job",
+    "revive_attempt",
+    "request_cancel",
+    "complete_job",
+    "complete_attempt",
+    "insert_output",
+    "fail_job",
+    "insert_token",
+    "use_token",
+    "insert_worker",
+    "insert_api_key",
+)
+
+
+class Texts:
+    """All texts of a batch in one value. Each row holds a text as two numbers: where it begins, how long it is."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = [b"\0"]
+        self._end = 2
+
+    def add(self, text: str | bytes | None) -> tuple[int | None, int | None]:
+        if text is None:
+            return (None, None)
+        part = text if isinstance(text, bytes) else text.encode()
+        begin = self._end
+        self._parts.append(part)
+        self._end = begin + len(part)
+        return (begin, len(part))
+
+    def add_json(self, value: msgspec.Struct | None) -> tuple[int | None, int | None]:
+        return self.add(None if value is None else msgspec.json.encode(value))
+
+    @property
+    def size(self) -> int:
+        return self._end
+
+    def value(self) -> bytes:
+        return b"".join(self._parts)
+
+
+class Rows(NamedTuple):
+    """The rows for the statement `name` in the trigger of `queries/write.sql`."""
+
+    name: str
+    rows: list[Row]
+
+
+Builder = Callable[[Sequence[Any], Texts], Iterator[Rows]]
+
+
+def insert(pairs: Sequence[tuple[InsertJob, GrantJob | None]], texts: Texts) -> Iterator[Rows]:
+    """New jobs; one that is granted in the same batch is written as assigned at once."""
+    jobs: list[Row] = []
+    inputs: list[Row] = []
+    attempts: list[Row] = []
+    dead: list[Row] = []
+    keys: list[Row] = []
+    add = texts.add
+    for write, grant in pairs:
+        needs, key = write.needs, write.idempotency
+        job_id, tenant = add(write.id), add(needs.tenant)
+        granted = (0, JobStatus.PENDING) if grant is None else (grant.epoch, JobStatus.ASSIGNED)
+        numbers = (write.seq, write.number, write.created_at_ms, *granted, needs.job_type, needs.privacy_class)
+        jobs.append((*numbers, *job_id, *tenant, *add(write.user_id), *add(needs.model)))
+        inputs.append((write.seq, *add(write.params), *add(write.metadata), *add(write.input)))
+        if grant is not None:
+            attempts.append((write.seq, grant.epoch, grant.granted_at_ms, *add(grant.worker), *add(grant.salt)))
+        if key is not None:
+            name = (*tenant, *add(key.key))
+            dead.append((write.expired_before_ms, *name))
+            keys.append((write.created_at_ms, *name, *add(key.fingerprint), *job_id))
+    yield Rows("insert_job", jobs)
+    yield Rows("insert_input", inputs)
+    yield Rows("insert_attempt", attempts)
+    yield Rows("drop_dead_keys", dead)
+    yield Rows("insert_key", keys)
+
+
+def grant(writes: Sequence[GrantJob], texts: Texts) -> Iterator[Rows]:
+    add = texts.add
+    refs = [(*add(write.job_id), write.epoch) for write in writes]
+    opened = [
+        (*ref, write.granted_at_ms, *add(write.worker), *add(write.salt))
+        for ref, write in zip(refs, writes, strict=True)
+    ]
+    yield Rows("grant_job", refs)
+    yield Rows("open_attempt", opened)
+
+
+def start(writes: Sequence[StartAttempt], texts: Texts) -> Iterator[Rows]:
+    rows: list[Row] = [(*texts.add(write.job_id), write.epoch, write.started_at_ms) for write in writes]
+    yield Rows("note_start", rows)
+    yield Rows("start_job", rows)
+
+
+def requeue(writes: Sequence[RequeueJob], texts: Texts) -> Iterator[Rows]:
+    refs = [(*texts.add(write.job_id), write.epoch, write.counted) for write in writes]
+    no_usage = texts.add(None)
+    ends: list[Row] = [(*ref, write.ended_at_ms, write.end, *no_usage) for ref, write in zip(refs, writes, strict=True)]
+    yield Rows("requeue_job", refs)
+    yield Rows("end_attempt", ends)
+
+
+def revive(writes: Sequence[ReviveAttempt], texts: Texts) -> Iterator[Rows]:
+    refs = [(*texts.add(write.job_id), write.epoch) for write in writes]
+    yield Rows("revive_job", [(*ref, write.counted) for ref, write in zip(refs, writes, strict=True)])
+    yield Rows("revive_attempt", [(*ref, write.started_at_ms) for ref, write in zip(refs, writes, strict=True)])
+
+
+def cancel(writes: Sequence[RequestCancel], texts: Texts) -> Iterator[Rows]:
+    rows = [(*texts.add(write.job_id), write.epoch, *texts.add_json(write.cancel)) for write in writes]
+    yield Rows("request_cancel", rows)
+
+
+def complete(writes: Sequence[CompleteJob], texts: Texts) -> Iterator[Rows]:
+    add = texts.add
+    jobs: list[Row] = []
+    attempts: list[Row] = []
+    outputs: list[Row] = []
+    for write in writes:
+        job_id = add(write.job_id)
+        job = (*job_id, write.epoch, write.ended_at_ms)
+        jobs.append(job)
+        attempts.append((*job, *texts.add_json(write.usage)))
+        heads = (*add(write.output_hash), *add(write.model))
+        outputs.append((*job_id, *heads, *add(write.receipt), *add(write.result)))
+    yield Rows("complete_job", jobs)
+    yield Rows("complete_attempt", attempts)
+    yield Rows("insert_output", outputs)
+
+
+def fail(writes: Sequence[FailJob], texts: Texts) -> Iterator[Rows]:
+    jobs: list[Row] = []
+    ends: list[Row] = []
+    for write in writes:
+        job = (*texts.add(write.job_id), write.epoch, write.counted, write.failure.at_ms)
+        jobs.append((*job, *texts.add_json(write.failure), *texts.add_json(write.cancel)))
+        if write.end is not None:
+            ends.append((*job, write.end, *texts.add_json(write.usage)))
+    yield Rows("fail_job", jobs)
+    yield Rows("end_attempt", ends)
+
+
+def add_token(writes: Sequence[AddWorkerToken], texts: Texts) -> Iterator[Rows]:
+    add = texts.add
+    rows: list[Row] = [
+        (write.created_at_ms, write.expires_at_ms, *add(write.token_hash), *add(write.tenant), *add(write.created_by))
+        for write in writes
+    ]
+    yield Rows("insert_token", rows)
+
+
+def enrol(writes: Sequence[EnrolWorker], texts: Texts) -> Iterator[Rows]:
+    add = texts.add
+    tokens: list[Row] = []
+    workers: list[Row] = []
+    for write in writes:
+        key = add(write.worker)
+        tokens.append((*key, *add(write.token_hash)))
+        names = (*add(write.id), *add(write.name), *add(write.tenant))
+        workers.append((write.enrolled_at_ms, WorkerStatus.APPROVED, *key, *names))
+    yield Rows("use_token", tokens)
+    yield Rows("insert_worker", workers)
+
+
+def add_api_key(writes: Sequence[AddApiKey], texts: Texts) -> Iterator[Rows]:
+    add = texts.add
+    rows: list[Row] = []
+    for write in writes:
+        names = (*add(write.role), *add(write.tenant), *add(write.user_id))
+        rows.append((write.created_at_ms, *add(write.key_id), *add(write.secret_hash), *names))
+    yield Rows("insert_api_key", rows)

@@ -1,0 +1,159 @@
+"""`SqliteStore`: the asyncio face of the writer and the reader."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+from cavvy.core.writes import Write
+from cavvy.errors import StartError
+from cavvy.store.base import (
+    ApiKeyRecord,
+    AssignInput,
+    IdempotencyRecord,
+    JobRecord,
+    LoadRow,
+    Opened,
+    WorkerRecord,
+)
+from cavvy.store.sqlite import connection as connections
+from cavvy.store.sqlite.batch import parcels
+from cavvy.store.sqlite.files import DATABASE, DirectoryLock, make_directory, make_private
+from cavvy.store.sqlite.reader import Reader
+from cavvy.store.sqlite.records import NeedsCache
+from cavvy.store.sqlite.thread import SerialThread
+from cavvy.store.sqlite.writer import Writer
+
+__all__ = ["SqliteStore"]
+
+_BEFORE_ALL = -(2**63)
+_LOAD_PAGE = 1000
+_GATHERED_READS = 16
+
+
+class _Connected:
+    """What exists while the store is open: two connections, each with a thread of its own."""
+
+    def __init__(self, path: Path, writer_class: type[Writer], writing: SerialThread, reading: SerialThread) -> None:
+        self._write_connection = connections.connect_writer(path)
+        try:
+            connections.migrate(self._write_connection)
+            self._read_connection = connections.connect_reader(path)
+            self.opened = connections.open_term(self._write_connection)
+        except BaseException:
+            self._write_connection.close()
+            raise
+        self.writer = writer_class(self._write_connection)
+        self.reader = Reader(self._read_connection)
+        self.writing = writing
+        self.reading = reading
+
+    async def close(self) -> None:
+        """The writer's connection goes last: being the last it empties the log into the database and removes it."""
+        await self.reading.call(self._read_connection.close)
+        self.reading.stop()
+        await self.writing.call(self._write_connection.close)
+        self.writing.stop()
+
+
+class SqliteStore:
+    """A `Store` in `directory`, which one process at a time may open.
+
+    All files are readable by their owner only. `url` is told to whoever tries to open the directory a second time.
+    """
+
+    #: What commits; tests put in one whose steps fail.
+    writer_class: type[Writer] = Writer
+
+    def __init__(self, directory: Path, *, url: str | None = None) -> None:
+        self._path = directory / DATABASE
+        self._lock = DirectoryLock(directory, url=url)
+        self._connected: _Connected | None = None
+
+    async def open(self) -> Opened:
+        if self._connected is not None:
+            raise RuntimeError("the store is open already")
+        writing = SerialThread("cavvy-store-write")
+        reading = SerialThread("cavvy-store-read", gather=_GATHERED_READS)
+        try:
+            self._connected = await writing.call(self._connect, writing, reading)
+        except Exception:
+            writing.stop()
+            reading.stop()
+            raise
+        return self._connected.opened
+
+    def _connect(self, writing: SerialThread, reading: SerialThread) -> _Connected:
+        try:
+            make_directory(self._path.parent)
+            self._lock.acquire()
+            connections.check_version(self._path)
+            make_private(self._path)
+            return _Connected(self._path, self.writer_class, writing, reading)
+        except (OSError, sqlite3.Error) as error:
+            self._lock.release()
+            raise StartError(f"cannot open {self._path}: {error}; check the disk and who owns the directory") from error
+        except BaseException:
+            self._lock.release()
+            raise
+
+    async def close(self) -> None:
+        connected, self._connected = self._connected, None
+        if connected is None:
+            return
+        try:
+            await connected.close()
+        finally:
+            self._lock.release()
+
+    def _now_connected(self) -> _Connected:
+        if self._connected is None:
+            raise RuntimeError("the store is not open")
+        return self._connected
+
+    async def commit(self, writes: Sequence[Write], *, term: int) -> None:
+        connected = self._now_connected()
+        await connected.writing.call(connected.writer.commit, parcels(writes), term)
+
+    async def load(self) -> AsyncIterator[LoadRow]:
+        connected = self._now_connected()
+        call, reader = connected.reading.call, connected.reader
+        known_needs = NeedsCache()
+        after_seq = _BEFORE_ALL
+        while headers := await call(reader.headers, after_seq, _LOAD_PAGE, known_needs):
+            after_seq = headers[-1].seq
+            for header in headers:
+                yield header
+        for worker in await call(reader.all_workers):
+            yield worker
+        for token in await call(reader.unused_tokens):
+            yield token
+
+    async def inputs(self, job_ids: Sequence[str]) -> Mapping[str, AssignInput]:
+        connected = self._now_connected()
+        return await connected.reading.call(connected.reader.inputs, job_ids)
+
+    async def job(self, tenant: str, job_id: str) -> JobRecord | None:
+        connected = self._now_connected()
+        return await connected.reading.call(connected.reader.job, tenant, job_id)
+
+    async def jobs(self, tenant: str, *, before_seq: int | None, limit: int) -> Sequence[JobRecord]:
+        connected = self._now_connected()
+        return await connected.reading.call(connected.reader.jobs, tenant, before_seq, limit)
+
+    async def idempotent(self, tenant: str, key: str, *, not_before_ms: int) -> IdempotencyRecord | None:
+        connected = self._now_connected()
+        return await connected.reading.call(connected.reader.idempotent, tenant, key, not_before_ms)
+
+    async def accepted(self, job_id: str, epoch: int) -> tuple[str, bool] | None:
+        connected = self._now_connected()
+        return await connected.reading.call(connected.reader.accepted, job_id, epoch)
+
+    async def workers(self, tenant: str) -> Sequence[WorkerRecord]:
+        connected = self._now_connected()
+        return await connected.reading.call(connected.reader.workers, tenant)
+
+    async def api_keys(self) -> Sequence[ApiKeyRecord]:
+        connected = self._now_connected()
+        return await connected.reading.call(connected.reader.api_keys)

@@ -1,0 +1,156 @@
+"""The coordinator's core over a store: commands in, effects out, no sockets, no waiting."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from itertools import count
+from typing import TypeVar
+
+from cavvy.core.canonical import canonical
+from cavvy.core.commands import CancelJob, Command, CreateWorkerToken, SubmitJob
+from cavvy.core.coordinator import Coordinator, KnownToken, KnownWorker, Settings
+from cavvy.core.ed25519 import public_key
+from cavvy.core.effects import Assign, Effect, Reply
+from cavvy.core.job import JobHeader, Needs
+from cavvy.core.receipt import Params
+from cavvy.core.writes import Idempotency, Write
+from cavvy.store.base import JobRecord, Opened, Store, TokenRecord, WorkerRecord
+from cavvy.store.memory import MemoryStore
+from cavvy.testing.clock import VirtualClock
+
+__all__ = ["COORDINATOR_SEED", "Stack", "dice"]
+
+E = TypeVar("E", bound=Effect)
+COORDINATOR_SEED = b"\x01" * 32
+
+
+def dice(seed: int = 0) -> Callable[[int], bytes]:
+    """Random bytes that are the same each time: SHA-256 of a counter."""
+    numbers = count(seed << 32)
+
+    def throw(length: int) -> bytes:
+        return hashlib.sha256(next(numbers).to_bytes(8, "big")).digest()[:length]
+
+    return throw
+
+
+class Stack:
+    """One coordinator without its shells.
+
+    Each `do` is one batch: commands, tick, commit; effects are kept in `effects`.
+    """
+
+    def __init__(self, store: Store | None = None, clock: VirtualClock | None = None, **clocks: float) -> None:
+        self.store: Store = store or MemoryStore()
+        self.clock = clock or VirtualClock()
+        self.settings = Settings(coordinator_key=public_key(COORDINATOR_SEED).hex(), **clocks)  # type: ignore[arg-type]
+        self.core = Coordinator(self.settings, dice())
+        self.effects: list[Effect] = []
+        self.writes: list[Write] = []
+        self._opened: Opened | None = None
+        self._refs = count(1)
+        self._jobs = count(1)
+
+    async def start(self) -> None:
+        """Opens the store and takes up what it holds; again after a crash."""
+        self._opened = await self.store.open()
+        self.core = Coordinator(self.settings, dice())
+        rows = [_known(row) async for row in self.store.load()]
+        numbers = dict(self._opened.last_number)
+        self.core.restore(rows, seq=self._opened.last_seq, numbers=numbers, now=self.clock())
+
+    async def restart(self) -> None:
+        """The process dies and comes back: what was not committed is gone."""
+        await self.store.close()
+        await self.start()
+
+    async def do(self, *commands: Command) -> list[Effect]:
+        """One batch; its effects, after its commit."""
+        assert self._opened is not None
+        now = self.clock()
+        for command in commands:
+            self.core.handle(command, now)
+        self.core.tick(now)
+        batch = self.core.take(now)
+        if batch.writes:
+            await self.store.commit(batch.writes, term=self._opened.term)
+        self.writes += batch.writes
+        self.effects += batch.effects
+        return batch.effects
+
+    async def later(self, seconds: float, *commands: Command, step_s: float = 0.5) -> list[Effect]:
+        """Lets time pass with a tick every `step_s`, then does `commands`."""
+        effects: list[Effect] = []
+        while seconds > 0:
+            self.clock.advance(min(step_s, seconds))
+            seconds -= step_s
+            effects += await self.do()
+        return effects + (await self.do(*commands) if commands else [])
+
+    async def submit(self, prompt: str = "hi", *, model: str | None = None, key: str | None = None) -> str:
+        """Submits one job; its id."""
+        command = self.submission(prompt, model=model, key=key)
+        effects = await self.do(command)
+        reply = next(one for one in effects if isinstance(one, Reply) and one.ref == command.ref)
+        assert reply.job_id is not None, reply
+        return reply.job_id
+
+    def submission(self, prompt: str = "hi", *, model: str | None = None, key: str | None = None) -> SubmitJob:
+        """The command that `submit` does."""
+        body = f'{{"prompt":"{prompt}"}}'.encode()
+        number = next(self._jobs)
+        return SubmitJob(
+            ref=next(self._refs),
+            id=f"00000000-0000-7000-8000-{number:012x}",
+            user_id="owner",
+            needs=Needs(model=model),
+            input=body,
+            params=canonical(Params(model=model)),
+            idempotency=Idempotency(key=key, fingerprint=hashlib.sha256(body).digest()) if key else None,
+        )
+
+    def cancellation(self, job_id: str, reason: str | None = None) -> CancelJob:
+        return CancelJob(ref=next(self._refs), tenant="default", job_id=job_id, by="owner", reason=reason)
+
+    async def token(self, ttl_s: int = 900) -> bytes:
+        """A worker token's hash, made durable."""
+        token_hash = self.core_dice_hash()
+        ref = next(self._refs)
+        await self.do(
+            CreateWorkerToken(ref=ref, token_hash=token_hash, tenant="default", created_by="owner", ttl_s=ttl_s)
+        )
+        return token_hash
+
+    def core_dice_hash(self) -> bytes:
+        return hashlib.sha256(b"token" + next(self._refs).to_bytes(4, "big")).digest()
+
+    def next_ref(self) -> int:
+        return next(self._refs)
+
+    async def job(self, job_id: str) -> JobRecord:
+        """What the store holds of the job."""
+        record = await self.store.job("default", job_id)
+        assert record is not None, f"no job {job_id}"
+        return record
+
+    def last(self, kind: type[E]) -> E:
+        """The newest effect of this kind."""
+        return next(one for one in reversed(self.effects) if isinstance(one, kind))
+
+    def all(self, kind: type[E]) -> list[E]:
+        return [one for one in self.effects if isinstance(one, kind)]
+
+    def assigned(self, job_id: str) -> Assign:
+        """The newest grant of this job."""
+        return next(one for one in reversed(self.effects) if isinstance(one, Assign) and one.job_id == job_id)
+
+
+def _known(row: JobHeader | WorkerRecord | TokenRecord) -> JobHeader | KnownWorker | KnownToken:
+    match row:
+        case WorkerRecord():
+            return KnownWorker(key=row.key, id=row.id, tenant=row.tenant, status=row.status)
+        case TokenRecord():
+            return KnownToken(token_hash=row.token_hash, tenant=row.tenant, expires_at_ms=row.expires_at_ms)
+        case _:
+            return row

@@ -1,0 +1,128 @@
+"""A worker that does as told, with a real key and real receipts."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import count
+
+from cavvy.core.canonical import canonical_flat, sha256_hex
+from cavvy.core.commands import (
+    Heartbeat,
+    JobCompleted,
+    JobFailed,
+    JobStarted,
+    JobStopped,
+    RegisterWorker,
+    SessionClosed,
+)
+from cavvy.core.ed25519 import public_key
+from cavvy.core.effects import Assign, Effect, Registered
+from cavvy.core.job import AttemptRef, JobType
+from cavvy.core.matching import Profile
+from cavvy.core.receipt import ReceiptPayload, Result, input_hash, seal
+from cavvy.core.writes import Usage
+from cavvy.testing.stack import Stack
+
+__all__ = ["FakeWorker"]
+
+_sessions = count(1)
+
+
+class FakeWorker:
+    """One worker of a Stack. What it sends is a command; nothing happens by itself."""
+
+    def __init__(self, stack: Stack, name: str = "worker", *, slots: int = 1, models: tuple[str, ...] = ("m",)) -> None:
+        self.stack = stack
+        self.name = name
+        self.slots = slots
+        self.seed = hashlib.sha256(name.encode()).digest()
+        self.key = public_key(self.seed).hex()
+        self.instance = f"{name}-1"
+        self.session = 0
+        self.models = models
+
+    async def join(self) -> None:
+        """Enrols with a fresh token and connects."""
+        await self.connect(token_hash=await self.stack.token())
+
+    async def connect(
+        self,
+        *,
+        held: tuple[AttemptRef, ...] = (),
+        finished: tuple[AttemptRef, ...] = (),
+        token_hash: bytes | None = None,
+        instance: str | None = None,
+    ) -> Registered:
+        """Opens a session; what the coordinator answers."""
+        self.instance = instance or self.instance
+        self.session = next(_sessions)
+        ref = self.stack.next_ref()
+        command = RegisterWorker(
+            ref=ref,
+            session=self.session,
+            worker=self.key,
+            worker_id=f"wrk_{self.name}",
+            name=self.name,
+            instance=self.instance,
+            profile=Profile(tenant="", job_types=frozenset({JobType.LLM_INFER}), models=frozenset(self.models)),
+            slots=self.slots,
+            held=held,
+            finished=finished,
+            token_hash=token_hash,
+        )
+        effects = await self.stack.do(command)
+        return next(one for one in effects if isinstance(one, Registered) and one.ref == ref)
+
+    async def disconnect(self) -> list[Effect]:
+        return await self.stack.do(SessionClosed(session=self.session))
+
+    def beat(self, *held: AttemptRef, free: int | None = None) -> Heartbeat:
+        left = self.slots - len(held) if free is None else free
+        return Heartbeat(session=self.session, held=held, free=left)
+
+    def started(self, grant: Assign) -> JobStarted:
+        return JobStarted(session=self.session, job_id=grant.job_id, epoch=grant.epoch)
+
+    def stopped(self, grant: Assign) -> JobStopped:
+        return JobStopped(session=self.session, job_id=grant.job_id, epoch=grant.epoch, usage=Usage(output_tokens=3))
+
+    def failed(self, grant: Assign, code: str = "worker_error") -> JobFailed:
+        return JobFailed(session=self.session, job_id=grant.job_id, epoch=grant.epoch, code=code, message="broken")
+
+    async def completed(self, grant: Assign, text: str = "hello", **wrong: object) -> JobCompleted:
+        """A completion with its receipt; `wrong` replaces fields of the receipt's payload before it is signed."""
+        stored = (await self.stack.store.inputs([grant.job_id]))[grant.job_id]
+        result = canonical_flat(Result(text=text, model="m", finish_reason="stop"))
+        hashed = input_hash(stored.salt, stored.input)
+        payload = ReceiptPayload(
+            **{  # type: ignore[arg-type]
+                "v": 2,
+                "coordinator": self.stack.settings.coordinator_key,
+                "job_id": grant.job_id,
+                "provider_pubkey": self.key,
+                "attempt": grant.epoch,
+                "status": "completed",
+                "input_hash": hashed,
+                "output_hash": sha256_hex(result),
+                "params_hash": sha256_hex(stored.params),
+                "model": "m",
+                "privacy_class": grant.privacy_class,
+                "started_at": "2026-01-01T00:00:00.000Z",
+                "completed_at": "2026-01-01T00:00:01.000Z",
+                "usage": Usage(input_tokens=2, output_tokens=1),
+                "payment_ref": None,
+                **wrong,
+            }
+        )
+        return JobCompleted(
+            session=self.session,
+            job_id=grant.job_id,
+            epoch=grant.epoch,
+            result=result,
+            receipt=seal(payload, self.seed),
+            input_hash=hashed,
+            params_hash=sha256_hex(stored.params),
+        )
+
+    def ref(self, grant: Assign) -> AttemptRef:
+        return AttemptRef(grant.job_id, grant.epoch)

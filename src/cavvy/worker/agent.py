@@ -1,0 +1,279 @@
+"""The worker process: joins a coordinator, keeps connected to it, runs what it is given until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+from structlog.typing import FilteringBoundLogger
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
+
+from cavvy import __version__, defaults
+from cavvy.errors import StartError, WorkerRefused
+from cavvy.protocol.handshake import CloseCode
+from cavvy.protocol.messages import Capabilities, RegisterAck
+from cavvy.providers.base import Provider
+from cavvy.worker.attempts import Attempts
+from cavvy.worker.identity import JoinLine, Membership, WorkerHome
+from cavvy.worker.runner import Runner
+from cavvy.worker.session import LoginBroken, LoginRequest, Outbox, login
+
+__all__ = ["Worker"]
+
+CONNECT_PATH = "/v1/workers/connect"
+CLOSE_TIMEOUT_S = 2.0
+DRAIN_TIMEOUT_S = 1.0
+
+_dice = secrets.SystemRandom()
+
+
+class Worker:
+    """One worker. `run()` serves until `stop()`; both may be called once.
+
+    `home` keeps its key and what it joined; `join` is needed the first time, and to join another coordinator. What
+    happens is told to `log` (structlog): "connected", "disconnected", "unreachable", "job started", "job ended". No
+    prompt and no answer is ever in it.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: WorkerHome,
+        providers: Sequence[Provider],
+        slots: int,
+        name: str | None = None,
+        join: JoinLine | None = None,
+        log: FilteringBoundLogger | None = None,
+    ) -> None:
+        """Raises StartError when the key cannot be used or there is nothing to join."""
+        self._home = home
+        self._identity = home.identity()
+        self._providers = tuple(providers)
+        self._slots = slots
+        self._log: FilteringBoundLogger = log or structlog.get_logger("cavvy.worker")
+        self._join = join
+        known = home.membership()
+        if join is not None and known is not None and not join.names(known.coordinator_key):
+            known = None
+        if join is None and known is None:
+            raise StartError("This worker has not joined a coordinator. Get a line with `cavvy workers token` there.")
+        self._pinned_key = known.coordinator_key if known else None
+        self._url = join.url if join is not None else (known.url if known else "")
+        self._name = name or (known.name if known else f"worker-{self._identity.key[:8]}")
+        self._instance = secrets.token_hex(16)
+        self._capabilities = msgspec.json.encode(self._offer())
+        self._with_token = known is None
+        self._not_allowed: dict[bool, str] = {}
+        self._attempts: Attempts | None = None
+        self._outbox: Outbox | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._online = asyncio.Event()
+        self._over = asyncio.Event()
+
+    @property
+    def key(self) -> str:
+        """The worker's public key (hex)."""
+        return self._identity.key
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def url(self) -> str:
+        """The coordinator's, `ws://HOST:PORT`."""
+        return self._url
+
+    async def run(self) -> None:
+        """Serves until `stop()`. Leaves no process behind, however it ends.
+
+        Raises StartError when a provider cannot start, WorkerRefused when the coordinator will never take this worker.
+        """
+        try:
+            if not self._stopping:
+                self._serving = asyncio.create_task(self._serve())
+                await self._serving
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+        finally:
+            try:
+                await self._shut_down()
+            finally:
+                self._over.set()
+
+    async def stop(self) -> None:
+        """Aborts what runs, closes the connection and the providers; returns when `run()` is about to."""
+        self._stopping = True
+        if self._serving is None:
+            return
+        if self._outbox is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                    await self._outbox.drained()
+        self._serving.cancel()
+        await self._over.wait()
+
+    async def wait_connected(self) -> None:
+        """Returns when the coordinator has accepted this worker (again)."""
+        await self._online.wait()
+
+    async def _serve(self) -> None:
+        for provider in self._providers:
+            await provider.open()
+        self._attempts = Attempts(self._slots, self._log)
+        failures = 0
+        told = False
+        while True:
+            began_s = time.monotonic()
+            try:
+                await self._connect_once(self._attempts)
+                told = False
+            except (OSError, TimeoutError, InvalidHandshake, WebSocketException, LoginBroken) as error:
+                if not told:
+                    self._log.warning("unreachable", coordinator=self._url, error=_short(error))
+                told = True
+            failures = 0 if time.monotonic() - began_s > defaults.RECONNECT_CAP_S else failures + 1
+            await asyncio.sleep(_pause_s(failures))
+
+    async def _shut_down(self) -> None:
+        self._online.clear()
+        if self._serving is not None and not self._serving.done():
+            self._serving.cancel()
+            await asyncio.wait((self._serving,))
+        if self._attempts is not None:
+            await self._attempts.close()
+        await asyncio.gather(*(provider.close() for provider in self._providers))
+
+    async def _connect_once(self, attempts: Attempts) -> None:
+        """One connection from its first byte to its last; returns when a login was followed by a loss."""
+        async with connect(
+            self._url + CONNECT_PATH,
+            compression=None,
+            max_size=defaults.MAX_FRAME_BYTES,
+            proxy=None,
+            open_timeout=defaults.HANDSHAKE_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            ping_interval=defaults.LEASE_TTL_S / 2,
+            ping_timeout=defaults.LEASE_TTL_S,
+        ) as socket:
+            try:
+                await self._log_in_and_talk(socket, attempts)
+            finally:
+                await socket.close()
+
+    async def _log_in_and_talk(self, socket: ClientConnection, attempts: Attempts) -> None:
+        try:
+            coordinator_key, ack = await login(socket, self._login_request(attempts))
+        except ConnectionClosed as closed:
+            if not self._may_try_other_way(closed):
+                self._judge(closed)
+                raise
+            return
+        self._admitted(coordinator_key, ack)
+        await self._talk(socket, attempts, coordinator_key, ack)
+
+    async def _talk(self, socket: ClientConnection, attempts: Attempts, coordinator_key: str, ack: RegisterAck) -> None:
+        outbox = self._outbox = Outbox(socket)
+        pump = asyncio.create_task(outbox.pump())
+        runner = Runner(self._providers, self._identity, coordinator_key, time.time)
+        attempts.connected(ack, runner, outbox.put)
+        self._online.set()
+        try:
+            while True:
+                attempts.receive(await socket.recv(decode=False))
+        except ConnectionClosed as closed:
+            self._judge(closed)
+            self._log.warning("disconnected", coordinator=self._url, error=_short(closed))
+        finally:
+            self._online.clear()
+            self._outbox = None
+            attempts.disconnected()
+            pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
+
+    def _login_request(self, attempts: Attempts) -> LoginRequest:
+        return LoginRequest(
+            url=self._url,
+            identity=self._identity,
+            pinned_key=self._pinned_key,
+            join=self._join,
+            token=self._join.token if self._join is not None and self._with_token else None,
+            capabilities=self._capabilities,
+            instance=self._instance,
+            time_ms=int(time.time() * 1000),
+            held=attempts.held,
+            finished=attempts.finished,
+        )
+
+    def _offer(self) -> Capabilities:
+        job_types = sorted({job_type for provider in self._providers for job_type in provider.job_types})
+        models = dict.fromkeys(model for provider in self._providers for model in provider.models)
+        offer = {
+            "name": self._name,
+            "slots": self._slots,
+            "job_types": job_types,
+            "models": list(models),
+            "version": __version__,
+        }
+        try:
+            return msgspec.convert(offer, Capabilities)
+        except msgspec.ValidationError as error:
+            raise StartError(f"This worker cannot offer what it was told to: {error}.") from error
+
+    def _admitted(self, coordinator_key: str, ack: RegisterAck) -> None:
+        self._pinned_key = coordinator_key
+        self._with_token = False
+        self._not_allowed.clear()
+        membership = Membership(url=self._url, coordinator_key=coordinator_key, name=self._name)
+        if self._home.membership() != membership:
+            self._home.remember(membership)
+        self._log.info("connected", coordinator=self._url, worker_id=ack.worker_id, name=self._name)
+        if abs(ack.skew_ms) > defaults.SKEW_WARN_MS:
+            self._log.warning("clock differs from the coordinator's", ms=ack.skew_ms)
+
+    def _may_try_other_way(self, closed: ConnectionClosed) -> bool:
+        """A known worker has used up its token, a removed one needs its new token: a 4403 is tried both ways."""
+        if closed.rcvd is None or closed.rcvd.code != CloseCode.NOT_ALLOWED or self._join is None:
+            return False
+        self._not_allowed[self._with_token] = closed.rcvd.reason
+        self._with_token = not self._with_token
+        return self._with_token not in self._not_allowed
+
+    def _judge(self, closed: ConnectionClosed) -> None:
+        """Raises WorkerRefused if coming back would not help."""
+        if closed.rcvd is None:
+            return
+        reason = closed.rcvd.reason or "no reason given"
+        match closed.rcvd.code:
+            case CloseCode.UNPROVEN:
+                raise WorkerRefused(
+                    f"The coordinator at {self._url} does not believe this worker's key: {reason}."
+                    " Connect to it directly, by the address in the join line."
+                )
+            case CloseCode.NOT_ALLOWED:
+                raise WorkerRefused(
+                    f"The coordinator at {self._url} does not accept this worker:"
+                    f" {self._not_allowed.get(True) or reason}. Join again with a new line from `cavvy workers token`."
+                )
+            case CloseCode.OTHER_INSTANCE:
+                raise WorkerRefused(
+                    f"Another process with the same key ({self._home.key_path}) is connected: {reason}. Stop one of the"
+                    " two, or give this one a directory, and so a key, of its own."
+                )
+
+
+def _pause_s(failures: int) -> float:
+    """Full jitter: after a coordinator's restart its workers do not come back in one instant."""
+    return _dice.uniform(0, min(defaults.RECONNECT_CAP_S, defaults.RECONNECT_BASE_S * 2 ** min(failures, 16)))
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,303 @@
+"""Every attempt of this worker: the core that decides, and the tasks, texts and frames that do what it says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from cavvy import defaults
+from cavvy.core.job import AttemptRef
+from cavvy.core.worker import WorkerCore
+from cavvy.core.worker_messages import (
+    AbortAttempt,
+    Assignment,
+    AssignReceived,
+    AttemptFailed,
+    AttemptFinished,
+    AttemptStarted,
+    AttemptStopped,
+    CancelReceived,
+    CompleteAckReceived,
+    Connected,
+    Disconnected,
+    ErrorReceived,
+    HeartbeatAckReceived,
+    PingReceived,
+    ResendText,
+    ResumeVerdict,
+    RunAttempt,
+    SendComplete,
+    SendFailed,
+    SendHeartbeat,
+    SendStarted,
+    SendStopped,
+    Tick,
+    WorkerCommand,
+)
+from cavvy.protocol.messages import (
+    CompleteAck,
+    ErrorMessage,
+    HeartbeatAck,
+    HeartbeatMessage,
+    JobAssign,
+    JobCancel,
+    JobComplete,
+    JobFailedMessage,
+    JobStartedMessage,
+    JobStoppedMessage,
+    Limits,
+    Ping,
+    RegisterAck,
+    ResumeEntry,
+    WorkerMessage,
+    decode_coordinator_message,
+    encode,
+)
+from cavvy.worker.runner import Ended, Runner
+from cavvy.worker.text import AttemptText, TextFlusher
+
+__all__ = ["Attempts"]
+
+
+class _Running:
+    __slots__ = ("aborted", "started_s", "task", "text")
+
+    def __init__(self, task: asyncio.Task[None], text: AttemptText, started_s: float) -> None:
+        self.task = task
+        self.text = text
+        self.started_s = started_s
+        self.aborted = False
+
+    def abort(self) -> None:
+        """Asks it to stop; asking twice would interrupt the stopping."""
+        if not self.aborted:
+            self.aborted = True
+            self.task.cancel()
+
+
+class Attempts:
+    """To be made inside a running loop. Between `connected` and `disconnected` frames go to `put`."""
+
+    def __init__(self, slots: int, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._core = WorkerCore(slots)
+        self._running: dict[AttemptRef, _Running] = {}
+        self._flusher = TextFlusher(self._send)
+        self._put: Callable[[str], None] | None = None
+        self._runner: Runner | None = None
+        self._limits = Limits()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._performers: dict[type, Callable[[Any], None]] = {
+            RunAttempt: self._run,
+            AbortAttempt: self._abort,
+            ResendText: self._resend_text,
+            SendHeartbeat: self._send_heartbeat,
+            SendStarted: self._send_started,
+            SendComplete: self._send_complete,
+            SendFailed: self._send_failed,
+            SendStopped: self._send_stopped,
+        }
+
+    @property
+    def held(self) -> tuple[AttemptRef, ...]:
+        return self._core.held
+
+    @property
+    def finished(self) -> tuple[AttemptRef, ...]:
+        return self._core.finished
+
+    def connected(self, ack: RegisterAck, runner: Runner, put: Callable[[str], None]) -> None:
+        self._limits, self._runner, self._put = ack.limits, runner, put
+        self._flusher.resume(ack.limits.max_frame_bytes)
+        resume = tuple(_verdict(entry) for entry in ack.resume)
+        self._feed(Connected(heartbeat_s=ack.limits.heartbeat_s, resume=resume))
+        self._arm()
+
+    def disconnected(self) -> None:
+        self._put = None
+        self._flusher.pause()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._feed(Disconnected())
+
+    def receive(self, frame: bytes) -> None:
+        """One frame from the coordinator. Whatever is in it, this returns."""
+        try:
+            command = _command(decode_coordinator_message(frame))
+            if command is not None:
+                self._feed(command)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            self._log.warning("frame ignored", error=str(error))
+        except Exception as error:  # noqa: BLE001 - one frame must not end the others' attempts
+            self._log.error("frame failed", error=type(error).__name__)
+
+    async def close(self) -> None:
+        """Aborts what runs and waits for it, SHUTDOWN_S at most; unreported, so the coordinator grants it again."""
+        self._closed = True
+        tasks = [running.task for running in self._running.values()]
+        for running in self._running.values():
+            running.abort()
+        if tasks:
+            await asyncio.wait(tasks, timeout=defaults.SHUTDOWN_S)
+
+    def _feed(self, command: WorkerCommand) -> None:
+        if self._closed:
+            return
+        for effect in self._core.handle(command, self._loop.time()):
+            self._performers[type(effect)](effect)
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._core.wake_s is not None:
+            self._timer = self._loop.call_at(self._core.wake_s, self._tick)
+
+    def _tick(self) -> None:
+        self._feed(Tick())
+        self._arm()
+
+    # Attempts
+
+    def _run(self, effect: RunAttempt) -> None:
+        assignment = effect.assignment
+        ref = assignment.ref
+        text = AttemptText(ref, self._flusher)
+        if self._runner is None:
+            raise RuntimeError("assigned before the first login")
+        task = self._loop.create_task(self._attempt(self._runner, assignment, text))
+        self._running[ref] = _Running(task, text, self._loop.time())
+        task.add_done_callback(partial(self._check_end, ref))
+
+    async def _attempt(self, runner: Runner, assignment: Assignment, text: AttemptText) -> None:
+        self._log.debug("job started", job_id=assignment.job_id, epoch=assignment.epoch)
+        self._feed(AttemptStarted(ref=assignment.ref))
+        self._ended(await runner.run(assignment, text.append, self._limits.max_output_bytes))
+
+    def _check_end(self, ref: AttemptRef, task: asyncio.Task[None]) -> None:
+        """The net under `_attempt`: it was cancelled before its first step, or has a bug."""
+        if task.cancelled():
+            self._ended(AttemptStopped(ref=ref))
+        elif (error := task.exception()) is not None:
+            self._log.error("attempt failed inside the worker", error=type(error).__name__)
+            self._ended(AttemptFailed(ref=ref, code="worker_error", message=type(error).__name__, retryable=True))
+
+    def _ended(self, ended: Ended) -> None:
+        running = self._running.pop(ended.ref, None)
+        if running is None:
+            return
+        self._flusher.flush(running.text)
+        self._flusher.forget(running.text)
+        self._feed(ended)
+        self._log.info(
+            "job ended",
+            job_id=ended.ref.job_id,
+            epoch=ended.ref.epoch,
+            outcome=_outcome(ended),
+            ms=round(1000 * (self._loop.time() - running.started_s), 1),
+        )
+
+    def _abort(self, effect: AbortAttempt) -> None:
+        running = self._running.get(effect.ref)
+        if running is not None:
+            running.abort()
+
+    def _resend_text(self, effect: ResendText) -> None:
+        running = self._running.get(effect.ref)
+        if running is not None:
+            running.text.rewind(effect.offset)
+
+    # Frames
+
+    def _send(self, message: WorkerMessage) -> None:
+        if self._put is not None:
+            self._put(encode(message))
+
+    def _send_heartbeat(self, effect: SendHeartbeat) -> None:
+        self._send(HeartbeatMessage(held=effect.held, free=effect.free))
+
+    def _send_started(self, effect: SendStarted) -> None:
+        self._send(JobStartedMessage(job_id=effect.ref.job_id, epoch=effect.ref.epoch))
+
+    def _send_complete(self, effect: SendComplete) -> None:
+        frame = encode(
+            JobComplete(
+                job_id=effect.ref.job_id,
+                epoch=effect.ref.epoch,
+                result=msgspec.Raw(effect.result),
+                receipt=msgspec.Raw(effect.receipt),
+            )
+        )
+        size = len(frame) if frame.isascii() else len(frame.encode())
+        if size > self._limits.max_frame_bytes:
+            message = f"the result takes {size} bytes, a frame may have {self._limits.max_frame_bytes}"
+            self._feed(AttemptFailed(ref=effect.ref, code="output_too_large", message=message, retryable=False))
+        elif self._put is not None:
+            self._put(frame)
+
+    def _send_failed(self, effect: SendFailed) -> None:
+        self._send(
+            JobFailedMessage(
+                job_id=effect.ref.job_id,
+                epoch=effect.ref.epoch,
+                code=effect.code,
+                message=effect.message,
+                retryable=effect.retryable,
+                usage=effect.usage,
+            )
+        )
+
+    def _send_stopped(self, effect: SendStopped) -> None:
+        self._send(JobStoppedMessage(job_id=effect.ref.job_id, epoch=effect.ref.epoch, usage=effect.usage))
+
+
+def _outcome(ended: Ended) -> str:
+    match ended:
+        case AttemptFailed():
+            return ended.code
+        case AttemptFinished():
+            return "completed"
+        case _:
+            return "stopped"
+
+
+def _verdict(entry: ResumeEntry) -> ResumeVerdict:
+    return ResumeVerdict(ref=AttemptRef(entry.job_id, entry.epoch), verdict=entry.verdict, offset=entry.offset)
+
+
+def _assignment(message: JobAssign) -> Assignment:
+    return Assignment(
+        job_id=message.job_id,
+        epoch=message.epoch,
+        job_type=message.job_type,
+        privacy_class=message.privacy_class,
+        salt=message.salt,
+        input=bytes(message.input),
+        params=bytes(message.params),
+        payment_ref=message.payment_ref,
+    )
+
+
+def _command(message: Any) -> WorkerCommand | None:
+    """The command behind a frame; None for one that means nothing after login."""
+    match message:
+        case JobAssign():
+            return AssignReceived(assignment=_assignment(message))
+        case CompleteAck():
+            return CompleteAckReceived(ref=AttemptRef(message.job_id, message.epoch))
+        case HeartbeatAck():
+            return HeartbeatAckReceived(lost=message.lost)
+        case JobCancel():
+            return CancelReceived(ref=AttemptRef(message.job_id, message.epoch))
+        case Ping():
+            return PingReceived()
+        case ErrorMessage(job_id=str() as job_id, epoch=int() as epoch):
+            return ErrorReceived(ref=AttemptRef(job_id, epoch), code=message.code)
+        case _:
+            return None

@@ -1,0 +1,187 @@
+"""Who a worker is (its Ed25519 key) and what it has joined, both in one private directory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import stat
+import tomllib
+from ipaddress import ip_address
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from cavvy import defaults
+from cavvy.core import ed25519
+from cavvy.errors import InvalidInput, StartError
+from cavvy.protocol.handshake import key_fingerprint
+
+__all__ = ["Identity", "JoinLine", "Membership", "WorkerHome", "parse_join"]
+
+KEY_FILE = "worker.key"
+MEMBERSHIP_FILE = "worker.toml"
+
+
+class Identity(NamedTuple):
+    """The 32-byte seed and the public key in hex, which is the worker's name everywhere."""
+
+    seed: bytes
+    key: str
+
+    def __repr__(self) -> str:
+        return f"Identity(key={self.key!r})"
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> Identity:
+        return cls(seed, ed25519.public_key(seed).hex())
+
+
+class Membership(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The coordinator joined: its URL (`ws://HOST:PORT`), its pinned key (hex) and the worker's name there."""
+
+    url: str
+    coordinator_key: str
+    name: str
+
+
+class JoinLine(NamedTuple):
+    """`cavvy://HOST:PORT/TOKEN`, taken apart; `fingerprint` is that of the coordinator's key."""
+
+    url: str
+    token: str
+    fingerprint: str
+
+    def names(self, coordinator_key: str) -> bool:
+        """Whether the line was made by the coordinator with this key (hex)."""
+        return secrets.compare_digest(key_fingerprint(bytes.fromhex(coordinator_key)), self.fingerprint)
+
+
+def parse_join(line: str) -> JoinLine:
+    """Raises InvalidInput that tells what is wrong with the line."""
+    try:
+        parts = urlsplit(line.strip())
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme != "cavvy" or not parts.hostname:
+        raise _bad_line("it must look like cavvy://HOST:PORT/TOKEN")
+    if parts.fragment:
+        raise InvalidInput(
+            "not_supported", "A join line with a certificate pin (#…) needs TLS, which this version does not speak yet."
+        )
+    try:
+        port = parts.port or defaults.PORT
+    except ValueError:
+        raise _bad_line("its port is not a number") from None
+    _require_loopback(parts.hostname)
+    token = parts.path.removeprefix("/")
+    return JoinLine(f"ws://{_bracketed(parts.hostname)}:{port}", token, _fingerprint(token))
+
+
+def _fingerprint(token: str) -> str:
+    head, _, fingerprint = token.rpartition("_")
+    is_hex = len(fingerprint) == 32 and all(digit in "0123456789abcdef" for digit in fingerprint)
+    secret = head.removeprefix("cav_wrk_")
+    if not head.startswith("cav_wrk_") or not secret or not is_hex or len(token) > defaults.MAX_NAME_CHARS:
+        raise _bad_line("its token must look like cav_wrk_…_… (was it cut off when it was copied?)")
+    return fingerprint
+
+
+def _bad_line(reason: str) -> InvalidInput:
+    detail = f"This join line cannot be used: {reason}. Print a new one with `cavvy workers token`."
+    return InvalidInput("invalid_join", detail)
+
+
+def _require_loopback(host: str) -> None:
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback:
+        raise InvalidInput(
+            "not_supported",
+            f"{host} is another machine: this version connects to 127.0.0.1, ::1 and localhost only, because without"
+            " TLS everyone on the way could read the jobs. An SSH tunnel to the coordinator's port works.",
+        )
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+class WorkerHome:
+    """One worker's directory. What it makes there is readable by its owner only, whatever the umask."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.key_path = directory / KEY_FILE
+        self._membership_path = directory / MEMBERSHIP_FILE
+
+    def identity(self) -> Identity:
+        """The key, made on the first call. Raises StartError if others could have read it, or it is damaged."""
+        _make_private_directory(self.directory)
+        with contextlib.suppress(FileExistsError):
+            _write_new(self.key_path, secrets.token_bytes(32).hex() + "\n")
+        text = _read_private(self.key_path).strip()
+        try:
+            seed = bytes.fromhex(text)
+        except ValueError:
+            seed = b""
+        if len(seed) != 32:
+            raise StartError(
+                f"{self.key_path} is not a worker key (64 hex digits). Restore it from a backup, or move it away and"
+                " join again with a new line from `cavvy workers token`."
+            )
+        return Identity.from_seed(seed)
+
+    def membership(self) -> Membership | None:
+        """What was joined; None if nothing yet. Raises StartError when the file cannot be trusted or read."""
+        try:
+            text = _read_private(self._membership_path)
+        except FileNotFoundError:
+            return None
+        try:
+            return msgspec.convert(tomllib.loads(text), Membership)
+        except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+            raise StartError(
+                f"{self._membership_path} cannot be read ({error}). Move it away and join again with a new line from"
+                " `cavvy workers token`."
+            ) from error
+
+    def remember(self, membership: Membership) -> None:
+        """Replaces the membership in one step."""
+        fields = msgspec.to_builtins(membership)
+        text = "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in fields.items())
+        fresh = self._membership_path.with_name(f".{MEMBERSHIP_FILE}.{secrets.token_hex(4)}")
+        _write_new(fresh, text)
+        fresh.replace(self._membership_path)
+
+
+def _make_private_directory(directory: Path) -> None:
+    """Makes what is missing of the path, each part 0700; leaves what is there as it is."""
+    missing = [part for part in (directory, *directory.parents) if not part.exists()]
+    for part in reversed(missing):
+        part.mkdir(mode=0o700, exist_ok=True)
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Raises FileExistsError rather than touch a file that is there."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _read_private(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if mode & 0o077:
+            raise StartError(
+                f"{path} can be read or changed by other users (mode {mode:04o}). Make it private with"
+                f" `chmod 600 {path}`; if others may have read it, move it away and join again instead."
+            )
+        return file.read()

@@ -1,0 +1,207 @@
+"""Runs one attempt on a provider: from the assignment's bytes to a signed result, or to the reason for none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Literal, get_args
+
+import msgspec
+
+from cavvy.core.canonical import canonical_flat, sha256_hex
+from cavvy.core.job import AttemptRef
+from cavvy.core.receipt import Params, ReceiptPayload, Result, input_hash, seal
+from cavvy.core.worker_messages import Assignment, AttemptFailed, AttemptFinished, AttemptStopped, FailedCode
+from cavvy.core.writes import Usage
+from cavvy.errors import OutputTooLarge, ProviderError
+from cavvy.providers.base import FinalChunk, InferenceRequest, Message, Provider, TextChunk
+from cavvy.worker.identity import Identity
+
+__all__ = ["Ended", "Runner"]
+
+Ended = AttemptFinished | AttemptFailed | AttemptStopped
+
+_MAX_MESSAGE_CHARS = 1000
+_CODES: dict[str, FailedCode] = {code: code for code in get_args(FailedCode)}
+
+
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    type: Literal["text"]
+    text: str
+
+
+class _ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[_Part]
+    name: str | None = None
+
+
+class _Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    prompt: str | None = None
+    messages: list[_ChatMessage] | None = None
+
+
+_decode_input = msgspec.json.Decoder(_Input).decode
+_decode_params = msgspec.json.Decoder(Params).decode
+
+
+class _Unusable(Exception):
+    """The assignment cannot be run by this worker, however often it is tried."""
+
+
+class _Answer:
+    """What has come of the answer so far. Its text is handed on chunk by chunk and kept whole."""
+
+    __slots__ = ("_bytes", "_emit", "_max_bytes", "_parts", "final", "input_tokens", "output_tokens")
+
+    def __init__(self, emit: Callable[[str], None], max_bytes: int) -> None:
+        self._emit = emit
+        self._parts: list[str] = []
+        self._bytes = 0
+        self._max_bytes = max_bytes
+        self.final: FinalChunk | None = None
+        self.input_tokens = 0
+        self.output_tokens = 0
+
+    def add(self, chunk: TextChunk) -> None:
+        text = chunk.text
+        if text.isascii():
+            self._bytes += len(text)
+        else:
+            encoded = text.encode("utf-8", "replace")
+            text = encoded.decode()
+            self._bytes += len(encoded)
+        if self._bytes > self._max_bytes:
+            raise OutputTooLarge(f"the answer is longer than {self._max_bytes} bytes; ask for less with max_tokens")
+        self.output_tokens += chunk.tokens
+        self._parts.append(text)
+        self._emit(text)
+
+    @property
+    def text(self) -> str:
+        return "".join(self._parts)
+
+    @property
+    def usage(self) -> Usage | None:
+        """What was used so far; None if the provider has not said anything."""
+        if self.final is not None:
+            return self.final.usage
+        if not self.input_tokens and not self.output_tokens:
+            return None
+        return Usage(input_tokens=self.input_tokens, output_tokens=self.output_tokens)
+
+
+class Runner:
+    """Runs attempts. `wall_s` is the Unix time, for the receipts' claims."""
+
+    def __init__(
+        self, providers: Sequence[Provider], identity: Identity, coordinator_key: str, wall_s: Callable[[], float]
+    ) -> None:
+        self._identity = identity
+        self._coordinator_key = coordinator_key
+        self._wall_s = wall_s
+        self._default = providers[0]
+        self._by_model = {model: provider for provider in reversed(providers) for model in provider.models}
+
+    async def run(self, assignment: Assignment, emit: Callable[[str], None], max_output_bytes: int) -> Ended:
+        """Never raises: whatever happens is the attempt's end. Cancelling the task that runs this aborts the attempt.
+
+        `emit` is called with each piece of text, whose concatenation is exactly the result's text.
+        """
+        answer = _Answer(emit, max_output_bytes)
+        try:
+            return await self._run(assignment, answer)
+        except asyncio.CancelledError:
+            return AttemptStopped(ref=assignment.ref, usage=answer.usage)
+        except _Unusable as error:
+            return _failed(assignment.ref, "worker_error", str(error), answer, retryable=False)
+        except ProviderError as error:
+            retryable = error.code == ProviderError.code
+            code = _CODES.get(error.code, "worker_error")
+            return _failed(assignment.ref, code, str(error), answer, retryable=retryable)
+        except Exception as error:  # noqa: BLE001 - a provider's bug must not end the worker
+            return _failed(assignment.ref, "worker_error", f"{type(error).__name__}: {error}", answer, retryable=True)
+
+    async def _run(self, assignment: Assignment, answer: _Answer) -> AttemptFinished:
+        started_at = self._now()
+        request, provider = self._request(assignment)
+        async with aclosing(provider.stream(request)) as chunks:
+            async for chunk in chunks:
+                if isinstance(chunk, TextChunk):
+                    answer.add(chunk)
+                elif isinstance(chunk, FinalChunk):
+                    answer.final = chunk
+                    break
+                else:
+                    answer.input_tokens = chunk.input_tokens or answer.input_tokens
+        if answer.final is None:
+            raise ProviderError(f"{provider.name} ended its stream in the middle of the answer")
+        return self._finished(assignment, answer.text, answer.final, started_at)
+
+    def _request(self, assignment: Assignment) -> tuple[InferenceRequest, Provider]:
+        if assignment.job_type != "LLM_INFER":
+            raise _Unusable(f"this worker does not run {assignment.job_type} jobs")
+        try:
+            params = _decode_params(assignment.params)
+            given = _decode_input(assignment.input)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _Unusable(f"this worker cannot read the job: {error}") from error
+        provider = self._default if params.model is None else self._by_model.get(params.model)
+        if provider is None:
+            raise _Unusable(f"this worker does not serve model {params.model!r}")
+        request = InferenceRequest(
+            messages=_messages(given),
+            model=params.model or provider.models[0],
+            max_tokens=params.max_tokens,
+            temperature=params.temperature,
+            stop=tuple(params.stop or ()),
+        )
+        return request, provider
+
+    def _finished(self, assignment: Assignment, text: str, final: FinalChunk, started_at: str) -> AttemptFinished:
+        result = canonical_flat(Result(text=text, model=final.model, finish_reason=final.finish_reason))
+        payload = ReceiptPayload(
+            v=2,
+            coordinator=self._coordinator_key,
+            job_id=assignment.job_id,
+            provider_pubkey=self._identity.key,
+            attempt=assignment.epoch,
+            status="completed",
+            input_hash=input_hash(bytes.fromhex(assignment.salt), assignment.input),
+            output_hash=sha256_hex(result),
+            params_hash=sha256_hex(assignment.params),
+            model=final.model,
+            privacy_class=assignment.privacy_class,
+            started_at=started_at,
+            completed_at=self._now(),
+            usage=final.usage,
+            payment_ref=assignment.payment_ref,
+        )
+        return AttemptFinished(ref=assignment.ref, result=result, receipt=seal(payload, self._identity.seed))
+
+    def _now(self) -> str:
+        stamp = datetime.fromtimestamp(self._wall_s(), UTC)
+        return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _messages(given: _Input) -> tuple[Message, ...]:
+    if (given.prompt is None) == (given.messages is None):
+        raise _Unusable("the job has neither a prompt nor messages, or both")
+    if given.messages is None:
+        return (Message("user", given.prompt or ""),)
+    if not given.messages:
+        raise _Unusable("the job's messages are empty")
+    return tuple(_message(one) for one in given.messages)
+
+
+def _message(given: _ChatMessage) -> Message:
+    content = given.content
+    text = content if isinstance(content, str) else "\n".join(part.text for part in content)
+    return Message("system" if given.role == "developer" else given.role, text)
+
+
+def _failed(ref: AttemptRef, code: FailedCode, message: str, answer: _Answer, *, retryable: bool) -> AttemptFailed:
+    text = message[:_MAX_MESSAGE_CHARS].encode("utf-8", "replace").decode()
+    return AttemptFailed(ref=ref, code=code, message=text, retryable=retryable, usage=answer.usage)

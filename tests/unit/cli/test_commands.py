@@ -1,0 +1,251 @@
+"""Commands against a fake coordinator: what they print where, and their exit codes."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json as stdlib_json
+import socket
+import sys
+from typing import Any
+
+import msgspec
+import pytest
+
+from cavvy.client import config
+from tests.unit.cli.conftest import Cli
+from tests.unit.client.fake_coordinator import (
+    JOB_ID,
+    Answer,
+    FakeCoordinator,
+    completed,
+    delta,
+    end,
+    event,
+    failed,
+    job,
+    json,
+    problem,
+    stream,
+)
+
+WORKER = {
+    "id": "wkr_1", "key": "ab" * 32, "name": "laptop\x1b[31m", "status": "approved",
+    "enrolled_at": "2026-01-01T00:00:00.000Z", "online": True, "slots": 2, "free": 1, "models": ["m"],
+}  # fmt: skip
+ATTEMPT = {
+    "attempt": 1, "worker": "ab" * 32, "worker_id": "wkr_1", "granted_at": "", "started_at": None, "ended_at": None,
+    "end": "completed", "counted": False, "input_salt": "", "usage": None,
+}  # fmt: skip
+
+
+@pytest.fixture
+def answering(coordinator: FakeCoordinator, monkeypatch: pytest.MonkeyPatch) -> FakeCoordinator:
+    """A coordinator that completes any job with "Paris." in two pieces."""
+    monkeypatch.setenv("CAVVY_URL", coordinator.url)
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    coordinator.on_job("/events", stream(event("job", job()), delta(1, 0, "Pa"), delta(1, 2, "ris."), end(1, 6)))
+    coordinator.on_job("", json(completed("Paris.", attempts=[ATTEMPT])))
+    coordinator.on("GET", "/v1/workers/wkr_1", json(WORKER))
+    coordinator.on("GET", "/v1/workers", json({"workers": [WORKER]}))
+    coordinator.on("GET", "/v1/jobs", json({"jobs": [job()], "cursor": "next"}))
+    return coordinator
+
+
+@pytest.fixture
+def unused_url() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        return f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+
+def test_run_writes_the_output_once_into_a_pipe(cli: Cli, answering: FakeCoordinator) -> None:
+    assert cli("run", "hi", "--max-tokens", "5", "--stop", "a", "--stop", "b") == (0, "Paris.\n", "")
+    sent = msgspec.json.decode(answering.requests[0].body)
+    assert sent == {"prompt": "hi", "max_tokens": 5, "stop": ["a", "b"]}
+
+
+def test_run_live_writes_it_as_it_comes(cli: Cli, answering: FakeCoordinator) -> None:
+    assert cli("run", "--live", "hi") == (0, "Paris.\n", "")
+
+
+def test_run_json_writes_the_job(cli: Cli, answering: FakeCoordinator) -> None:
+    assert stdlib_json.loads(cli("run", "hi", "--json").out)["output"] == "Paris."
+
+
+def test_run_live_json_writes_a_line_an_event(cli: Cli, answering: FakeCoordinator) -> None:
+    lines = [stdlib_json.loads(line) for line in cli("run", "hi", "--json", "--live").out.splitlines()]
+    assert [line["event"] for line in lines] == ["job", "delta", "delta", "end"]
+
+
+def test_run_reads_stdin(cli: Cli, answering: FakeCoordinator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("from ünder\n".encode())))
+    assert cli("run", "-").code == 0
+    assert msgspec.json.decode(answering.requests[0].body) == {"prompt": "from ünder\n"}
+
+
+def test_run_refuses_stdin_that_is_no_text(
+    cli: Cli, answering: FakeCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff")))
+    assert cli("run", "-")[::2] == (2, "cavvy: Invalid value: stdin is not UTF-8 text\n")
+
+
+def test_run_notes_the_workers_key(cli: Cli, answering: FakeCoordinator) -> None:
+    cli("run", "hi")
+    assert config.known_workers()["ab" * 32].name == "laptop\x1b[31m"
+
+
+def test_a_failed_job_is_exit_1_and_says_why(cli: Cli, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    coordinator.on_job("/events", stream(delta(1, 0, "Pa"), end(1, 2, None)))
+    coordinator.on_job("", json(failed("worker_error", "out of\x1b[31m memory")))
+    code, out, err = cli("--url", coordinator.url, "run", "hi")
+    assert (code, out) == (1, "")
+    assert err == f"cavvy: job {JOB_ID} failed (worker_error): out of memory\n"
+
+
+def test_why_a_job_waits_is_said_once(cli: Cli, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    waiting = event("job", job(queue={"reason": "no worker is connected"}))
+    coordinator.on_job("/events", stream(waiting, waiting, delta(1, 0, "Hi"), end(1, 2)))
+    coordinator.on_job("", json(completed("Hi")))
+    assert cli("--url", coordinator.url, "run", "hi") == (0, "Hi\n", "waiting: no worker is connected\n")
+
+
+def test_run_live_fails_when_an_attempt_begins_anew(cli: Cli, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    coordinator.on_job("/events", stream(delta(1, 0, "Lon"), event("attempt", {"attempt": 2}), hold=True))
+    code, out, err = cli("run", "--live", "hi", "--url", coordinator.url)
+    assert (code, out) == (1, "Lon\n")
+    assert "attempt 2 begins anew" in err
+
+
+def test_run_into_a_pipe_does_not_mind_a_new_attempt(cli: Cli, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    again = stream(delta(1, 0, "Lon"), event("attempt", {"attempt": 2}), delta(2, 0, "Paris."), end(2, 6))
+    coordinator.on_job("/events", again)
+    coordinator.on_job("", json(completed("Paris.")))
+    assert cli("run", "hi", "--url", coordinator.url)[:2] == (0, "Paris.\n")
+
+
+def test_run_gives_up_at_its_timeout_and_the_job_goes_on(cli: Cli, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    coordinator.on_job("/events", stream(event("job", job()), hold=True))
+    code, out, err = cli("run", "hi", "--timeout", "0.05", "--url", coordinator.url)
+    assert (code, out) == (124, "")
+    assert f"cavvy jobs watch {JOB_ID}" in err
+    assert not [each for each in coordinator.requests if each.path.endswith("/cancel")]
+
+
+def test_nothing_there_is_exit_3(cli: Cli, unused_url: str) -> None:
+    code, out, err = cli("run", "hi", "--url", unused_url)
+    assert (code, out) == (3, "")
+    assert err == f"cavvy: nothing answers at {unused_url}; start one with `cavvy up`\n"
+
+
+def test_a_refusal_is_exit_4(cli: Cli, coordinator: FakeCoordinator) -> None:
+    coordinator.on("GET", "/v1/jobs", problem(401, "unauthorized", "Give a key."))
+    assert cli("jobs", "list", "--url", coordinator.url) == (4, "", "cavvy: Give a key. (401 unauthorized)\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run"], ["nothing"], ["run", "hi", "--nothing"], ["run", "hi", "--timeout", "x"]]
+)
+def test_wrong_usage_is_exit_2(cli: Cli, arguments: list[str]) -> None:
+    code, out, err = cli(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("cavvy: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_an_error_of_ours_is_one_sentence_without_a_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **more: object) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("cavvy.client.Cavvy.jobs", broken)
+    code, out, err = cli("jobs", "list")
+    assert (code, out) == (1, "")
+    assert err == "cavvy: cavvy broke: ZeroDivisionError('oh'); CAVVY_DEBUG=1 shows where\n"
+
+
+ANYWHERE = {
+    "jobs list": "cursor", "jobs show " + JOB_ID: "status", "workers list": "workers", "workers show wkr_1": "key",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "place"), list(itertools.product(ANYWHERE, (0, 1, 2))))
+def test_json_is_accepted_before_and_after_any_command(
+    cli: Cli, answering: FakeCoordinator, line: str, place: int
+) -> None:
+    words = line.split()
+    code, out, _ = cli(*words[:place], "--json", *words[place:])
+    assert code == 0
+    assert ANYWHERE[line] in stdlib_json.loads(out)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_url_and_key_are_accepted_before_and_after_any_command(
+    cli: Cli, coordinator: FakeCoordinator, place: int
+) -> None:
+    coordinator.on("GET", "/v1/jobs", json({"jobs": []}))
+    words = ["jobs", "list"]
+    words[place:place] = ["--url", coordinator.url, "--key", "cav_flag"]
+    assert cli(*words).code == 0
+    assert coordinator.requests[0].headers["authorization"] == "Bearer cav_flag"
+
+
+def test_errors_are_json_too(cli: Cli, unused_url: str) -> None:
+    code, out, err = cli("jobs", "list", "--url", unused_url, "--json")
+    assert (code, out) == (3, "")
+    assert stdlib_json.loads(err)["error"] == "no_coordinator"
+
+
+def test_jobs_list_says_how_to_go_on(cli: Cli, answering: FakeCoordinator) -> None:
+    code, out, err = cli("jobs", "list", "--limit", "1")
+    assert code == 0
+    assert [line.split()[:2] for line in out.splitlines()] == [["ID", "STATUS"], [JOB_ID, "pending"]]
+    assert "--cursor next" in err
+    assert answering.requests[0].target == "/v1/jobs?limit=1"
+
+
+def test_jobs_show_tells_the_output(cli: Cli, answering: FakeCoordinator) -> None:
+    out = cli("jobs", "show", JOB_ID).out
+    assert out.startswith(f"job:     {JOB_ID}\nstatus:  completed\n")
+    assert out.endswith("output:\nParis.\n")
+
+
+def test_jobs_watch_follows_from_the_beginning(cli: Cli, answering: FakeCoordinator) -> None:
+    assert cli("jobs", "watch", JOB_ID)[:2] == (0, "Paris.\n")
+
+
+def test_jobs_cancel_says_what_is_reached(cli: Cli, coordinator: FakeCoordinator) -> None:
+    asked = {"by": "owner", "reason": "enough", "at": "2026-01-01T00:00:00.000Z"}
+    coordinator.on("POST", f"/v1/jobs/{JOB_ID}/cancel", json(job("running", cancel_requested=asked), 202))
+    assert (
+        cli("jobs", "cancel", JOB_ID, "--reason", "enough", "--url", coordinator.url).out
+        == f"{JOB_ID}: asked to stop\n"
+    )
+    assert msgspec.json.decode(coordinator.requests[0].body) == {"reason": "enough"}
+
+
+def test_workers_list_shows_no_terminal_control(cli: Cli, answering: FakeCoordinator) -> None:
+    assert cli("workers", "list").out.splitlines()[1].split()[:3] == ["wkr_1", "laptop", "online"]
+
+
+def test_workers_token_prints_the_whole_line(cli: Cli, coordinator: FakeCoordinator) -> None:
+    made: dict[str, Any] = {"token": "t", "join": "cavvy://h:1/t", "expires_at": "soon"}
+    coordinator.on("POST", "/v1/worker-tokens", json(made, 201))
+    assert cli("workers", "token", "--url", coordinator.url)[:2] == (0, "cavvy worker --join cavvy://h:1/t\n")
+
+
+def test_a_worker_with_no_model_file_cannot_start(cli: Cli) -> None:
+    code, out, err = cli("worker", "--model", "/nowhere/model.gguf")
+    assert (code, out) == (6, "")
+    assert "no model file /nowhere/model.gguf" in err
+
+
+def test_a_stored_answer_is_never_a_page(cli: Cli, coordinator: FakeCoordinator) -> None:
+    coordinator.on("GET", "/v1/jobs", Answer(b"<html>"))
+    code, _, err = cli("jobs", "list", "--url", coordinator.url)
+    assert code == 1
+    assert "check the URL" in err

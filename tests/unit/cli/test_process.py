@@ -1,0 +1,146 @@
+"""The command line as a process: signals, terminals, what it imports."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from tests.unit.client.fake_coordinator import (
+    JOB_ID,
+    FakeCoordinator,
+    completed,
+    delta,
+    end,
+    event,
+    failed,
+    job,
+    json,
+    stream,
+)
+
+CANCEL = f"/v1/jobs/{JOB_ID}/cancel"
+
+
+def started(*arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "cavvy", *arguments]
+    return subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+
+
+def finished(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=60)
+    return process.returncode, (out or b"").decode(), err.decode()
+
+
+@pytest.fixture
+def endless(coordinator: FakeCoordinator) -> FakeCoordinator:
+    """A coordinator whose job says "Pa" and never ends."""
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    coordinator.on_job("/events", stream(delta(1, 0, "Pa"), hold=True))
+    return coordinator
+
+
+def interrupted(coordinator: FakeCoordinator) -> subprocess.Popen[bytes]:
+    """A `run --live` that has shown "Pa" and then got Ctrl-C."""
+    process = started("run", "hi", "--live", "--url", coordinator.url)
+    assert process.stdout is not None
+    assert process.stdout.read(2) == b"Pa"
+    process.send_signal(signal.SIGINT)
+    return process
+
+
+def test_p10_ctrl_c_stops_the_job_and_says_what_was_used(endless: FakeCoordinator) -> None:
+    aborted = failed("aborted", "stopped", by="owner") | {"usage": {"input_tokens": 3, "output_tokens": 2}}
+    endless.on("POST", CANCEL, json(job("running"), 202))
+    endless.on_job("", json(job("running")), json(aborted))
+    code, _, err = finished(interrupted(endless))
+    assert code == 130
+    assert f"stopped job {JOB_ID}; 3 input and 2 output tokens used" in err
+    assert "Traceback" not in err
+    assert msgspec.json.decode(endless.wait_for("POST", CANCEL).body) == {"reason": "Ctrl-C"}
+
+
+def test_ctrl_c_waits_two_seconds_at_most(endless: FakeCoordinator) -> None:
+    endless.on("POST", CANCEL, json(job("running"), 202))
+    endless.on_job("", stream(hold=True))
+    code, _, err = finished(interrupted(endless))
+    assert code == 130
+    assert "has not confirmed it yet" in err
+
+
+def test_a_second_ctrl_c_leaves_at_once(endless: FakeCoordinator) -> None:
+    endless.on("POST", CANCEL, stream(hold=True))
+    process = interrupted(endless)
+    endless.wait_for("POST", CANCEL)
+    process.send_signal(signal.SIGINT)
+    code, _, err = finished(process)
+    assert code == 130
+    assert "confirmed" not in err
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_before_the_job_is_accepted_says_that_it_may_be(coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", stream(hold=True))
+    process = started("run", "hi", "--url", coordinator.url)
+    coordinator.wait_for("POST", "/v1/jobs")
+    process.send_signal(signal.SIGINT)
+    code, _, err = finished(process)
+    assert code == 130
+    assert "it may have got the job" in err
+
+
+def test_a_terminal_gets_tokens_live_and_nothing_that_drives_it(coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    events = stream(delta(1, 0, "Pa\x1b]0;ti"), delta(1, 8, "tle\x07ris"), event("attempt", {"attempt": 2}),
+                    delta(2, 0, "Par\x9b2Jis\r."), end(2, 10))  # fmt: skip
+    coordinator.on_job("/events", events)
+    coordinator.on_job("", json(completed("Par\x9b2Jis\r.")))
+    ours, theirs = pty.openpty()
+    process = started("run", "hi", "--url", coordinator.url, stdout=theirs)
+    os.close(theirs)
+    code, _, err = finished(process)
+    assert code == 0
+    assert os.read(ours, 1000) == b"Paris\r\nParis.\r\n"
+    os.close(ours)
+    assert "attempt 2 begins anew" in err
+
+
+def test_a_reader_that_leaves_causes_no_traceback(coordinator: FakeCoordinator) -> None:
+    many = [job() | {"id": f"{number:036}"} for number in range(2000)]
+    coordinator.on("GET", "/v1/jobs", json({"jobs": many}))
+    process = started("jobs", "list", "--url", coordinator.url)
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    code, _, err = finished(process)
+    assert (code, err) == (1, "")
+
+
+def imported(*arguments: str) -> set[str]:
+    code = (
+        "import sys; from cavvy.cli import main\n"
+        "sys.argv[1:] = " + repr(list(arguments)) + "\n"
+        "try: main()\n"
+        "except SystemExit: print('\\n'.join(sys.modules), file=sys.stderr)"
+    )
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.split())
+
+
+def test_version_imports_next_to_nothing() -> None:
+    assert not imported("--version") & {"typer", "rich", "httpx", "msgspec", "asyncio", "cavvy.cli._app"}
+
+
+@pytest.mark.parametrize("arguments", [["jobs", "list"], ["run", "hi"], ["workers", "token"]])
+def test_client_commands_import_neither_providers_nor_server(
+    arguments: list[str], coordinator: FakeCoordinator
+) -> None:
+    modules = imported(*arguments, "--url", coordinator.url)
+    packages = {".".join(name.split(".")[:2]) for name in modules}
+    assert "cavvy.client" in packages
+    assert not packages & {"cavvy.providers", "cavvy.worker", "cavvy.coordinator", "cavvy.api", "cavvy.store"}
+    assert not modules & {"litestar", "uvicorn", "uvloop", "websockets", "xllamacpp", "structlog", "sqlite3", "psutil"}

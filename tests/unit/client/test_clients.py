@@ -1,0 +1,422 @@
+"""Both clients against a fake coordinator over real sockets; every test runs once for each."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from cavvy.client import AsyncCavvy, Cavvy, Delta, Job, _flow
+from cavvy.errors import (
+    AttemptRestarted,
+    ClientError,
+    InvalidInput,
+    JobFailed,
+    JobTimeout,
+    NoCoordinator,
+    RequestRefused,
+)
+from cavvy.protocol import rest
+from tests.unit.client.fake_coordinator import (
+    JOB_ID,
+    Answer,
+    FakeCoordinator,
+    completed,
+    delta,
+    end,
+    event,
+    failed,
+    job,
+    json,
+    problem,
+    stream,
+)
+
+CUT = Answer(cut=True)
+EVENTS = f"/v1/jobs/{JOB_ID}/events"
+
+
+class SyncDriver:
+    def call(self, url: str, method: str, *args: Any, **fields: Any) -> Any:
+        with Cavvy(url, "cav_key") as client:
+            return getattr(client, method)(*args, **fields)
+
+    def stream(self, url: str, show: Callable[[Delta], None], **fields: Any) -> Job | None:
+        with Cavvy(url) as client, client.stream("hi", **fields) as stream:
+            for each in stream:
+                show(each)
+            return stream.job
+
+
+class AsyncDriver:
+    def call(self, url: str, method: str, *args: Any, **fields: Any) -> Any:
+        async def main() -> Any:
+            async with AsyncCavvy(url, "cav_key") as client:
+                return await getattr(client, method)(*args, **fields)
+
+        return asyncio.run(main())
+
+    def stream(self, url: str, show: Callable[[Delta], None], **fields: Any) -> Job | None:
+        async def main() -> Job | None:
+            async with AsyncCavvy(url) as client, client.stream("hi", **fields) as stream:
+                async for each in stream:
+                    show(each)
+                return stream.job
+
+        return asyncio.run(main())
+
+
+@pytest.fixture(params=[SyncDriver, AsyncDriver], ids=["sync", "async"])
+def driver(request: pytest.FixtureRequest) -> Any:
+    return request.param()
+
+
+def text_of(deltas: list[Delta]) -> str:
+    return "".join(each.text for each in deltas)
+
+
+def last_ids(coordinator: FakeCoordinator) -> list[str | None]:
+    return [each.headers.get("last-event-id") for each in coordinator.requests if each.path == EVENTS]
+
+
+# Submitting
+
+
+def test_a_submit_carries_the_fields_and_the_key(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    found = driver.call(coordinator.url, "submit", "hi", model="m", temperature=0, stop=["x"], metadata={"a": 1})
+    sent = coordinator.requests[0]
+    assert found.id == JOB_ID
+    assert sent.headers["authorization"] == "Bearer cav_key"
+    assert msgspec.json.decode(sent.body) == {
+        "prompt": "hi", "model": "m", "temperature": 0.0, "stop": ["x"], "metadata": {"a": 1},
+    }  # fmt: skip
+
+
+def test_messages_are_sent_as_messages(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    messages = [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]
+    driver.call(coordinator.url, "submit", messages)
+    assert msgspec.json.decode(coordinator.requests[0].body) == {"messages": messages}
+
+
+def test_p11_a_submit_whose_answer_is_lost_is_repeated_with_its_key(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", CUT, CUT, json(job(), 201))
+    assert driver.call(coordinator.url, "submit", "hi").id == JOB_ID
+    keys = [each.headers["idempotency-key"] for each in coordinator.requests]
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+
+
+def test_p11_two_submits_have_two_keys(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    driver.call(coordinator.url, "submit", "hi")
+    driver.call(coordinator.url, "submit", "hi")
+    one, two = (each.headers["idempotency-key"] for each in coordinator.requests)
+    assert one != two
+
+
+def test_a_503_is_repeated_after_the_pause_it_asks_for(
+    driver: Any, coordinator: FakeCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr("cavvy.client._async.asyncio.sleep", sleep)
+    full = problem(503, "store_unavailable", "Try again.", **{"Retry-After": "7"})
+    coordinator.on("POST", "/v1/jobs", full, json(job(), 201))
+    driver.call(coordinator.url, "submit", "hi")
+    assert pauses == [7.0]
+
+
+def test_a_coordinator_that_never_answers_is_given_up(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", CUT)
+    with pytest.raises(NoCoordinator, match=r"stopped answering.*unknown"):
+        driver.call(coordinator.url, "submit", "hi")
+    assert len(coordinator.requests) == _flow.TRIES
+
+
+def test_a_refused_connection_says_what_to_start(driver: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    with pytest.raises(NoCoordinator, match=f"nothing answers at {url}; start one with `cavvy up`"):
+        driver.call(url, "submit", "hi")
+
+
+def test_a_problem_is_told_in_its_own_words(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", problem(422, "not_supported", "PRIVATE is not built yet."))
+    with pytest.raises(RequestRefused, match="PRIVATE is not built yet") as caught:
+        driver.call(coordinator.url, "submit", "hi", privacy_class="PRIVATE")
+    assert (caught.value.status, caught.value.code) == (422, "not_supported")
+    assert len(coordinator.requests) == 1
+
+
+def test_an_unknown_field_is_refused_before_anything_is_sent(driver: Any, coordinator: FakeCoordinator) -> None:
+    with pytest.raises(InvalidInput, match="effrot"):
+        driver.call(coordinator.url, "submit", "hi", effrot="deep")
+    assert coordinator.requests == []
+
+
+def test_something_else_on_the_port_is_noticed(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", Answer(b"<html>hello"))
+    with pytest.raises(ClientError, match="check the URL"):
+        driver.call(coordinator.url, "submit", "hi")
+
+
+def test_a_worker_token_is_asked_for_once_only(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/worker-tokens", CUT)
+    with pytest.raises(NoCoordinator):
+        driver.call(coordinator.url, "create_worker_token")
+    assert len(coordinator.requests) == 1
+
+
+# Waiting
+
+
+def test_run_waits_until_the_job_has_ended(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    coordinator.on_job("", json(job("running")), json(completed("Paris.")))
+    found = driver.call(coordinator.url, "run", "hi")
+    assert (found.output, found.result["finish_reason"]) == ("Paris.", "stop")
+    assert coordinator.requests[0].headers["prefer"] == "wait=60"
+    assert coordinator.requests[1].target.endswith("?wait=60")
+
+
+def test_run_outlives_a_restart_of_the_coordinator(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    gone = problem(503, "starting", "Starting.")
+    coordinator.on_job("", CUT, gone, gone, CUT, CUT, CUT, CUT, CUT, json(completed("Paris.")))
+    assert driver.call(coordinator.url, "run", "hi").output == "Paris."
+
+
+def test_run_raises_what_the_job_failed_of(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(failed("worker_error", "out of memory"), 201))
+    with pytest.raises(JobFailed, match=r"worker_error.*out of memory") as caught:
+        driver.call(coordinator.url, "run", "hi")
+    assert caught.value.job.failure.code == "worker_error"
+
+
+def test_an_aborted_job_says_who_stopped_it(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(failed("aborted", "stopped", by="owner", reason="enough"), 201))
+    with pytest.raises(JobFailed, match="was stopped by owner: enough"):
+        driver.call(coordinator.url, "run", "hi")
+
+
+def test_run_stops_waiting_at_its_timeout(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job("running"), 201))
+    coordinator.on_job("", json(job("running")))
+    with pytest.raises(JobTimeout, match="goes on") as caught:
+        driver.call(coordinator.url, "run", "hi", timeout_s=0.05)
+    assert caught.value.job_id == JOB_ID
+
+
+# Streaming
+
+
+def test_a_stream_gives_the_deltas_and_then_the_job(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    events = stream(event("job", job()), event("attempt", {"attempt": 1}), delta(1, 0, "Pa"), delta(1, 2, "ris."),
+                    event("usage", {"input_tokens": 1, "output_tokens": 2}), end(1, 6))  # fmt: skip
+    coordinator.on_job("/events", events)
+    coordinator.on_job("", json(completed("Paris.")))
+    seen: list[Delta] = []
+    found = driver.stream(coordinator.url, seen.append)
+    assert [each.text for each in seen] == ["Pa", "ris."]
+    assert found.output == "Paris."
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["broken", "ended early"])
+def test_p13_a_stream_without_its_end_goes_on_where_it_stopped(
+    driver: Any, coordinator: FakeCoordinator, cut: bool
+) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    first = stream(delta(1, 0, "Pa"), cut=cut)
+    coordinator.on_job("/events", first, CUT, stream(delta(1, 2, "ris."), end(1, 6)))
+    coordinator.on_job("", json(completed("Paris.")))
+    seen: list[Delta] = []
+    driver.stream(coordinator.url, seen.append)
+    assert text_of(seen) == "Paris."
+    assert last_ids(coordinator) == [None, "1.2", "1.2"]
+
+
+def test_a_stream_comes_back_after_bye(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    bye = event("bye", {"retry_ms": 0})
+    coordinator.on_job("/events", stream(delta(1, 0, "Pa"), bye, delta(1, 2, "lost"), hold=True),
+                       problem(503, "starting", "Starting."), stream(delta(1, 2, "ris."), end(1, 6)))  # fmt: skip
+    coordinator.on_job("", json(completed("Paris.")))
+    seen: list[Delta] = []
+    driver.stream(coordinator.url, seen.append)
+    assert text_of(seen) == "Paris."
+
+
+def test_repeated_text_is_shown_once_and_missing_text_is_asked_for(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    gap = stream(delta(1, 0, "Pa"), delta(1, 1, "ar"), delta(1, 5, "!"), hold=True)
+    coordinator.on_job("/events", gap, stream(delta(1, 3, "is!"), end(1, 6)))
+    coordinator.on_job("", json(completed("Paris!")))
+    seen: list[Delta] = []
+    driver.stream(coordinator.url, seen.append)
+    assert text_of(seen) == "Paris!"
+    assert last_ids(coordinator) == [None, "1.3"]
+
+
+def test_an_end_that_is_too_early_is_not_believed(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    coordinator.on_job("/events", stream(delta(1, 0, "Pa"), end(1, 6)), stream(delta(1, 2, "ris."), end(1, 6)))
+    coordinator.on_job("", json(completed("Paris.")))
+    seen: list[Delta] = []
+    driver.stream(coordinator.url, seen.append)
+    assert text_of(seen) == "Paris."
+    assert last_ids(coordinator) == [None, "1.2"]
+
+
+def test_a_new_attempt_after_text_was_shown_is_an_error(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    coordinator.on_job("/events", stream(delta(1, 0, "Lon"), event("attempt", {"attempt": 2}), hold=True))
+    seen: list[Delta] = []
+    with pytest.raises(AttemptRestarted) as caught:
+        driver.stream(coordinator.url, seen.append)
+    assert (text_of(seen), caught.value.attempt) == ("Lon", 2)
+
+
+def test_a_new_attempt_is_told_by_offset_0_to_those_who_asked(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    again = stream(event("attempt", {"attempt": 2}), delta(2, 0, "Paris."), end(2, 6))
+    coordinator.on_job("/events", stream(delta(1, 0, "Lon"), cut=True), again)
+    coordinator.on_job("", json(completed("Paris.")))
+    seen: list[Delta] = []
+    driver.stream(coordinator.url, seen.append, restart=True)
+    assert [(each.attempt, each.offset, each.text) for each in seen] == [(1, 0, "Lon"), (2, 0, ""), (2, 0, "Paris.")]
+
+
+def test_a_new_attempt_before_any_text_is_nothing_special(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    attempts = [event("attempt", {"attempt": number}) for number in (1, 2)]
+    coordinator.on_job("/events", stream(*attempts, delta(2, 0, "Hi"), end(2, 2)))
+    coordinator.on_job("", json(completed("Hi")))
+    seen: list[Delta] = []
+    driver.stream(coordinator.url, seen.append)
+    assert [(each.attempt, each.text) for each in seen] == [(2, "Hi")]
+
+
+def test_unknown_events_and_kinds_are_ignored(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    reasoning = event("delta", {"attempt": 1, "offset": 0, "kind": "reasoning", "text": "hm"}, "1.0")
+    coordinator.on_job("/events", stream(event("weather", {"sun": True}), reasoning, delta(1, 0, "Hi"), end(1, 2)))
+    coordinator.on_job("", json(completed("Hi")))
+    seen: list[Delta] = []
+    driver.stream(coordinator.url, seen.append)
+    assert text_of(seen) == "Hi"
+
+
+def test_the_stream_of_a_job_that_fails_raises(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    coordinator.on_job("/events", stream(delta(1, 0, "Pa"), end(1, 2, None)))
+    coordinator.on_job("", json(failed("worker_lost", "gone")))
+    seen: list[Delta] = []
+    with pytest.raises(JobFailed, match="worker_lost"):
+        driver.stream(coordinator.url, seen.append)
+    assert text_of(seen) == "Pa"
+
+
+def test_a_stream_that_never_gets_on_is_given_up(
+    driver: Any, coordinator: FakeCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_flow, "PATIENCE_S", 0.05)
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    coordinator.on_job("/events", stream(delta(1, 0, "Pa"), cut=True), stream(event("job", job()), cut=True))
+    with pytest.raises(ClientError, match="again and again"):
+        driver.stream(coordinator.url, print)
+
+
+def test_a_refused_stream_says_why(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    coordinator.on_job("/events", problem(401, "unauthorized", "Give a key."))
+    with pytest.raises(RequestRefused, match="Give a key"):
+        driver.stream(coordinator.url, print)
+
+
+def test_result_reads_the_rest_of_a_stream(coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    coordinator.on_job("/events", stream(delta(1, 0, "Hi"), end(1, 2)))
+    coordinator.on_job("", json(completed("Hi")))
+    with Cavvy(coordinator.url) as client, client.stream("hi") as answer:
+        assert answer.result().output == "Hi"
+
+
+def test_leaving_a_stream_early_leaves_nothing_open(coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    coordinator.on_job("/events", stream(delta(1, 0, "Hi"), hold=True))
+    with Cavvy(coordinator.url) as client:
+        with client.stream("hi") as answer:
+            assert next(iter(answer)).text == "Hi"
+        with pytest.raises(ClientError, match="closed before its end"):
+            answer.result()
+
+
+# Everything else
+
+
+@pytest.mark.parametrize(
+    ("method", "args", "route", "body"),
+    [
+        ("job", (JOB_ID,), ("GET", f"/v1/jobs/{JOB_ID}"), completed("Hi")),
+        ("jobs", (), ("GET", "/v1/jobs"), {"jobs": [job()], "cursor": None}),
+        ("cancel", (JOB_ID,), ("POST", f"/v1/jobs/{JOB_ID}/cancel"), job("running")),
+        ("workers", (), ("GET", "/v1/workers"), {"workers": []}),
+        ("health", (), ("GET", "/v1/health"), {"status": "ok", "version": "0"}),
+        (
+            "create_worker_token", (), ("POST", "/v1/worker-tokens"),
+            {"token": "t", "join": "cavvy://h:1/t", "expires_at": "2026-01-01T00:00:00.000Z"},
+        ),
+    ],
+)  # fmt: skip
+def test_each_method_asks_its_route(
+    driver: Any, coordinator: FakeCoordinator, method: str, args: tuple[str, ...], route: tuple[str, str], body: Any
+) -> None:
+    coordinator.on(*route, json(body))
+    driver.call(coordinator.url, method, *args)
+    assert [(each.method, each.path) for each in coordinator.requests] == [route]
+
+
+def test_result_is_the_exact_bytes(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on_job("/result", Answer(b'{ "text":"x"}'))
+    assert driver.call(coordinator.url, "result", JOB_ID) == b'{ "text":"x"}'
+
+
+def test_a_strange_id_cannot_leave_its_place_in_the_path(driver: Any, coordinator: FakeCoordinator) -> None:
+    with pytest.raises(RequestRefused):
+        driver.call(coordinator.url, "job", "../workers?x=1")
+    assert coordinator.requests[0].target == "/v1/jobs/..%2Fworkers%3Fx%3D1"
+
+
+def _public(kind: type) -> dict[str, inspect.Signature]:
+    aliases = {"aclose": "close"}
+    return {
+        aliases.get(name, name): inspect.signature(each)
+        for name, each in vars(kind).items()
+        if not name.startswith("_") and callable(each)
+    }
+
+
+def test_both_clients_have_the_same_methods_and_parameters() -> None:
+    def parameters(kind: type) -> dict[str, list[str]]:
+        return {name: list(signature.parameters) for name, signature in _public(kind).items()}
+
+    assert parameters(Cavvy) == parameters(AsyncCavvy)
+
+
+def test_the_job_has_every_field_of_the_api() -> None:
+    def encoded(kind: Callable[..., Any]) -> set[str]:
+        return {field.encode_name for field in msgspec.structs.fields(kind)}  # type: ignore[arg-type]
+
+    assert encoded(Job) == encoded(rest.Job)
