@@ -10,6 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cavvy.version import __version__
+
 if TYPE_CHECKING:
     from cavvy.client import AsyncCavvy, AsyncJobStream, Cavvy, Delta, Job, JobStream, Receipt
     from cavvy.core.job import FailureCode, JobStatus
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
         RequestRefused,
     )
 
-__version__ = "0.1.0"
 
 __all__ = [
     "AsyncCavvy",

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from litestar import Response, get
+from litestar.params import FromPath
 from litestar.response import Stream
 
 from cavvy import defaults
@@ -40,7 +41,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         media_type="text/event-stream",
     ),
 )
-async def job_events(request: AnyRequest, job_id: str) -> Response[bytes] | Stream:
+async def job_events(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes] | Stream:
     """Events `job`, `attempt`, `delta`, `usage`, `bye`, `end`; resume with `Last-Event-ID` or `?after=`."""
     here = services(request)
     caller = here.caller(request, Role.ADMIN)

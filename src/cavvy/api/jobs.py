@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, Router, get, post
+from litestar.params import FromPath
 
 from cavvy import defaults
 from cavvy.api.auth import Caller, Role
@@ -117,7 +118,7 @@ async def _answer_replay(here: Services, caller: Caller, job_id: str, wait_s: in
 
 
 @get("/v1/jobs/{job_id:str}", operation_class=documented("One job", answers={200: ("The job", Job)}))
-async def get_job(request: AnyRequest, job_id: str) -> Response[bytes]:
+async def get_job(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]:
     """`?wait=N` answers when the job is terminal, at the latest after N seconds (0 to 60)."""
     here = services(request)
     caller = here.caller(request, Role.ADMIN)
@@ -149,7 +150,7 @@ async def list_jobs(request: AnyRequest) -> Response[bytes]:
         answers={200: ("It has ended; this is how", Job), 202: ("Its worker was told to stop", Job)},
     ),
 )
-async def cancel_job(request: AnyRequest, job_id: str) -> Response[bytes]:
+async def cancel_job(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]:
     """Idempotent: answers the status that was reached."""
     here = services(request)
     caller = here.caller(request, Role.ADMIN)
@@ -163,14 +164,14 @@ async def cancel_job(request: AnyRequest, job_id: str) -> Response[bytes]:
 
 
 @get("/v1/jobs/{job_id:str}/result", operation_class=documented("The signed bytes", answers={200: ("RFC 8785", Any)}))
-async def get_result(request: AnyRequest, job_id: str) -> Response[bytes]:
+async def get_result(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]:
     """Exactly the bytes whose SHA-256 is `output_hash`."""
     record = await find_job(services(request), services(request).caller(request, Role.ADMIN), job_id)
     return _exact(record.result, record)
 
 
 @get("/v1/jobs/{job_id:str}/receipt", operation_class=documented("The receipt", answers={200: ("DSSE", Any)}))
-async def get_receipt(request: AnyRequest, job_id: str) -> Response[bytes]:
+async def get_receipt(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]:
     """Exactly the envelope the worker sent."""
     record = await find_job(services(request), services(request).caller(request, Role.ADMIN), job_id)
     return _exact(record.receipt, record)

@@ -94,15 +94,13 @@ class CoordinatorServer:
         sessions = Sessions(hub, seed, system_clock)
         settings = self._settings or Settings(coordinator_key=public_key(seed).hex())
         engine = Engine(self._store, settings, clock=system_clock, dice=os.urandom, outlet=sessions)
-        sockets = _listen(self._port)
+        await engine.open()
         try:
+            sockets = _listen(self._port)
             self._port = sockets[0].getsockname()[1]
-            await engine.open()
             await self._first_start(engine)
             ring = KeyRing(await self._store.api_keys())
         except BaseException:
-            for one in sockets:
-                one.close()
             await self._store.close()
             raise
         names = ("127.0.0.1", "localhost", "[::1]")

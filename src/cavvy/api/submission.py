@@ -7,9 +7,8 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from cavvy import defaults
-from cavvy.core.canonical import canonical
 from cavvy.core.job import JobType, Needs, PrivacyClass
-from cavvy.core.receipt import Params
+from cavvy.core.receipt import Params, params_bytes
 from cavvy.errors import InvalidInput
 from cavvy.protocol.rest import NOT_BUILT_FIELDS, NOT_BUILT_VALUES, CancelBody, SubmitBody
 
@@ -42,7 +41,7 @@ def parse_submission(body: dict[str, Any], tenant: str) -> Submission:
             model=_name(submit.model, "model"),
         ),
         input=_input(submit),
-        params=canonical(_params(submit)),
+        params=params_bytes(_params(submit)),
         metadata=_metadata(submit.metadata),
     )
 
@@ -68,7 +67,7 @@ def _known_values(body: dict[str, Any]) -> None:
     for field, kind in (("job_type", JobType), ("privacy_class", PrivacyClass)):
         value = body.get(field, kind(next(iter(kind))).value)
         missing = NOT_BUILT_VALUES[field]
-        if value in set(missing):
+        if isinstance(value, str) and value in missing:
             raise InvalidInput("not_supported", f"{field} {value} is not supported yet.", field=field)
         allowed = [one.value for one in kind if one.value not in missing]
         if value not in allowed:

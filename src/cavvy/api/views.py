@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -34,7 +35,12 @@ _result = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 def iso(wall_ms: int) -> str:
     """ISO 8601 with milliseconds and Z."""
-    return datetime.fromtimestamp(wall_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{_second(wall_ms // 1000)}.{wall_ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(wall_s: int) -> str:
+    return datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def job_view(record: JobRecord, online: list[Profile], topic: Topic | None = None, *, texts: bool = True) -> Job:

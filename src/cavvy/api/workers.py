@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, Router, asgi, get, post
 from litestar.enums import ScopeType
+from litestar.params import FromPath
 from litestar.types import Receive, Scope, Send
 
 from cavvy import defaults
@@ -68,7 +69,7 @@ async def list_workers(request: AnyRequest) -> Response[bytes]:
 
 
 @get("/v1/workers/{worker_id:str}", operation_class=documented("One worker", answers={200: ("It", WorkerView)}))
-async def get_worker(request: AnyRequest, worker_id: str) -> Response[bytes]:
+async def get_worker(request: AnyRequest, worker_id: FromPath[str]) -> Response[bytes]:
     """By id (`wrk_…`) or by key."""
     here = services(request)
     caller = here.caller(request, Role.ADMIN)
@@ -83,7 +84,7 @@ async def _workers(here: Services, tenant: str) -> list[WorkerView]:
     return [worker_view(one, online.get(one.key)) for one in await here.store.workers(tenant)]
 
 
-@asgi("/v1/workers/connect")
+@asgi("/v1/workers/connect", copy_scope=False)
 async def connect_worker(scope: Scope, receive: Receive, send: Send) -> None:
     """The worker protocol; identity is proven inside. A plain request is told that this is a WebSocket."""
     if scope["type"] != ScopeType.WEBSOCKET:

@@ -29,7 +29,7 @@ class Child:
 
     def first_line(self) -> bytes:
         """The first line on stdout; waits for it. Raises StartError if the process ends without."""
-        assert self.process.stdout is not None  # noqa: S101 (started with a pipe)
+        assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
             self.process.wait()

@@ -13,7 +13,7 @@ import binascii
 import msgspec
 
 from cavvy.core import ed25519
-from cavvy.core.canonical import canonical_flat, sha256_hex
+from cavvy.core.canonical import canonical, canonical_flat, sha256_hex
 from cavvy.core.writes import Usage
 from cavvy.errors import ReceiptInvalid
 
@@ -30,6 +30,7 @@ __all__ = [
     "check_signature",
     "input_hash",
     "open_envelope",
+    "params_bytes",
     "parse_result",
     "seal",
 ]
@@ -86,6 +87,11 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     temperature: float | None = None
     stop: list[str] | None = None
     response_format: None = None
+
+
+def params_bytes(params: Params) -> bytes:
+    """The RFC 8785 bytes that `params_hash` covers."""
+    return canonical_flat(params) if params.temperature is None else canonical(params)
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,11 +1,23 @@
-"""The public test kit: a virtual clock, the whole coordinator in memory, a worker that does as told.
+"""The public test kit: a virtual clock, the whole coordinator in memory, workers and providers that do as told.
 
-`Stack` drives the pure core over a real store with no sockets and no waiting; `FakeWorker` speaks for one worker in it.
+`Stack` drives the pure core over a store with no sockets and no waiting, and `FakeWorker` speaks for one worker in it;
+`live_stack` runs everything over real sockets with a `ScriptedProvider` in place of a model.
 """
 
 from cavvy.testing.clock import VirtualClock
+from cavvy.testing.live import LiveStack, live_stack
+from cavvy.testing.providers import ScriptedProvider
 from cavvy.testing.stack import Stack, dice
 from cavvy.testing.stores import FailingStore
 from cavvy.testing.workers import FakeWorker
 
-__all__ = ["FailingStore", "FakeWorker", "Stack", "VirtualClock", "dice"]
+__all__ = [
+    "FailingStore",
+    "FakeWorker",
+    "LiveStack",
+    "ScriptedProvider",
+    "Stack",
+    "VirtualClock",
+    "dice",
+    "live_stack",
+]

@@ -14,11 +14,12 @@ from structlog.typing import FilteringBoundLogger
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
 
-from cavvy import __version__, defaults
+from cavvy import defaults
 from cavvy.errors import StartError, WorkerRefused
 from cavvy.protocol.handshake import CloseCode
 from cavvy.protocol.messages import Capabilities, RegisterAck
 from cavvy.providers.base import Provider
+from cavvy.version import __version__
 from cavvy.worker.attempts import Attempts
 from cavvy.worker.identity import JoinLine, Membership, WorkerHome
 from cavvy.worker.runner import Runner
@@ -161,8 +162,8 @@ class Worker:
             proxy=None,
             open_timeout=defaults.HANDSHAKE_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
-            ping_interval=defaults.LEASE_TTL_S / 2,
-            ping_timeout=defaults.LEASE_TTL_S,
+            ping_interval=defaults.HEARTBEAT_S,
+            ping_timeout=defaults.LEASE_TTL_S - defaults.HEARTBEAT_S,
         ) as socket:
             try:
                 await self._log_in_and_talk(socket, attempts)

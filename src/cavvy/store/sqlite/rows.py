@@ -55,7 +55,7 @@ STATEMENTS = (
     "note_start",
     "start_job",
     "requeue_job",
-    "end_attempt",
+    "end_requeued",
     "revive_job",
     "revive_attempt",
     "request_cancel",
@@ -63,6 +63,7 @@ STATEMENTS = (
     "complete_attempt",
     "insert_output",
     "fail_job",
+    "end_failed",
     "insert_token",
     "use_token",
     "insert_worker",
@@ -154,10 +155,8 @@ def start(writes: Sequence[StartAttempt], texts: Texts) -> Iterator[Rows]:
 
 def requeue(writes: Sequence[RequeueJob], texts: Texts) -> Iterator[Rows]:
     refs = [(*texts.add(write.job_id), write.epoch, write.counted) for write in writes]
-    no_usage = texts.add(None)
-    ends: list[Row] = [(*ref, write.ended_at_ms, write.end, *no_usage) for ref, write in zip(refs, writes, strict=True)]
     yield Rows("requeue_job", refs)
-    yield Rows("end_attempt", ends)
+    yield Rows("end_requeued", [(*ref, write.ended_at_ms, write.end) for ref, write in zip(refs, writes, strict=True)])
 
 
 def revive(writes: Sequence[ReviveAttempt], texts: Texts) -> Iterator[Rows]:
@@ -197,7 +196,7 @@ def fail(writes: Sequence[FailJob], texts: Texts) -> Iterator[Rows]:
         if write.end is not None:
             ends.append((*job, write.end, *texts.add_json(write.usage)))
     yield Rows("fail_job", jobs)
-    yield Rows("end_attempt", ends)
+    yield Rows("end_failed", ends)
 
 
 def add_token(writes: Sequence[AddWorkerToken], texts: Texts) -> Iterator[Rows]:

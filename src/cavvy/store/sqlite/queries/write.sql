@@ -26,6 +26,7 @@ SELECT
     NULL AS start_job,
     NULL AS request_cancel,
     NULL AS requeue_job,
+    NULL AS end_requeued,
     NULL AS revive_job,
     NULL AS revive_attempt,
     NULL AS grant_job,
@@ -34,7 +35,7 @@ SELECT
     NULL AS complete_attempt,
     NULL AS insert_output,
     NULL AS fail_job,
-    NULL AS end_attempt,
+    NULL AS end_failed,
     NULL AS insert_token,
     NULL AS use_token,
     NULL AS insert_worker,
@@ -146,6 +147,19 @@ BEGIN
         AND job.status IN ('assigned', 'running')
         AND job.cancel IS NULL;
     SELECT raise(ROLLBACK, 'requeue_job') WHERE changes() <> json_array_length(NEW.requeue_job);
+
+    -- job id, epoch, counted, ended_at_ms, end
+    UPDATE attempt
+    SET
+        "end" = given.value ->> 5,
+        ended_at_ms = given.value ->> 4,
+        counted = given.value ->> 3
+    FROM json_each(NEW.end_requeued) AS given
+    WHERE attempt.job_seq = (
+            SELECT job.seq FROM job WHERE job.id = substr(NEW.texts, given.value ->> 0, given.value ->> 1)
+        )
+        AND attempt.epoch = given.value ->> 2;
+    SELECT raise(ROLLBACK, 'end_requeued') WHERE changes() <> json_array_length(NEW.end_requeued);
 
     -- job id, epoch, counted
     UPDATE job
@@ -268,12 +282,12 @@ BEGIN
         ended_at_ms = given.value ->> 4,
         counted = given.value ->> 3,
         usage = substr(NEW.texts, given.value ->> 6, given.value ->> 7)
-    FROM json_each(NEW.end_attempt) AS given
+    FROM json_each(NEW.end_failed) AS given
     WHERE attempt.job_seq = (
             SELECT job.seq FROM job WHERE job.id = substr(NEW.texts, given.value ->> 0, given.value ->> 1)
         )
         AND attempt.epoch = given.value ->> 2;
-    SELECT raise(ROLLBACK, 'end_attempt') WHERE changes() <> json_array_length(NEW.end_attempt);
+    SELECT raise(ROLLBACK, 'end_failed') WHERE changes() <> json_array_length(NEW.end_failed);
 
     -- created_at_ms, expires_at_ms, token_hash, tenant, created_by
     INSERT INTO worker_token (created_at_ms, expires_at_ms, token_hash, tenant, created_by)
@@ -331,6 +345,7 @@ INSERT OR ROLLBACK INTO batch (
     start_job,
     request_cancel,
     requeue_job,
+    end_requeued,
     revive_job,
     revive_attempt,
     grant_job,
@@ -339,7 +354,7 @@ INSERT OR ROLLBACK INTO batch (
     complete_attempt,
     insert_output,
     fail_job,
-    end_attempt,
+    end_failed,
     insert_token,
     use_token,
     insert_worker,
@@ -356,6 +371,7 @@ VALUES (
     :start_job,
     :request_cancel,
     :requeue_job,
+    :end_requeued,
     :revive_job,
     :revive_attempt,
     :grant_job,
@@ -364,7 +380,7 @@ VALUES (
     :complete_attempt,
     :insert_output,
     :fail_job,
-    :end_attempt,
+    :end_failed,
     :insert_token,
     :use_token,
     :insert_worker,

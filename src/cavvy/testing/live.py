@@ -1,0 +1,76 @@
+"""A whole coordinator with workers on loopback sockets, in one event loop, for as long as a block lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+
+from cavvy.api.server import CoordinatorServer
+from cavvy.core.settings import Settings
+from cavvy.providers.base import Provider
+from cavvy.store.base import Store
+from cavvy.worker.agent import Worker
+from cavvy.worker.identity import WorkerHome, parse_join
+
+__all__ = ["LiveStack", "live_stack"]
+
+
+class LiveStack:
+    """`http` speaks with the admin key; `workers` were added by `add_worker`."""
+
+    def __init__(self, directory: Path, store: Store, settings: Settings | None, port: int) -> None:
+        self.directory = directory
+        self.server = CoordinatorServer(directory, store, port=port, settings=settings)
+        self.workers: list[Worker] = []
+        self._running: list[asyncio.Task[None]] = []
+
+    async def start(self, key: str | None = None) -> None:
+        """`key` is the admin key of an earlier start of the same directory."""
+        await self.server.start()
+        self.key = key or self.server.admin_key or ""
+        self.http = httpx.AsyncClient(
+            base_url=self.server.url, headers={"Authorization": f"Bearer {self.key}"}, trust_env=False, timeout=30
+        )
+
+    async def add_worker(self, provider: Provider, *, name: str = "w", slots: int = 2) -> Worker:
+        """A worker that has joined and is online."""
+        join = parse_join(await self.server.create_worker_token())
+        home = WorkerHome(self.directory / f"worker-{name}")
+        worker = Worker(home=home, providers=[provider], slots=slots, name=name, join=join)
+        self.workers.append(worker)
+        self._running.append(asyncio.create_task(worker.run()))
+        await self.until_online(name)
+        return worker
+
+    async def until_online(self, name: str) -> None:
+        """Returns when a worker of this name is connected."""
+        while True:
+            found = (await self.http.get("/v1/workers")).json()["workers"]
+            if any(one["name"] == name and one["online"] for one in found):
+                return
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        """Workers first, then the coordinator."""
+        for worker in self.workers:
+            await worker.stop()
+        await asyncio.gather(*self._running)
+        await self.http.aclose()
+        await self.server.stop()
+
+
+@contextlib.asynccontextmanager
+async def live_stack(
+    directory: Path, store: Store, *, settings: Settings | None = None, port: int = 0, key: str | None = None
+) -> AsyncIterator[LiveStack]:
+    """Starts, and stops whatever happens in the block."""
+    stack = LiveStack(directory, store, settings, port)
+    await stack.start(key)
+    try:
+        yield stack
+    finally:
+        await stack.stop()

@@ -1,0 +1,145 @@
+"""Writes to put into a store, one call each, with values that stand for "some"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cavvy.core.job import AttemptEnd, CancelRequest, Failure, FailureCode, JobHeader, Needs
+from cavvy.core.writes import (
+    AddApiKey,
+    AddWorkerToken,
+    CompleteJob,
+    EnrolWorker,
+    FailJob,
+    GrantJob,
+    Idempotency,
+    InsertJob,
+    RequestCancel,
+    RequeueJob,
+    ReviveAttempt,
+    StartAttempt,
+    Usage,
+    Write,
+)
+from cavvy.store.base import LoadRow, Store
+
+TENANT = "default"
+WORKER = "ab" * 32
+DAY_MS = 24 * 3600 * 1000
+
+CANCEL = CancelRequest(by="owner", reason="changed my mind", at_ms=5_000)
+ABORTED = Failure(code=FailureCode.ABORTED, message="cancelled", at_ms=6_000, by="owner", reason="changed my mind")
+
+
+def job_id(number: int) -> str:
+    return f"job-{number}"
+
+
+def inserted(number: int, /, *, tenant: str = TENANT, **changes: Any) -> InsertJob:
+    values = {
+        "id": job_id(number),
+        "seq": number,
+        "number": number,
+        "user_id": "owner",
+        "needs": Needs(tenant=tenant, model="tiny"),
+        "created_at_ms": 1_000 + number,
+        "input": b'"hello"',
+        "params": b'{"max_tokens":16}',
+        "metadata": b'{"from":"test"}',
+    }
+    return InsertJob(**(values | changes))
+
+
+def key(name: str = "once", fingerprint: bytes = b"body") -> Idempotency:
+    return Idempotency(key=name, fingerprint=fingerprint)
+
+
+def granted(number: int, epoch: int = 1, worker: str = WORKER) -> GrantJob:
+    return GrantJob(job_id=job_id(number), epoch=epoch, worker=worker, salt=b"salt%d" % epoch, granted_at_ms=2_000)
+
+
+def started(number: int, epoch: int = 1) -> StartAttempt:
+    return StartAttempt(job_id=job_id(number), epoch=epoch, started_at_ms=3_000)
+
+
+def requeued(number: int, epoch: int = 1, end: AttemptEnd = AttemptEnd.LOST, *, counted: bool = True) -> RequeueJob:
+    return RequeueJob(job_id=job_id(number), epoch=epoch, end=end, counted=counted, ended_at_ms=4_000)
+
+
+def revived(number: int, epoch: int = 1, *, counted: bool = True) -> ReviveAttempt:
+    return ReviveAttempt(job_id=job_id(number), epoch=epoch, counted=counted, started_at_ms=4_500)
+
+
+def cancelled(number: int, epoch: int = 1) -> RequestCancel:
+    return RequestCancel(job_id=job_id(number), epoch=epoch, cancel=CANCEL)
+
+
+def completed(number: int, epoch: int = 1) -> CompleteJob:
+    return CompleteJob(
+        job_id=job_id(number),
+        epoch=epoch,
+        result=b'{"text":"hi"}',
+        receipt=b'{"payload":"..."}',
+        output_hash="cd" * 32,
+        model="tiny-q4",
+        usage=Usage(input_tokens=3, output_tokens=2),
+        ended_at_ms=7_000,
+    )
+
+
+def failed(number: int, epoch: int = 1, end: AttemptEnd | None = AttemptEnd.ABORTED, **changes: Any) -> FailJob:
+    values = {"job_id": job_id(number), "epoch": epoch, "failure": ABORTED, "end": end, "counted": False}
+    return FailJob(**(values | changes))
+
+
+def token(name: bytes = b"token") -> AddWorkerToken:
+    return AddWorkerToken(
+        token_hash=name, tenant=TENANT, created_by="owner", created_at_ms=100, expires_at_ms=100 + DAY_MS
+    )
+
+
+def enrolled(token_hash: bytes = b"token", worker: str = WORKER, **changes: Any) -> EnrolWorker:
+    values = {
+        "worker": worker,
+        "id": f"id-of-{worker[:8]}",
+        "name": "desk",
+        "tenant": TENANT,
+        "token_hash": token_hash,
+        "enrolled_at_ms": 200,
+    }
+    return EnrolWorker(**(values | changes))
+
+
+def api_key(key_id: str = "key-1") -> AddApiKey:
+    return AddApiKey(
+        key_id=key_id, secret_hash=b"\x01\x02", role="admin", tenant=TENANT, user_id="owner", created_at_ms=300
+    )
+
+
+class OpenStore:
+    """An open store and its term, for short tests."""
+
+    def __init__(self, store: Store, term: int) -> None:
+        self.store = store
+        self.term = term
+
+    async def commit(self, *writes: Write) -> None:
+        await self.store.commit(writes, term=self.term)
+
+    async def loaded(self) -> list[LoadRow]:
+        return [row async for row in self.store.load()]
+
+    async def header(self, number: int) -> JobHeader | None:
+        found = [row for row in await self.loaded() if isinstance(row, JobHeader) and row.id == job_id(number)]
+        return found[0] if found else None
+
+    async def everything(self, tenants: tuple[str, ...] = (TENANT,)) -> list[Any]:
+        """All that the store tells, to compare before and after."""
+        told: list[Any] = await self.loaded()
+        for tenant in tenants:
+            listed = await self.store.jobs(tenant, before_seq=None, limit=10_000)
+            told.append([await self.store.job(tenant, job.id) for job in listed])
+            told.append(await self.store.workers(tenant))
+            told.append(await self.store.idempotent(tenant, "once", not_before_ms=0))
+        told.append(await self.store.api_keys())
+        return told

@@ -1,0 +1,169 @@
+"""Bad input gets a clear error with a documented code; the process lives and the next honest request works."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cavvy import defaults
+from cavvy.api.problems import CODES
+from cavvy.testing import LiveStack
+
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(autouse=True)
+async def still_alive(stack: LiveStack) -> AsyncIterator[None]:
+    """After each test an honest job is taken."""
+    yield
+    assert (await stack.http.post("/v1/jobs", json={"prompt": "honest"})).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "says"),
+    [
+        (b"", 400, "invalid_json", "character 0"),
+        (b'{"prompt": "hi"', 400, "invalid_json", "character 15"),
+        (b"{'prompt': 'hi'}", 400, "invalid_json", "character 1"),
+        (b"[" * 200_000, 400, "invalid_json", "nested"),
+        (b'{"metadata":' + b'{"a":' * 100 + b"1" + b"}" * 101, 400, "invalid_json", "nested"),
+        (b'{"prompt": "\xff"}', 400, "invalid_json", "UTF-8"),
+        (b'{"prompt": "\\ud800"}', 400, "invalid_json", "surrogate"),
+        (b'{"prompt": "a\\u0000b"}', 400, "invalid_json", "NUL"),
+        (b'{"prompt": "a", "prompt": "b"}', 400, "invalid_json", "twice"),
+        (b'{"prompt": "a", "max_tokens": 1' + b"0" * 400 + b"}", 400, "invalid_json", "64 bits"),
+        (b'{"prompt": "a", "temperature": 1e999}', 400, "invalid_json", "too large"),
+        (b'{"prompt": "a", "temperature": NaN}', 400, "invalid_json", "NaN"),
+        (b"null", 422, "invalid_field", "object"),
+        (b"[]", 422, "invalid_field", "object"),
+        (b"{}", 422, "invalid_field", "exactly one"),
+        (b'{"prompt": ""}', 422, "invalid_field", "empty"),
+        (b'{"prompt": 1}', 422, "invalid_field", "expected"),
+        (b'{"prompt": "a", "messages": []}', 422, "invalid_field", "exactly one"),
+        (b'{"messages": []}', 422, "invalid_field", "messages"),
+        (b'{"messages": [{"role": "wizard", "content": "x"}]}', 422, "invalid_field", "system, user, assistant"),
+        (b'{"prompt": "a", "frobnicate": 1}', 422, "invalid_field", "allowed are"),
+        (b'{"prompt": "a", "privacy_class": "private"}', 422, "invalid_field", "PUBLIC"),
+        (b'{"prompt": "a", "privacy_class": "PRIVATE"}', 422, "not_supported", "PRIVATE"),
+        (b'{"prompt": "a", "job_type": "DANCE"}', 422, "invalid_field", "LLM_INFER"),
+        (b'{"prompt": "a", "job_type": []}', 422, "invalid_field", "LLM_INFER"),
+        (b'{"prompt": "a", "max_tokens": 0}', 422, "invalid_field", "from 1"),
+        (b'{"prompt": "a", "max_tokens": 1.5}', 422, "invalid_field", "max_tokens"),
+        (b'{"prompt": "a", "temperature": 3}', 422, "invalid_field", "from 0 to 2"),
+        (b'{"prompt": "a", "stop": []}', 422, "invalid_field", "stop"),
+        (b'{"prompt": "a", "model": ""}', 422, "invalid_field", "model"),
+        (
+            b'{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}',
+            422,
+            "not_supported",
+            "image_url",
+        ),
+    ],
+)
+async def test_a_bad_body_is_refused_with_what_is_wrong(
+    stack: LiveStack, body: bytes, status: int, code: str, says: str
+) -> None:
+    answer = await stack.http.post("/v1/jobs", content=body, headers=JSON)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (status, code)
+    assert says in problem["detail"]
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/json-seq", ""])
+async def test_a_body_that_is_not_declared_json_is_415(stack: LiveStack, kind: str) -> None:
+    answer = await stack.http.post("/v1/jobs", content=b'{"prompt":"x"}', headers={"Content-Type": kind})
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+
+
+async def test_a_compressed_body_is_415(stack: LiveStack) -> None:
+    answer = await stack.http.post("/v1/jobs", content=b"x", headers={**JSON, "Content-Encoding": "gzip"})
+    assert answer.status_code == 415
+
+
+async def test_an_oversized_body_is_413(stack: LiveStack) -> None:
+    answer = await stack.http.post("/v1/jobs", content=b"x" * (defaults.MAX_BODY_BYTES + 1), headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+async def test_an_oversized_body_without_a_length_is_413(stack: LiveStack) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b"x" * 100_000
+
+    answer = await stack.http.post("/v1/jobs", content=chunks(), headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+async def test_the_largest_body_is_taken(stack: LiveStack) -> None:
+    room = defaults.MAX_BODY_BYTES - len(b'{"prompt":""}')
+    answer = await stack.http.post("/v1/jobs", content=b'{"prompt":"' + b"x" * room + b'"}', headers=JSON)
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer nonsense", "Bearer cav_adm_x_y", "Basic abc", "Bearer é"])
+async def test_without_a_valid_key_nothing_is_answered(stack: LiveStack, authorization: str) -> None:
+    for method, path in (("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("GET", "/v1/workers"), ("POST", "/v1/worker-tokens")):
+        headers = {"Authorization": authorization.encode("latin-1")}
+        answer = await stack.http.request(method, path, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+
+
+async def test_the_operators_key_reads_no_jobs(stack: LiveStack) -> None:
+    headers = {"Authorization": f"Bearer {stack.server.operator_key}"}
+    answer = await stack.http.get("/v1/jobs", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+async def test_another_host_name_is_421(stack: LiveStack) -> None:
+    answer = await stack.http.get("/v1/health", headers={"Host": "evil.example:4010"})
+    assert (answer.status_code, answer.json()["code"]) == (421, "misdirected_request")
+
+
+async def test_a_foreign_origin_is_403_and_changes_nothing(stack: LiveStack) -> None:
+    answer = await stack.http.post("/v1/jobs", json={"prompt": "x"}, headers={"Origin": "https://evil.example"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "foreign_origin")
+    assert (await stack.http.get("/v1/jobs")).json()["jobs"] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/jobs/nonsense",
+        "/v1/jobs/01a20084-0742-7a85-8305-b441f3d27978",
+        "/v1/jobs/01a20084-0742-7a85-8305-b441f3d27978/events",
+        "/v1/jobs/%00",
+        "/v1/workers/wrk_none",
+        "/nowhere",
+    ],
+)
+async def test_what_is_not_there_is_404(stack: LiveStack, path: str) -> None:
+    answer = await stack.http.get(path)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_a_wrong_method_is_405(stack: LiveStack) -> None:
+    answer = await stack.http.put("/v1/jobs", json={})
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("limit=0", "invalid_field"),
+        ("limit=501", "invalid_field"),
+        ("limit=-1", "invalid_field"),
+        ("limit=ten", "invalid_field"),
+        ("cursor=abc", "invalid_field"),
+        ("status=failed", "not_supported"),
+        ("colour=red", "invalid_field"),
+    ],
+)
+async def test_a_bad_query_is_refused(stack: LiveStack, query: str, code: str) -> None:
+    answer = await stack.http.get(f"/v1/jobs?{query}")
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+
+
+async def test_every_code_has_a_status_and_a_title() -> None:
+    assert all(400 <= status < 600 and title for status, title in CODES.values())

@@ -1,0 +1,178 @@
+"""Jobs over HTTP, end to end with a scripted provider."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+import pytest
+
+from cavvy.protocol.rest import NOT_BUILT_FIELDS, NOT_BUILT_VALUES
+from cavvy.testing import LiveStack, ScriptedProvider
+
+
+async def test_a_submit_is_answered_201_with_location_and_the_job(stack: LiveStack) -> None:
+    answer = await stack.http.post("/v1/jobs", json={"prompt": "hi", "metadata": {"a": [1]}})
+    job = answer.json()
+    assert (answer.status_code, answer.headers["location"]) == (201, f"/v1/jobs/{job['id']}")
+    assert (job["status"], job["prompt"], job["metadata"]) == ("pending", "hi", {"a": [1]})
+
+
+async def test_prefer_wait_answers_when_the_job_is_completed(stack: LiveStack) -> None:
+    await stack.add_worker(ScriptedProvider(["a", "b"]))
+    job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Prefer": "wait=10"})).json()
+    assert (job["status"], job["output"], job["served_model"]) == ("completed", "ab", "m")
+    assert [one["event"] for one in job["timeline"]] == ["submitted", "assigned", "started", "completed"]
+
+
+async def test_a_long_poll_answers_when_the_job_ends(stack: LiveStack) -> None:
+    gate = asyncio.Event()
+    await stack.add_worker(ScriptedProvider(gate=gate))
+    job_id = (await stack.http.post("/v1/jobs", json={"prompt": "hi"})).json()["id"]
+    polling = asyncio.create_task(stack.http.get(f"/v1/jobs/{job_id}?wait=10"))
+    await asyncio.sleep(0)
+    gate.set()
+    assert (await polling).json()["status"] == "completed"
+
+
+async def test_messages_reach_the_provider_as_they_were(stack: LiveStack) -> None:
+    heard = []
+    provider = ScriptedProvider(answer=lambda request: heard.append(request) or ["ok"])
+    await stack.add_worker(provider)
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Hello ✓"}]},
+    ]
+    body = {"messages": messages, "max_tokens": 7, "temperature": 0.5, "stop": "END"}
+    job = (await stack.http.post("/v1/jobs", json=body, headers={"Prefer": "wait=10"})).json()
+    (request,) = heard
+    assert [(one.role, one.content) for one in request.messages] == [("system", "Be brief."), ("user", "Hello ✓")]
+    assert (request.max_tokens, request.temperature, request.stop) == (7, 0.5, ("END",))
+    assert (job["messages"], job["stop"]) == (messages, ["END"])
+
+
+async def test_the_result_route_serves_exactly_the_signed_bytes(stack: LiveStack) -> None:
+    await stack.add_worker(ScriptedProvider(['he said "hi"\n']))
+    job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Prefer": "wait=10"})).json()
+    result = await stack.http.get(f"/v1/jobs/{job['id']}/result")
+    assert hashlib.sha256(result.content).hexdigest() == job["output_hash"]
+
+
+async def test_a_job_without_result_says_so(stack: LiveStack) -> None:
+    job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"})).json()
+    answer = await stack.http.get(f"/v1/jobs/{job['id']}/receipt")
+    assert (answer.status_code, answer.json()["code"]) == (404, "no_result")
+
+
+async def test_a_pending_job_says_why_it_waits(stack: LiveStack) -> None:
+    job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"})).json()
+    assert "No worker is online" in job["queue"]["reason"]
+    await stack.add_worker(ScriptedProvider(gate=asyncio.Event()), slots=1)
+    other = (await stack.http.post("/v1/jobs", json={"prompt": "hi", "model": "huge"})).json()
+    assert other["queue"]["reason"] == "No worker online serves model 'huge'; served now: m."
+    busy = (await stack.http.post("/v1/jobs", json={"prompt": "hi"})).json()
+    assert "busy" in busy["queue"]["reason"]
+
+
+async def test_the_list_is_newest_first_and_paged_by_cursor(stack: LiveStack) -> None:
+    ids = [(await stack.http.post("/v1/jobs", json={"prompt": str(n)})).json()["id"] for n in range(5)]
+    first = (await stack.http.get("/v1/jobs?limit=3")).json()
+    rest = (await stack.http.get("/v1/jobs", params={"limit": 3, "cursor": first["cursor"]})).json()
+    assert [one["id"] for one in first["jobs"] + rest["jobs"]] == ids[::-1]
+    assert rest["cursor"] is None
+    assert first["jobs"][0]["prompt"] is None
+
+
+async def test_p11_the_same_key_and_body_is_the_same_job(stack: LiveStack) -> None:
+    headers = {"Idempotency-Key": "k-1"}
+    first = await stack.http.post("/v1/jobs", json={"prompt": "hi", "max_tokens": 5}, headers=headers)
+    again = await stack.http.post("/v1/jobs", json={"max_tokens": 5, "prompt": "hi"}, headers=headers)
+    assert (first.status_code, again.status_code, again.headers["idempotent-replayed"]) == (201, 200, "true")
+    assert first.json()["id"] == again.json()["id"]
+
+
+async def test_p11_racing_submits_with_one_key_make_one_job(stack: LiveStack) -> None:
+    posts = [
+        stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Idempotency-Key": "race"}) for _ in range(20)
+    ]
+    answers = await asyncio.gather(*posts)
+    assert sorted(one.status_code for one in answers) == [200] * 19 + [201]
+    assert len({one.json()["id"] for one in answers}) == 1
+
+
+async def test_p11_the_same_key_with_another_body_is_refused(stack: LiveStack) -> None:
+    headers = {"Idempotency-Key": "k-2"}
+    await stack.http.post("/v1/jobs", json={"prompt": "a"}, headers=headers)
+    answer = await stack.http.post("/v1/jobs", json={"prompt": "b"}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_p10_cancelling_a_pending_job_answers_200_with_who_and_why(stack: LiveStack) -> None:
+    job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"})).json()
+    answer = await stack.http.post(f"/v1/jobs/{job['id']}/cancel", json={"reason": "no need"})
+    failure = answer.json()["failure"]
+    assert (answer.status_code, failure["code"], failure["by"], failure["reason"]) == (200, "aborted", "owner", "no need")
+    again = await stack.http.post(f"/v1/jobs/{job['id']}/cancel")
+    assert (again.status_code, again.json()["failure"]) == (200, failure)
+
+
+async def test_p10_cancelling_a_running_job_stops_its_provider(stack: LiveStack) -> None:
+    provider = ScriptedProvider(gate=asyncio.Event())
+    await stack.add_worker(provider)
+    job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"})).json()
+    await provider.begun.wait()
+    answer = await stack.http.post(f"/v1/jobs/{job['id']}/cancel")
+    assert answer.status_code in (200, 202)
+    ended = (await stack.http.get(f"/v1/jobs/{job['id']}?wait=10")).json()
+    assert (ended["status"], ended["failure"]["code"], provider.stopped) == ("failed", "aborted", 1)
+
+
+async def test_a_failing_provider_fails_the_job_with_its_words(stack: LiveStack) -> None:
+    await stack.add_worker(ScriptedProvider([], error=RuntimeError("the model is broken")))
+    job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Prefer": "wait=10"})).json()
+    assert (job["status"], job["failure"]["code"], job["result"]) == ("failed", "worker_error", {"error": "worker_error"})
+    assert "the model is broken" in job["failure"]["message"]
+
+
+@pytest.mark.parametrize("field", sorted(NOT_BUILT_FIELDS))
+async def test_a_field_whose_feature_is_not_built_is_refused_by_name(stack: LiveStack, field: str) -> None:
+    answer = await stack.http.post("/v1/jobs", json={"prompt": "hi", field: "x"})
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["field"]) == (422, "not_supported", field)
+
+
+@pytest.mark.parametrize(("field", "values"), NOT_BUILT_VALUES.items())
+async def test_a_value_whose_feature_is_not_built_is_refused(
+    stack: LiveStack, field: str, values: frozenset[str]
+) -> None:
+    for value in values:
+        answer = await stack.http.post("/v1/jobs", json={"prompt": "hi", field: value})
+        assert (answer.status_code, answer.json()["code"]) == (422, "not_supported")
+
+
+def test_the_fields_not_built_yet_are_these() -> None:
+    """Shrinks with each feature; nothing may join it."""
+    assert sorted(NOT_BUILT_FIELDS) == [
+        "context",
+        "context_from",
+        "deadline",
+        "effort",
+        "first_token_timeout_s",
+        "input",
+        "match_window_s",
+        "max_attempts",
+        "max_cost_usd",
+        "mode",
+        "not_before",
+        "on_no_trusted",
+        "payload",
+        "payment_ref",
+        "response_format",
+        "stall_timeout_s",
+        "tags",
+        "targets",
+        "task_type",
+        "thread_id",
+        "timeout_s",
+        "user_id",
+    ]

@@ -1,0 +1,432 @@
+"""What only the store in a SQLite file promises: who may read it, who holds it, and what each failure means."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cavvy.errors import CommitUnknown, DataHeld, Fenced, Refused, RolledBack, SchemaTooNew, StartError
+from cavvy.store.sqlite import SqliteStore, connection
+from cavvy.store.sqlite.batch import parcels
+from cavvy.store.sqlite.reader import Reader
+from cavvy.store.sqlite.writer import Writer
+from tests.conformance.samples import (
+    OpenStore,
+    cancelled,
+    completed,
+    failed,
+    granted,
+    inserted,
+    key,
+    requeued,
+    revived,
+    started,
+)
+
+
+class Probe(Writer):
+    """A writer whose connection the test can get at, and whose steps fail as told."""
+
+    latest: Probe
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self.connection = connection
+        self.failing: dict[str, int] = {}
+        self.commits_first = False
+        Probe.latest = self
+
+    def pragma(self, text: str) -> Any:
+        row = self.connection.execute(f"PRAGMA {text}").fetchone()
+        return None if row is None else row[0]
+
+    def _fail(self, step: str) -> None:
+        if step in self.failing:
+            error = sqlite3.OperationalError(f"{step} fails on purpose")
+            error.sqlite_errorcode = self.failing[step]
+            raise error
+
+    def _begin(self) -> None:
+        self._fail("begin")
+        super()._begin()
+
+    def _write(self, *arguments: Any) -> None:
+        super()._write(*arguments)
+        self._fail("write")
+
+    def _commit_transaction(self) -> None:
+        if self.commits_first:
+            super()._commit_transaction()
+        self._fail("commit")
+        super()._commit_transaction()
+
+    def _rollback_transaction(self) -> None:
+        self._fail("rollback")
+        super()._rollback_transaction()
+
+
+@pytest.fixture
+async def opened(tmp_path: Path) -> AsyncIterator[OpenStore]:
+    store = SqliteStore(tmp_path / "data")
+    store.writer_class = Probe
+    yield OpenStore(store, (await store.open()).term)
+    await store.close()
+
+
+@pytest.fixture
+def any_mode() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def modes(directory: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()}
+
+
+ALL_FILES = {"cavvy.db", "cavvy.db-wal", "cavvy.db-shm", "coordinator.lock"}
+
+
+# Who may read it
+
+
+@pytest.mark.usefixtures("any_mode")
+async def test_only_the_owner_may_read_the_directory_and_each_file(tmp_path: Path):
+    directory = tmp_path / "deep" / "data"
+    store = SqliteStore(directory)
+    await store.open()
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert modes(directory) == dict.fromkeys(ALL_FILES, 0o600)
+    await store.close()
+
+
+@pytest.mark.usefixtures("any_mode")
+async def test_files_that_others_could_read_are_closed_to_them(tmp_path: Path):
+    left_behind = tmp_path / "left"
+    store = SqliteStore(left_behind)
+    opened = OpenStore(store, (await store.open()).term)
+    await opened.commit(inserted(1))
+    directory = tmp_path / "data"
+    shutil.copytree(left_behind, directory)  # with its log, as after a power cut
+    await store.close()
+    for path in directory.iterdir():
+        path.chmod(0o666)
+    again = SqliteStore(directory)
+    await again.open()
+    assert modes(directory) == dict.fromkeys(ALL_FILES, 0o600)
+    assert await again.job("default", "job-1") is not None
+    await again.close()
+
+
+async def test_closing_leaves_one_database_file_and_no_log(tmp_path: Path):
+    store = SqliteStore(tmp_path)
+    await store.open()
+    await store.close()
+    assert set(modes(tmp_path)) == {"cavvy.db", "coordinator.lock"}
+
+
+# Who holds it
+
+HOLDER = """
+import asyncio, pathlib, sys
+from cavvy.store.sqlite import SqliteStore
+
+async def hold():
+    await SqliteStore(pathlib.Path(sys.argv[1]), url="http://127.0.0.1:4010").open()
+    print("held", flush=True)
+    sys.stdin.read()
+
+asyncio.run(hold())
+"""
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[tuple[Path, int]]:
+    """A directory that another process has open, and that process's id."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield tmp_path, process.pid
+        process.kill()
+
+
+async def test_a_second_holder_is_told_who_has_the_directory_and_touches_nothing(held: tuple[Path, int]):
+    directory, pid = held
+    before = {path.name: (path.read_bytes(), path.stat()[:9]) for path in directory.iterdir() if "shm" not in path.name}
+    with pytest.raises(DataHeld, match=rf"pid {pid}.*url http://127\.0\.0\.1:4010.*stop that process") as raised:
+        await SqliteStore(directory).open()
+    after = {path.name: (path.read_bytes(), path.stat()[:9]) for path in directory.iterdir() if "shm" not in path.name}
+    assert after == before
+    assert str(directory) in str(raised.value)
+
+
+async def test_the_directory_is_free_again_when_its_holder_is_dead(held: tuple[Path, int]):
+    directory, pid = held
+    os.kill(pid, 9)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    store = SqliteStore(directory)
+    assert (await store.open()).term == 2
+    await store.close()
+
+
+async def test_the_same_process_cannot_hold_it_twice_either(opened: OpenStore, tmp_path: Path):
+    with pytest.raises(DataHeld, match=f"pid {os.getpid()}"):
+        await SqliteStore(tmp_path / "data").open()
+    await opened.commit(inserted(1))
+
+
+async def test_an_open_store_cannot_be_opened_again(opened: OpenStore):
+    with pytest.raises(RuntimeError, match="open already"):
+        await opened.store.open()
+    await opened.commit(inserted(1))
+
+
+# The schema
+
+
+def set_version(path: Path, version: int) -> None:
+    with sqlite3.connect(path) as other:
+        other.execute(f"PRAGMA user_version = {version}")
+    other.close()
+
+
+async def test_a_newer_schema_is_refused_and_nothing_is_changed(tmp_path: Path):
+    store = SqliteStore(tmp_path)
+    await store.open()
+    await store.close()
+    set_version(tmp_path / "cavvy.db", 99)
+    before = (tmp_path / "cavvy.db").read_bytes()
+    with pytest.raises(SchemaTooNew, match=r"schema version 99.*start the newer Cavvy"):
+        await store.open()
+    assert (tmp_path / "cavvy.db").read_bytes() == before
+
+
+async def test_a_newer_schema_is_seen_in_a_log_that_is_left_and_the_log_stays(tmp_path: Path):
+    newer = sqlite3.connect(tmp_path / "newer.db")
+    newer.execute("PRAGMA journal_mode = WAL")
+    newer.execute("PRAGMA user_version = 99")
+    data = tmp_path / "data"
+    data.mkdir()
+    for suffix in ("", "-wal"):
+        shutil.copy(tmp_path / f"newer.db{suffix}", data / f"cavvy.db{suffix}")
+    newer.close()
+    before = [(data / name).read_bytes() for name in ("cavvy.db", "cavvy.db-wal")]
+    with pytest.raises(SchemaTooNew):
+        await SqliteStore(data).open()
+    assert [(data / name).read_bytes() for name in ("cavvy.db", "cavvy.db-wal")] == before
+
+
+async def test_a_migration_that_fails_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "cavvy.db"
+    good, bad = "CREATE TABLE good (x);", "CREATE TABLE half (x); CREATE TABLE half (x);"
+    monkeypatch.setattr(connection, "_migrations", lambda: [good, bad])
+    with pytest.raises(StartError, match="already exists"):
+        await SqliteStore(tmp_path).open()
+    with sqlite3.connect(path) as other:
+        assert other.execute("PRAGMA user_version").fetchone() == (1,)
+        assert other.execute("SELECT name FROM sqlite_schema").fetchall() == [("good",)]
+    other.close()
+
+
+async def test_what_is_no_database_cannot_be_opened_and_the_lock_is_free_afterwards(tmp_path: Path):
+    (tmp_path / "cavvy.db").write_bytes(b"this is a letter, not a database" * 100)
+    with pytest.raises(StartError, match=r"cannot open .*not a database"):
+        await SqliteStore(tmp_path).open()
+    (tmp_path / "cavvy.db").unlink()
+    store = SqliteStore(tmp_path)
+    await store.open()
+    await store.close()
+
+
+# What each failure means
+
+
+async def test_commits_are_made_with_full_fsync(opened: OpenStore):
+    assert Probe.latest.pragma("journal_mode") == "wal"
+    assert [Probe.latest.pragma(name) for name in ("synchronous", "fullfsync", "checkpoint_fullfsync")] == [2, 1, 1]
+
+
+def test_a_reader_can_neither_write_nor_checkpoint(tmp_path: Path):
+    writer = connection.connect_writer(tmp_path / "cavvy.db")
+    connection.migrate(writer)
+    reader = connection.connect_reader(tmp_path / "cavvy.db")
+    assert reader.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader.execute("DELETE FROM job")
+    reader.close()
+    writer.close()
+
+
+async def test_a_full_disk_rolls_back_and_the_same_writes_pass_once_there_is_room(opened: OpenStore):
+    pages = Probe.latest.pragma("page_count")
+    Probe.latest.pragma(f"max_page_count = {pages}")
+    large = inserted(1, input=b"x" * 100_000)
+    with pytest.raises(RolledBack, match="full"):
+        await opened.commit(large)
+    assert await opened.everything() == [[], [], None, []]
+    Probe.latest.pragma("max_page_count = 1000000")
+    await opened.commit(large)
+    assert await opened.header(1) is not None
+
+
+async def test_a_read_only_store_rolls_back_and_works_again_afterwards(opened: OpenStore):
+    Probe.latest.pragma("query_only = ON")
+    with pytest.raises(RolledBack, match="readonly"):
+        await opened.commit(inserted(1))
+    Probe.latest.pragma("query_only = OFF")
+    await opened.commit(inserted(1))
+
+
+async def test_a_locked_database_rolls_back_and_works_again_afterwards(opened: OpenStore, tmp_path: Path):
+    Probe.latest.pragma("busy_timeout = 0")
+    other = sqlite3.connect(tmp_path / "data" / "cavvy.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(RolledBack, match="locked"):
+        await opened.commit(inserted(1))
+    other.execute("ROLLBACK")
+    other.close()
+    await opened.commit(inserted(1))
+
+
+RETRIED = [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY]
+BUSY_SNAPSHOT, IOERR_FSYNC, IOERR_WRITE = 517, 1034, 778
+
+
+@pytest.mark.parametrize("code", [*RETRIED, BUSY_SNAPSHOT, IOERR_WRITE, sqlite3.SQLITE_CORRUPT])
+@pytest.mark.parametrize("step", ["begin", "write"])
+async def test_whatever_fails_before_commit_is_rolled_back(opened: OpenStore, step: str, code: int):
+    Probe.latest.failing = {step: code}
+    with pytest.raises(RolledBack, match="on purpose"):
+        await opened.commit(inserted(1))
+    Probe.latest.failing = {}
+    assert await opened.everything() == [[], [], None, []]
+    await opened.commit(inserted(1))
+
+
+@pytest.mark.parametrize("code", [*RETRIED, BUSY_SNAPSHOT])
+async def test_a_commit_that_for_sure_did_not_happen_is_rolled_back(opened: OpenStore, code: int):
+    Probe.latest.failing = {"commit": code}
+    with pytest.raises(RolledBack):
+        await opened.commit(inserted(1))
+    Probe.latest.failing = {}
+    assert await opened.everything() == [[], [], None, []]
+    await opened.commit(inserted(1))
+
+
+@pytest.mark.parametrize("code", [IOERR_FSYNC, IOERR_WRITE, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOMEM])
+@pytest.mark.parametrize("happened", [True, False])
+async def test_an_error_inside_commit_is_unknown_until_the_store_is_opened_again(
+    opened: OpenStore, code: int, happened: bool
+):
+    Probe.latest.failing = {"commit": code}
+    Probe.latest.commits_first = happened
+    with pytest.raises(CommitUnknown):
+        await opened.commit(inserted(1))
+    Probe.latest.failing = {}
+    Probe.latest.commits_first = False
+    with pytest.raises(CommitUnknown, match="start again"):
+        await opened.commit(inserted(2))
+    await opened.store.close()
+    await opened.store.open()
+    assert (await opened.header(1) is not None) == happened
+    assert await opened.header(2) is None
+
+
+async def test_a_rollback_that_fails_leaves_the_outcome_unknown(opened: OpenStore):
+    Probe.latest.failing = {"write": sqlite3.SQLITE_FULL, "rollback": IOERR_WRITE}
+    with pytest.raises(CommitUnknown, match="rolling back"):
+        await opened.commit(inserted(1))
+
+
+async def test_a_term_raised_behind_its_back_fences_the_holder(opened: OpenStore):
+    Probe.latest.connection.execute("UPDATE store SET term = term + 1")
+    with pytest.raises(Fenced, match="another coordinator"):
+        await opened.commit(inserted(1))
+    assert await opened.header(1) is None
+
+
+async def test_a_value_beyond_sqlites_numbers_is_refused(opened: OpenStore):
+    with pytest.raises(Refused):
+        await opened.commit(inserted(1, created_at_ms=2**63))
+    await opened.commit(inserted(1, created_at_ms=2**63 - 1))
+
+
+# How a batch travels
+
+
+def test_a_usual_batch_is_one_call_of_sqlite():
+    fresh = [write for number in range(40) for write in (inserted(number), granted(number))]
+    old = [write for number in range(40, 80) for write in (started(number), completed(number))]
+    assert len(parcels([*fresh, *old])) == 1
+
+
+def test_no_call_carries_more_than_sqlite_can_hold():
+    body = b"x" * (1 << 20)
+    packed = parcels([inserted(number, input=body) for number in range(200)])
+    sizes = [len(parcel["texts"] or b"") for parcel in packed]
+    assert len(packed) > 1
+    assert max(sizes) < 500_000_000
+
+
+async def test_more_than_a_hundred_megabytes_are_one_commit(opened: OpenStore):
+    body = b"x" * (1 << 20)
+    await opened.commit(*(inserted(number, input=body) for number in range(130)))
+    assert len(await opened.loaded()) == 130
+
+
+def counted(connection: sqlite3.Connection, work: Callable[[], Any]) -> int:
+    """How many instructions SQLite runs for `work`."""
+    instructions = 0
+
+    def more() -> None:
+        nonlocal instructions
+        instructions += 1
+
+    connection.set_progress_handler(more, 1)
+    work()
+    connection.set_progress_handler(None, 1)
+    return instructions
+
+
+def test_no_statement_gets_slower_with_more_jobs(tmp_path: Path):
+    path = tmp_path / "cavvy.db"
+    connected = connection.connect_writer(path)
+    connection.migrate(connected)
+    term = connection.open_term(connected).term
+    writer, reader = Writer(connected), Reader(connected)
+
+    def cost(first: int) -> dict[str, int]:
+        """A batch with every kind of write about a job, and every read of one job."""
+        done, lost, ended = (range(first + step, first + step + 10) for step in (0, 10, 20))
+        batch = [write for n in (*done, *lost, *ended) for write in (inserted(n, idempotency=key(f"{n}")), granted(n))]
+        batch += [write for n in done for write in (started(n), completed(n))]
+        batch += [write for n in lost for write in (started(n), requeued(n), revived(n), requeued(n), granted(n, 2))]
+        batch += [write for n in ended for write in (cancelled(n), failed(n))]
+        packed = parcels(batch)
+        reads: dict[str, Callable[[], Any]] = {
+            "commit": lambda: writer.commit(packed, term),
+            "job": lambda: reader.job("default", f"job-{first}"),
+            "jobs": lambda: reader.jobs("default", first + 5, 10),
+            "inputs": lambda: reader.inputs([f"job-{first}"]),
+            "accepted": lambda: reader.accepted(f"job-{first}", 1),
+            "idempotent": lambda: reader.idempotent("default", "once", 0),
+        }
+        return {name: counted(connected, work) for name, work in reads.items()}
+
+    cost(0)
+    few = cost(100)
+    more = [write for n in range(200, 3_000) for write in (inserted(n), granted(n))]
+    writer.commit(parcels(more), term)
+    many = cost(5_000)
+    assert {name for name in few if many[name] > 1.5 * few[name]} == set()
+    connected.close()
