@@ -74,7 +74,7 @@ async def main() -> None:
     run, loop = Run(), asyncio.get_running_loop()
     request = head.encode() + body
     for _ in range(int(connections)):
-        await loop.create_connection(lambda: Submitter(request, run), address.hostname, address.port)
+        await loop.create_connection(lambda: Submitter(request, run), address.hostname or "", address.port or 80)
     await asyncio.sleep(float(warmup_s))
     run.counting, began, cpu = True, time.perf_counter(), time.process_time()
     await asyncio.sleep(float(measure_s))

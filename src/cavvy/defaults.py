@@ -23,12 +23,13 @@ LAZY_WRITE_S: Final = 1.0  # assigned → running is written at the latest after
 DISPLACE_PING_S: Final = 2.0  # an old session that answers within this keeps its key
 HANDSHAKE_TIMEOUT_S: Final = 5.0  # hello → register_ack
 DELTA_FLUSH_S: Final = 0.01  # a worker sends text at most this often: invisible, and frames stay few
-REVOKED_SOCKET_CLOSE_S: Final = 5.0  # a socket that will not close is dropped
+SOCKET_CLOSE_S: Final = 5.0  # a socket that will not close is dropped
 
 # A failing store
 COMMIT_RETRY_S: Final = 2.0  # the same writes are tried again this long before callers hear of it
 COMMIT_RETRY_PAUSE_S: Final = 0.05
 COMMIT_PROBE_S: Final = 1.0  # … and this often afterwards, the door shut
+THREAD_SWITCH_S: Final = 0.0005  # how long a busy event loop may keep the writer thread from its next SQLite call
 SQLITE_BUSY_TIMEOUT_MS: Final = 500  # somebody else's lock, waited for inside SQLite
 
 # Streams and waits

@@ -36,7 +36,7 @@ def job_id(number: int) -> str:
 
 
 def inserted(number: int, /, *, tenant: str = TENANT, **changes: Any) -> InsertJob:
-    values = {
+    values: dict[str, Any] = {
         "id": job_id(number),
         "seq": number,
         "number": number,
@@ -88,7 +88,13 @@ def completed(number: int, epoch: int = 1) -> CompleteJob:
 
 
 def failed(number: int, epoch: int = 1, end: AttemptEnd | None = AttemptEnd.ABORTED, **changes: Any) -> FailJob:
-    values = {"job_id": job_id(number), "epoch": epoch, "failure": ABORTED, "end": end, "counted": False}
+    values: dict[str, Any] = {
+        "job_id": job_id(number),
+        "epoch": epoch,
+        "failure": ABORTED,
+        "end": end,
+        "counted": False,
+    }
     return FailJob(**(values | changes))
 
 
@@ -99,7 +105,7 @@ def token(name: bytes = b"token") -> AddWorkerToken:
 
 
 def enrolled(token_hash: bytes = b"token", worker: str = WORKER, **changes: Any) -> EnrolWorker:
-    values = {
+    values: dict[str, Any] = {
         "worker": worker,
         "id": f"id-of-{worker[:8]}",
         "name": "desk",

@@ -62,13 +62,13 @@ async def read(opened: OpenStore, number: int = 1) -> JobRecord:
 # Opening
 
 
-async def test_a_new_store_is_empty_and_its_counters_are_at_zero(closed: Store):
+async def test_a_new_store_is_empty_and_its_counters_are_at_zero(closed: Store) -> None:
     opened = await closed.open()
     assert (opened.last_seq, opened.last_number, opened.term) == (0, {}, 1)
     assert [row async for row in closed.load()] == []
 
 
-async def test_reopening_keeps_everything_and_raises_the_term(opened: OpenStore):
+async def test_reopening_keeps_everything_and_raises_the_term(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), inserted(2, idempotency=key()), token(), api_key())
     await opened.commit(started(1), inserted(3, tenant="other", seq=7, number=1))
     before = await opened.everything((TENANT, "other"))
@@ -79,26 +79,26 @@ async def test_reopening_keeps_everything_and_raises_the_term(opened: OpenStore)
     assert await opened.everything((TENANT, "other")) == before
 
 
-async def test_reopening_keeps_the_store_id(closed: Store):
+async def test_reopening_keeps_the_store_id(closed: Store) -> None:
     first = await closed.open()
     await closed.close()
     assert (await closed.open()).store_id == first.store_id
 
 
-async def test_closing_twice_is_closing_once(closed: Store):
+async def test_closing_twice_is_closing_once(closed: Store) -> None:
     await closed.open()
     await closed.close()
     await closed.close()
 
 
-async def test_a_closed_store_refuses_to_work(closed: Store):
+async def test_a_closed_store_refuses_to_work(closed: Store) -> None:
     with pytest.raises(RuntimeError, match="not open"):
         await closed.commit([], term=1)
     with pytest.raises(RuntimeError, match="not open"):
         await closed.job(TENANT, "x")
 
 
-async def test_a_stale_term_is_fenced_and_writes_nothing(opened: OpenStore):
+async def test_a_stale_term_is_fenced_and_writes_nothing(opened: OpenStore) -> None:
     await opened.store.close()
     term = (await opened.store.open()).term
     with pytest.raises(Fenced):
@@ -109,7 +109,7 @@ async def test_a_stale_term_is_fenced_and_writes_nothing(opened: OpenStore):
     assert await opened.header(1) is not None
 
 
-async def test_being_fenced_wins_over_a_conflict(opened: OpenStore):
+async def test_being_fenced_wins_over_a_conflict(opened: OpenStore) -> None:
     await opened.commit(inserted(1))
     with pytest.raises(Fenced):
         await opened.store.commit([inserted(1)], term=opened.term - 1)
@@ -118,7 +118,7 @@ async def test_being_fenced_wins_over_a_conflict(opened: OpenStore):
 # What each write does
 
 
-async def test_an_inserted_job_is_pending_and_has_its_texts(opened: OpenStore):
+async def test_an_inserted_job_is_pending_and_has_its_texts(opened: OpenStore) -> None:
     await opened.commit(inserted(1))
     job = await read(opened)
     assert job == JobRecord(
@@ -160,7 +160,7 @@ async def test_an_inserted_job_is_pending_and_has_its_texts(opened: OpenStore):
     ]
 
 
-async def test_a_job_may_have_no_model_and_no_metadata_and_keeps_its_needs(opened: OpenStore):
+async def test_a_job_may_have_no_model_and_no_metadata_and_keeps_its_needs(opened: OpenStore) -> None:
     needs = Needs(tenant=TENANT, job_type=JobType.TASK, privacy_class=PrivacyClass.PRIVATE, model=None)
     await opened.commit(inserted(1, needs=needs, metadata=None, input=b"", params=b""))
     job = await read(opened)
@@ -172,8 +172,8 @@ async def test_a_job_may_have_no_model_and_no_metadata_and_keeps_its_needs(opene
 
 
 @pytest.mark.parametrize("together", [True, False])
-async def test_a_grant_makes_the_job_assigned_and_opens_its_attempt(opened: OpenStore, together: bool):
-    writes = [inserted(1), granted(1)]
+async def test_a_grant_makes_the_job_assigned_and_opens_its_attempt(opened: OpenStore, together: bool) -> None:
+    writes: list[Write] = [inserted(1), granted(1)]
     for batch in [writes] if together else [[write] for write in writes]:
         await opened.commit(*batch)
     job = await read(opened)
@@ -197,14 +197,14 @@ async def test_a_grant_makes_the_job_assigned_and_opens_its_attempt(opened: Open
     assert (header.status, header.epoch, header.worker, header.lost) == (JobStatus.ASSIGNED, 1, WORKER, False)
 
 
-async def test_a_started_attempt_runs(opened: OpenStore):
+async def test_a_started_attempt_runs(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1))
     await opened.commit(started(1))
     job = await read(opened)
     assert (job.status, job.attempts[0].started_at_ms) == (JobStatus.RUNNING, 3_000)
 
 
-async def test_a_requeued_job_waits_again_and_its_attempt_has_ended(opened: OpenStore):
+async def test_a_requeued_job_waits_again_and_its_attempt_has_ended(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), started(1))
     await opened.commit(requeued(1, end=AttemptEnd.LOST, counted=True))
     job = await read(opened)
@@ -216,21 +216,21 @@ async def test_a_requeued_job_waits_again_and_its_attempt_has_ended(opened: Open
     assert (header.worker, header.lost, header.lost_counted, header.tries) == (WORKER, True, True, 1)
 
 
-async def test_a_loss_that_was_not_counted_is_told_so(opened: OpenStore):
+async def test_a_loss_that_was_not_counted_is_told_so(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), requeued(1, counted=False))
     header = await opened.header(1)
     assert header is not None
     assert (header.lost, header.lost_counted, header.tries) == (True, False, 0)
 
 
-async def test_an_undelivered_attempt_is_not_lost(opened: OpenStore):
+async def test_an_undelivered_attempt_is_not_lost(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), requeued(1, end=AttemptEnd.UNDELIVERED, counted=False))
     header = await opened.header(1)
     assert header is not None
     assert (header.status, header.lost, header.lost_counted) == (JobStatus.PENDING, False, False)
 
 
-async def test_the_next_grant_opens_the_next_epoch_and_the_loss_is_history(opened: OpenStore):
+async def test_the_next_grant_opens_the_next_epoch_and_the_loss_is_history(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), started(1), requeued(1), granted(1, 2, "cd" * 32))
     job = await read(opened)
     assert [(attempt.epoch, attempt.end) for attempt in job.attempts] == [(1, AttemptEnd.LOST), (2, None)]
@@ -239,7 +239,7 @@ async def test_the_next_grant_opens_the_next_epoch_and_the_loss_is_history(opene
     assert (header.epoch, header.worker, header.lost, header.tries) == (2, "cd" * 32, False, 1)
 
 
-async def test_a_revived_attempt_runs_on_as_if_never_lost(opened: OpenStore):
+async def test_a_revived_attempt_runs_on_as_if_never_lost(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), started(1), requeued(1))
     await opened.commit(revived(1))
     job = await read(opened)
@@ -248,13 +248,13 @@ async def test_a_revived_attempt_runs_on_as_if_never_lost(opened: OpenStore):
     assert (attempt.started_at_ms, attempt.ended_at_ms, attempt.end, attempt.counted) == (4_500, None, None, False)
 
 
-async def test_a_revival_of_an_uncounted_loss_leaves_the_tries_alone(opened: OpenStore):
+async def test_a_revival_of_an_uncounted_loss_leaves_the_tries_alone(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), started(1), requeued(1), granted(1, 2), requeued(1, 2, counted=False))
     await opened.commit(revived(1, 2, counted=False))
     assert (await read(opened)).tries == 1
 
 
-async def test_a_cancel_request_is_kept_and_the_job_is_not_terminal(opened: OpenStore):
+async def test_a_cancel_request_is_kept_and_the_job_is_not_terminal(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), started(1))
     await opened.commit(cancelled(1))
     job = await read(opened)
@@ -265,7 +265,7 @@ async def test_a_cancel_request_is_kept_and_the_job_is_not_terminal(opened: Open
 
 
 @pytest.mark.parametrize("before", [[], [started(1)], [requeued(1)], [started(1), requeued(1)], [cancelled(1)]])
-async def test_a_completion_is_accepted_from_the_highest_attempt(opened: OpenStore, before: list[Write]):
+async def test_a_completion_is_accepted_from_the_highest_attempt(opened: OpenStore, before: list[Write]) -> None:
     await opened.commit(inserted(1), granted(1))
     await opened.commit(*before)
     await opened.commit(completed(1))
@@ -279,7 +279,7 @@ async def test_a_completion_is_accepted_from_the_highest_attempt(opened: OpenSto
     assert await opened.loaded() == []
 
 
-async def test_a_failed_job_says_why_and_its_attempt_how(opened: OpenStore):
+async def test_a_failed_job_says_why_and_its_attempt_how(opened: OpenStore) -> None:
     failure = Failure(code=FailureCode.WORKER_ERROR, message="out of memory", at_ms=6_500, attempt=1)
     await opened.commit(inserted(1), granted(1), started(1))
     usage = Usage(input_tokens=9)
@@ -291,23 +291,23 @@ async def test_a_failed_job_says_why_and_its_attempt_how(opened: OpenStore):
     assert await opened.loaded() == []
 
 
-async def test_a_pending_job_fails_without_an_attempt_and_keeps_its_cancel_request(opened: OpenStore):
+async def test_a_pending_job_fails_without_an_attempt_and_keeps_its_cancel_request(opened: OpenStore) -> None:
     await opened.commit(inserted(1), failed(1, 0, None, cancel=CANCEL))
     job = await read(opened)
     assert (job.status, job.failure, job.cancel, job.attempts) == (JobStatus.FAILED, ABORTED, CANCEL, ())
 
 
-async def test_a_failure_without_a_request_keeps_the_request_made_before(opened: OpenStore):
+async def test_a_failure_without_a_request_keeps_the_request_made_before(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), cancelled(1), failed(1))
     assert (await read(opened)).cancel == CANCEL
 
 
-async def test_a_lost_attempt_stays_lost_when_the_waiting_job_fails(opened: OpenStore):
+async def test_a_lost_attempt_stays_lost_when_the_waiting_job_fails(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), requeued(1), failed(1, end=None))
     assert (await read(opened)).attempts[0].end is AttemptEnd.LOST
 
 
-async def test_a_token_enrols_one_worker(opened: OpenStore):
+async def test_a_token_enrols_one_worker(opened: OpenStore) -> None:
     await opened.commit(token())
     assert await opened.loaded() == [TokenRecord(token_hash=b"token", tenant=TENANT, expires_at_ms=100 + DAY_MS)]
     await opened.commit(enrolled())
@@ -323,17 +323,17 @@ async def test_a_token_enrols_one_worker(opened: OpenStore):
     assert await opened.store.workers(TENANT) == [worker]
 
 
-async def test_a_worker_enrols_in_the_batch_that_adds_its_token(opened: OpenStore):
+async def test_a_worker_enrols_in_the_batch_that_adds_its_token(opened: OpenStore) -> None:
     await opened.commit(token(), enrolled())
     assert len(await opened.store.workers(TENANT)) == 1
 
 
-async def test_an_attempt_names_its_worker_by_id_once_it_is_known(opened: OpenStore):
+async def test_an_attempt_names_its_worker_by_id_once_it_is_known(opened: OpenStore) -> None:
     await opened.commit(token(), enrolled(), inserted(1), granted(1))
     assert (await read(opened)).attempts[0].worker_id == "id-of-abababab"
 
 
-async def test_workers_are_listed_oldest_first(opened: OpenStore):
+async def test_workers_are_listed_oldest_first(opened: OpenStore) -> None:
     names = ["cc" * 32, "aa" * 32, "bb" * 32]
     for position, name in enumerate(names):
         secret = b"token%d" % position
@@ -341,7 +341,7 @@ async def test_workers_are_listed_oldest_first(opened: OpenStore):
     assert [worker.key for worker in await opened.store.workers(TENANT)] == names[::-1]
 
 
-async def test_an_api_key_is_listed_as_it_was_added(opened: OpenStore):
+async def test_an_api_key_is_listed_as_it_was_added(opened: OpenStore) -> None:
     await opened.commit(api_key())
     assert await opened.store.api_keys() == [
         ApiKeyRecord(
@@ -410,7 +410,7 @@ CASES = [
 @pytest.mark.parametrize(("write", "state", "taken"), CASES)
 async def test_a_write_is_taken_in_its_states_and_refused_in_all_others(
     opened: OpenStore, write: Write, state: str, taken: bool
-):
+) -> None:
     await opened.commit(*STATES[state])
     before = await opened.everything()
     if taken:
@@ -424,7 +424,7 @@ async def test_a_write_is_taken_in_its_states_and_refused_in_all_others(
 
 @pytest.mark.parametrize("state", JOB_STATES)
 @pytest.mark.parametrize("epoch", [1, 2])
-async def test_a_late_start_touches_nothing_and_is_no_conflict(opened: OpenStore, state: str, epoch: int):
+async def test_a_late_start_touches_nothing_and_is_no_conflict(opened: OpenStore, state: str, epoch: int) -> None:
     await opened.commit(*STATES[state])
     before = await opened.everything()
     await opened.commit(started(1, epoch))
@@ -444,7 +444,9 @@ async def test_a_late_start_touches_nothing_and_is_no_conflict(opened: OpenStore
     ],
 )
 @pytest.mark.parametrize("together", [True, False])
-async def test_what_is_taken_is_refused_the_second_time(opened: OpenStore, first: Write, second: Write, together: bool):
+async def test_what_is_taken_is_refused_the_second_time(
+    opened: OpenStore, first: Write, second: Write, together: bool
+) -> None:
     if not together:
         await opened.commit(first)
     before = await opened.everything()
@@ -462,7 +464,7 @@ async def test_what_is_taken_is_refused_the_second_time(opened: OpenStore, first
         pytest.param(enrolled(b"fresh", "cd" * 32, id="id-of-abababab"), id="known worker id"),
     ],
 )
-async def test_an_enrolment_without_its_right_is_refused(opened: OpenStore, write: Write):
+async def test_an_enrolment_without_its_right_is_refused(opened: OpenStore, write: Write) -> None:
     await opened.commit(token(), enrolled(), token(b"fresh"))
     before = await opened.everything()
     with pytest.raises(Refused):
@@ -470,7 +472,7 @@ async def test_an_enrolment_without_its_right_is_refused(opened: OpenStore, writ
     assert await opened.everything() == before
 
 
-async def test_one_token_enrols_no_two_workers_of_one_batch(opened: OpenStore):
+async def test_one_token_enrols_no_two_workers_of_one_batch(opened: OpenStore) -> None:
     await opened.commit(token())
     with pytest.raises(Refused):
         await opened.commit(enrolled(), enrolled(worker="cd" * 32))
@@ -496,7 +498,7 @@ BAD_NEIGHBOURS = [
 
 @pytest.mark.parametrize("bad", BAD_NEIGHBOURS)
 @pytest.mark.parametrize("place", [0, 25, 60])
-async def test_one_refused_write_undoes_its_fifty_good_neighbours(opened: OpenStore, bad: Write, place: int):
+async def test_one_refused_write_undoes_its_fifty_good_neighbours(opened: OpenStore, bad: Write, place: int) -> None:
     await opened.commit(inserted(100), granted(100))
     await opened.commit(*(write for number in range(1, 31) for write in (inserted(number), granted(number))))
     before = await opened.everything()
@@ -514,7 +516,7 @@ async def test_one_refused_write_undoes_its_fifty_good_neighbours(opened: OpenSt
     assert await opened.everything() != before
 
 
-async def test_writes_about_one_job_keep_their_order_within_a_batch(opened: OpenStore):
+async def test_writes_about_one_job_keep_their_order_within_a_batch(opened: OpenStore) -> None:
     await opened.commit(
         inserted(1),
         granted(1),
@@ -549,13 +551,13 @@ async def test_writes_about_one_job_keep_their_order_within_a_batch(opened: Open
         pytest.param([enrolled(), token()], id="enrolled before the token is there"),
     ],
 )
-async def test_a_batch_in_a_wrong_order_is_refused(opened: OpenStore, wrong: list[Write]):
+async def test_a_batch_in_a_wrong_order_is_refused(opened: OpenStore, wrong: list[Write]) -> None:
     with pytest.raises(Refused):
         await opened.commit(*wrong)
     assert await opened.everything() == [[], [], None, []]
 
 
-async def test_a_batch_of_many_jobs_in_all_phases_is_one_commit(opened: OpenStore):
+async def test_a_batch_of_many_jobs_in_all_phases_is_one_commit(opened: OpenStore) -> None:
     count = 200
     await opened.commit(*(write for number in range(count) for write in (inserted(number), granted(number))))
     await opened.commit(*(write for number in range(count) for write in (started(number), completed(number))))
@@ -564,7 +566,7 @@ async def test_a_batch_of_many_jobs_in_all_phases_is_one_commit(opened: OpenStor
     assert await opened.loaded() == []
 
 
-async def test_commits_made_at_once_all_arrive(opened: OpenStore):
+async def test_commits_made_at_once_all_arrive(opened: OpenStore) -> None:
     await asyncio.gather(*(opened.commit(inserted(number), granted(number)) for number in range(1, 21)))
     assert len(await opened.loaded()) == 20
 
@@ -572,7 +574,7 @@ async def test_commits_made_at_once_all_arrive(opened: OpenStore):
 # Idempotency
 
 
-async def test_a_key_finds_the_job_it_made(opened: OpenStore):
+async def test_a_key_finds_the_job_it_made(opened: OpenStore) -> None:
     await opened.commit(inserted(1, idempotency=key("once", b"body")))
     found = await opened.store.idempotent(TENANT, "once", not_before_ms=1_001)
     assert found == IdempotencyRecord(job_id=job_id(1), fingerprint=b"body")
@@ -580,12 +582,12 @@ async def test_a_key_finds_the_job_it_made(opened: OpenStore):
     assert await opened.store.idempotent("other", "once", not_before_ms=0) is None
 
 
-async def test_a_key_that_is_too_old_finds_nothing(opened: OpenStore):
+async def test_a_key_that_is_too_old_finds_nothing(opened: OpenStore) -> None:
     await opened.commit(inserted(1, idempotency=key()))
     assert await opened.store.idempotent(TENANT, "once", not_before_ms=1_002) is None
 
 
-async def test_a_dead_key_is_replaced(opened: OpenStore):
+async def test_a_dead_key_is_replaced(opened: OpenStore) -> None:
     await opened.commit(inserted(1, idempotency=key("once", b"old")))
     late = 1_001 + DAY_MS
     reused = inserted(2, idempotency=key("once", b"new"), created_at_ms=late, expired_before_ms=late - DAY_MS + 1)
@@ -594,14 +596,14 @@ async def test_a_dead_key_is_replaced(opened: OpenStore):
     assert found == IdempotencyRecord(job_id=job_id(2), fingerprint=b"new")
 
 
-async def test_a_key_lives_until_the_moment_it_is_dead(opened: OpenStore):
+async def test_a_key_lives_until_the_moment_it_is_dead(opened: OpenStore) -> None:
     await opened.commit(inserted(1, idempotency=key()))
     with pytest.raises(Refused):
         await opened.commit(inserted(2, idempotency=key(), expired_before_ms=1_001))
     await opened.commit(inserted(2, idempotency=key(), expired_before_ms=1_002))
 
 
-async def test_each_key_of_a_batch_has_its_own_death(opened: OpenStore):
+async def test_each_key_of_a_batch_has_its_own_death(opened: OpenStore) -> None:
     await opened.commit(inserted(1, idempotency=key("a")), inserted(2, idempotency=key("b")))
     dead_a = inserted(3, idempotency=key("a"), expired_before_ms=DAY_MS)
     live_b = inserted(4, idempotency=key("b"), expired_before_ms=0)
@@ -612,7 +614,7 @@ async def test_each_key_of_a_batch_has_its_own_death(opened: OpenStore):
     assert found.job_id == job_id(1)
 
 
-async def test_two_tenants_may_use_the_same_key_and_number(opened: OpenStore):
+async def test_two_tenants_may_use_the_same_key_and_number(opened: OpenStore) -> None:
     await opened.commit(inserted(1, idempotency=key()), inserted(2, tenant="other", number=1, idempotency=key()))
     found = await opened.store.idempotent("other", "once", not_before_ms=0)
     assert found is not None
@@ -622,19 +624,19 @@ async def test_two_tenants_may_use_the_same_key_and_number(opened: OpenStore):
 # Reads
 
 
-async def test_p18_a_tenant_does_not_see_another_tenants_jobs_and_workers(opened: OpenStore):
+async def test_p18_a_tenant_does_not_see_another_tenants_jobs_and_workers(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), completed(1), token(), enrolled())
     assert await opened.store.job("other", job_id(1)) is None
     assert await opened.store.jobs("other", before_seq=None, limit=10) == []
     assert await opened.store.workers("other") == []
 
 
-async def test_an_unknown_job_is_none(opened: OpenStore):
+async def test_an_unknown_job_is_none(opened: OpenStore) -> None:
     assert await opened.store.job(TENANT, "no such job") is None
     assert await opened.store.job(TENANT, "\ud800 \0") is None
 
 
-async def test_jobs_are_listed_newest_first_from_below_the_cursor(opened: OpenStore):
+async def test_jobs_are_listed_newest_first_from_below_the_cursor(opened: OpenStore) -> None:
     await opened.commit(*(inserted(number) for number in range(1, 8)), inserted(8, tenant="other"))
 
     async def seqs(before_seq: int | None, limit: int) -> list[int]:
@@ -647,7 +649,7 @@ async def test_jobs_are_listed_newest_first_from_below_the_cursor(opened: OpenSt
     assert await seqs(2**80, 1) == [7]
 
 
-async def test_a_listed_job_is_the_job_without_its_texts(opened: OpenStore):
+async def test_a_listed_job_is_the_job_without_its_texts(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), started(1), requeued(1), granted(1, 2), completed(1, 2))
     whole = await read(opened)
     (listed,) = await opened.store.jobs(TENANT, before_seq=None, limit=1)
@@ -655,7 +657,7 @@ async def test_a_listed_job_is_the_job_without_its_texts(opened: OpenStore):
     assert listed.output_hash is not None
 
 
-async def test_load_gives_what_is_not_over_in_the_order_of_submission(opened: OpenStore):
+async def test_load_gives_what_is_not_over_in_the_order_of_submission(opened: OpenStore) -> None:
     await opened.commit(*(inserted(number) for number in (3, 1, 4, 2)), granted(2), started(2))
     await opened.commit(failed(1, 0, None), token(), token(b"used"), enrolled(b"used"))
     rows = await opened.loaded()
@@ -663,14 +665,14 @@ async def test_load_gives_what_is_not_over_in_the_order_of_submission(opened: Op
     assert [type(row) for row in rows[3:]] == [WorkerRecord, TokenRecord]
 
 
-async def test_load_gives_every_header_however_many(opened: OpenStore):
+async def test_load_gives_every_header_however_many(opened: OpenStore) -> None:
     count = 2_345
     await opened.commit(*(inserted(number) for number in range(1, count + 1)))
     rows = await opened.loaded()
     assert [row.seq for row in rows if isinstance(row, JobHeader)] == list(range(1, count + 1))
 
 
-async def test_inputs_carry_the_salt_of_the_highest_attempt_and_leave_out_the_unknown(opened: OpenStore):
+async def test_inputs_carry_the_salt_of_the_highest_attempt_and_leave_out_the_unknown(opened: OpenStore) -> None:
     await opened.commit(inserted(1), inserted(2), granted(2), requeued(2), granted(2, 2))
     found = await opened.store.inputs([job_id(1), job_id(2), "no such job", "\ud800"])
     params = b'{"max_tokens":16}'
@@ -681,7 +683,7 @@ async def test_inputs_carry_the_salt_of_the_highest_attempt_and_leave_out_the_un
     assert await opened.store.inputs([]) == {}
 
 
-async def test_p04_an_accepted_completion_is_known_by_its_epoch(opened: OpenStore):
+async def test_p04_an_accepted_completion_is_known_by_its_epoch(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), requeued(1), granted(1, 2, "cd" * 32))
     assert await opened.store.accepted(job_id(1), 2) == ("cd" * 32, False)
     await opened.commit(completed(1, 2))
@@ -692,7 +694,24 @@ async def test_p04_an_accepted_completion_is_known_by_its_epoch(opened: OpenStor
     assert await opened.store.accepted("no such job", 1) is None
 
 
-async def test_what_is_committed_is_read_by_whoever_asks_next(opened: OpenStore):
+async def test_reads_under_way_are_answered_when_the_store_is_closed(opened: OpenStore) -> None:
+    await opened.commit(inserted(1))
+    reads = [asyncio.create_task(opened.store.job(TENANT, job_id(1))) for _ in range(100)]
+    await asyncio.sleep(0)
+    await opened.store.close()
+    assert all(job is not None for job in await asyncio.gather(*reads))
+
+
+async def test_a_reader_that_gives_up_does_not_disturb_the_others(opened: OpenStore) -> None:
+    await opened.commit(inserted(1))
+    reads = [asyncio.create_task(opened.store.job(TENANT, job_id(number))) for number in (1, 1, 2, 1)]
+    await asyncio.sleep(0)
+    reads[0].cancel()
+    answers = await asyncio.gather(*reads, return_exceptions=True)
+    assert [job is not None and not isinstance(job, BaseException) for job in answers[1:]] == [True, False, True]
+
+
+async def test_what_is_committed_is_read_by_whoever_asks_next(opened: OpenStore) -> None:
     for number in range(1, 30):
         await opened.commit(inserted(number), granted(number))
         jobs = await asyncio.gather(*(opened.store.job(TENANT, job_id(n)) for n in range(1, number + 1)))

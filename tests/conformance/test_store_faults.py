@@ -109,7 +109,7 @@ async def failing(
 @pytest.mark.parametrize("upto", range(len(SCENARIO)))
 async def test_a_commit_whose_nth_step_fails_changed_nothing_and_passes_when_tried_again(
     failing: OpenStore, fuse: Fuse, upto: int
-):
+) -> None:
     for batch in SCENARIO[:upto]:
         await failing.commit(*batch)
     before = await failing.everything()

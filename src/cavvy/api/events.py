@@ -79,40 +79,43 @@ async def _stream(here: Services, caller: Caller, job_id: str, reader: _Reader) 
     with here.hub.subscribe(job_id) as topic:
         while True:
             if topic.version != reader.version:
-                reader.version = topic.version
+                first, reader.version = reader.version < 0, topic.version
                 record = await find_job(here, caller, job_id)
-                ended = record.status in TERMINAL
-                for event in _job_events(here, record, topic, reader, ended=ended):
-                    yield event
-                if ended:
+                snapshot = _event("job", job_view(record, here.profiles(), topic, texts=False))
+                if record.status in TERMINAL:
+                    rest, end = _rest(record, topic, reader), _end(record, reader)
+                    yield b"".join([snapshot, *rest, end] if first else [*rest, snapshot, end])
                     return
+                yield snapshot
             if text := _new_text(topic, reader):
                 yield text
             elif topic.version == reader.version:
-                if here.stopping.is_set():
+                if here.hub.stopping:
                     yield _event("bye", Bye(retry_ms=defaults.SSE_RETRY_MS))
                     return
                 if not await topic.changed(defaults.SSE_HEARTBEAT_S):
                     yield b": still here\n\n"
 
 
-def _job_events(here: Services, record: JobRecord, topic: Topic, reader: _Reader, *, ended: bool) -> list[bytes]:
-    """What a change of status means to this reader: the snapshot, a new attempt, or the rest and the end."""
-    events = []
-    if ended:
-        text, usage = _final(record)
-        events += _switch(record.accepted_epoch or record.epoch, reader, length=len(text))
-        if reader.offset < len(text):
-            events.append(_delta(reader, text[reader.offset :]))
-        if usage is not None:
-            events.append(_event("usage", usage))
-    view = job_view(record, here.profiles(), topic, texts=False)
-    events.append(_event("job", view))
-    if ended:
-        length = reader.offset if record.accepted_epoch is not None else 0
-        end = End(attempt=record.epoch, length=length, output_hash=record.output_hash)
-        events.append(_event("end", end, f"{record.epoch}.end"))
-    return events
+def _rest(record: JobRecord, topic: Topic, reader: _Reader) -> list[bytes]:
+    """What a completed job still owes this reader: the stored text from its offset on, and the usage."""
+    if record.result is None or record.accepted_epoch is None:
+        return []
+    text = _result(record.result).text
+    if not text.startswith(topic.text(0)):
+        reader.attempt = -1  # what was streamed is not what was signed: it is void
+    events = _switch(record.accepted_epoch, reader, length=len(text))
+    if reader.offset < len(text):
+        events.append(_delta(reader, text[reader.offset :]))
+    usage = next((one.usage for one in record.attempts if one.epoch == record.accepted_epoch), None)
+    return [*events, _event("usage", usage)] if usage is not None else events
+
+
+def _end(record: JobRecord, reader: _Reader) -> bytes:
+    """The stream is whole; its hash is there only for a completed job."""
+    length = reader.offset if record.accepted_epoch is not None else 0
+    end = End(attempt=record.epoch, length=length, output_hash=record.output_hash)
+    return _event("end", end, f"{record.epoch}.end")
 
 
 def _new_text(topic: Topic, reader: _Reader) -> bytes:
@@ -131,14 +134,6 @@ def _switch(attempt: int, reader: _Reader, *, length: int | None) -> list[bytes]
         return []
     reader.attempt, reader.offset = attempt, 0
     return [_event("attempt", AttemptStarted(attempt=attempt))]
-
-
-def _final(record: JobRecord) -> tuple[str, Any]:
-    """The stored text and usage of a completed job."""
-    if record.result is None:
-        return "", None
-    usage = next((one.usage for one in record.attempts if one.epoch == record.accepted_epoch), None)
-    return _result(record.result).text, usage
 
 
 def _delta(reader: _Reader, text: str) -> bytes:

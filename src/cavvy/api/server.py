@@ -139,9 +139,8 @@ class CoordinatorServer:
         self._stopped = True
         here = self._services
         here.engine.stop()
-        here.stopping.set()
         here.sessions.close_all("the coordinator stops")
-        here.hub.wake_all()
+        here.hub.stop()
         self._uvicorn.should_exit = True
         _, late = await asyncio.wait(self._tasks, timeout=defaults.SHUTDOWN_S)
         for task in late:

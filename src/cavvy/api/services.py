@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from litestar import Request
@@ -32,7 +31,6 @@ class Services:
     clock: Callable[[], Now]
     authority: str
     hosts: frozenset[str]
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def profiles(self) -> list[Profile]:
         """What the workers online offer, for saying why a job waits."""

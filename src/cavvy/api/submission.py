@@ -15,6 +15,10 @@ from cavvy.protocol.rest import NOT_BUILT_FIELDS, NOT_BUILT_VALUES, CancelBody, 
 __all__ = ["Submission", "parse_cancel", "parse_submission"]
 
 T = TypeVar("T")
+_ALLOWED = {
+    field: [one.value for one in kind if one.value not in NOT_BUILT_VALUES[field]]
+    for field, kind in (("job_type", JobType), ("privacy_class", PrivacyClass))
+}
 ROLES = ("system", "user", "assistant")
 
 
@@ -64,14 +68,13 @@ def _known_fields(body: dict[str, Any], kind: type[msgspec.Struct]) -> None:
 
 
 def _known_values(body: dict[str, Any]) -> None:
-    for field, kind in (("job_type", JobType), ("privacy_class", PrivacyClass)):
-        value = body.get(field, kind(next(iter(kind))).value)
-        missing = NOT_BUILT_VALUES[field]
-        if isinstance(value, str) and value in missing:
+    for field, allowed in _ALLOWED.items():
+        if field not in body or body[field] in allowed:
+            continue
+        value = body[field]
+        if isinstance(value, str) and value in NOT_BUILT_VALUES[field]:
             raise InvalidInput("not_supported", f"{field} {value} is not supported yet.", field=field)
-        allowed = [one.value for one in kind if one.value not in missing]
-        if value not in allowed:
-            _refuse(field, f"must be exactly one of: {', '.join(allowed)}")
+        _refuse(field, f"must be exactly one of: {', '.join(allowed)}")
 
 
 def _known_parts(body: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
+from cavvy import defaults
 from cavvy.api.server import CoordinatorServer
 from cavvy.cli import _output
 from cavvy.client import AsyncCavvy, config
@@ -67,8 +68,10 @@ def run(main: Coroutine[Any, Any, int]) -> int:
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
             ),
         ],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    sys.setswitchinterval(defaults.THREAD_SWITCH_S)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(main)
 

@@ -128,6 +128,7 @@ class Engine:
         self.shut = None
         while self.exit_code is None and not (self._stopping and not self._inbox):
             await self._wait()
+            await asyncio.sleep(0)  # whatever sockets have ready joins this batch
             commands = list(self._inbox)
             self._inbox.clear()
             await self._round(commands)

@@ -20,9 +20,8 @@ __all__ = ["Hub", "Topic"]
 class Topic:
     """What is live of one job. `version` rises with every change of status; `ended` is the last thing that happens."""
 
-    __slots__ = ("_text", "_waiters", "ended", "epoch", "length", "readers", "started_at_ms", "status", "version")
-
-    def __init__(self) -> None:
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
         self.status: JobStatus | None = None
         self.epoch = 0
         self.started_at_ms: int | None = None
@@ -52,10 +51,10 @@ class Topic:
         return True
 
     async def end(self, timeout_s: float) -> JobEnded | None:
-        """Waits until the job is terminal; None when it is not after `timeout_s`."""
+        """Waits until the job is terminal; None when it is not after `timeout_s`, or when the coordinator stops."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while self.ended is None:
+                while self.ended is None and not self._hub.stopping:
                     waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                     self._waiters.append(waiter)
                     await waiter
@@ -83,6 +82,7 @@ class Hub:
     """All topics. A topic lives while its job runs or somebody reads it."""
 
     def __init__(self) -> None:
+        self.stopping = False
         self._topics: dict[str, Topic] = {}
 
     def peek(self, job_id: str) -> Topic | None:
@@ -93,7 +93,7 @@ class Hub:
         """The job's topic, kept while the block lasts. Subscribe first, then read the store: nothing falls between."""
         topic = self._topics.get(job_id)
         if topic is None:
-            topic = self._topics[job_id] = Topic()
+            topic = self._topics[job_id] = Topic(self)
         topic.readers += 1
         try:
             yield topic
@@ -106,7 +106,7 @@ class Hub:
         if topic is None:
             if effect.status is JobStatus.PENDING:
                 return
-            topic = self._topics[effect.job_id] = Topic()
+            topic = self._topics[effect.job_id] = Topic(self)
         if effect.epoch != topic.epoch:
             topic._begin(effect.epoch)
         topic.status = effect.status
@@ -126,7 +126,7 @@ class Hub:
         """From where the worker of this attempt shall send its text again."""
         topic = self._topics.get(job_id)
         if topic is None:
-            topic = self._topics[job_id] = Topic()
+            topic = self._topics[job_id] = Topic(self)
         if topic.epoch != epoch:
             topic._begin(epoch)
         return topic.length
@@ -145,8 +145,9 @@ class Hub:
             topic._append(fresh)
         return None
 
-    def wake_all(self) -> None:
-        """Every reader looks up (the coordinator is stopping)."""
+    def stop(self) -> None:
+        """The coordinator stops: every reader and waiter looks up and says goodbye."""
+        self.stopping = True
         for topic in list(self._topics.values()):
             topic.wake()
 

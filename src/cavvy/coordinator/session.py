@@ -68,17 +68,24 @@ class Session:
         self._queue: deque[Effect] = deque()
         self._queued = asyncio.Event()
         self.held: tuple[AttemptRef, ...] = ()
-        self._heard: asyncio.Event = asyncio.Event()
+        self._heard = asyncio.Event()
+        self._condemned: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
 
     # -- effects in
 
     def put(self, effect: Effect) -> None:
-        """Queues one effect; a socket that lets too many pile up is closed."""
-        if len(self._queue) >= defaults.SESSION_QUEUE:
-            self._queue.clear()
-            effect = CloseSession(session=self.id, code=CloseCode.SLOW, reason="frames piled up")
-        self._queue.append(effect)
-        self._queued.set()
+        """Queues one effect; a socket that lets too many pile up is closed. A close overtakes whatever waits."""
+        if isinstance(effect, CloseSession):
+            self._condemn(Closed(effect.code, effect.reason))
+        elif len(self._queue) >= defaults.SESSION_QUEUE:
+            self._condemn(Closed(CloseCode.SLOW, "frames piled up"))
+        else:
+            self._queue.append(effect)
+            self._queued.set()
+
+    def _condemn(self, closed: Closed) -> None:
+        if not self._condemned.done():
+            self._condemned.set_result(closed)
 
     def resume_commands(self) -> list[Command]:
         if self.info is None:
@@ -121,6 +128,8 @@ class Session:
             await self._read(pump)
         except Closed as closed:
             await self._close(closed)
+        except OSError:
+            log.debug("socket_lost", session=self.id)
         finally:
             if pump is not None:
                 pump.cancel()
@@ -137,7 +146,9 @@ class Session:
     async def _read(self, pump: asyncio.Task[None]) -> None:
         reader = asyncio.create_task(self._read_frames())
         try:
-            await asyncio.wait((reader, pump), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((reader, pump, self._condemned), return_when=asyncio.FIRST_COMPLETED)
+            if self._condemned.done():
+                raise self._condemned.result()
             for task in (reader, pump):
                 if task.done():
                     task.result()
@@ -256,8 +267,6 @@ class Session:
             case FrameRefused(code=code, message=text, job_id=job_id, epoch=epoch):
                 error = wire.ErrorMessage(code=code, message=text, job_id=job_id, epoch=epoch)
                 await self.send(error)
-            case CloseSession(code=code, reason=reason):
-                raise Closed(code, reason)
             case _:
                 raise AssertionError(f"no frame for {type(effect).__name__}")
 
@@ -300,6 +309,8 @@ class Session:
         if closed.code:
             log.info("worker_closed", worker=self.worker[:16], session=self.id, code=closed.code, reason=closed.reason)
             try:
-                await self._transmit({"type": "websocket.close", "code": closed.code, "reason": closed.reason[:120]})
+                async with asyncio.timeout(defaults.SOCKET_CLOSE_S):
+                    message = {"type": "websocket.close", "code": closed.code, "reason": closed.reason[:120]}
+                    await self._transmit(message)
             except (OSError, RuntimeError):
                 log.debug("socket_was_gone", session=self.id)

@@ -87,6 +87,6 @@ class Sessions:
             engine.post(SessionClosed(session=session.id))
 
     def close_all(self, reason: str) -> None:
-        """Asks every socket to close as at a restart: workers go on and come back."""
+        """Closes every socket as at a restart: workers go on and come back."""
         for session in list(self._sessions.values()):
             session.put(CloseSession(session=session.id, code=CloseCode.RESTART, reason=reason))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -94,7 +94,7 @@ class AttemptRef(NamedTuple):
     """One attempt's name: the job and the epoch of the grant."""
 
     job_id: str
-    epoch: int
+    epoch: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
 class CancelRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,6 +44,9 @@ class JobClass:
 
     def discard(self, job_id: str) -> None:
         self._waiting.discard(job_id)
+        if len(self._heap) > 2 * len(self._waiting) + 64:
+            self._heap = [entry for entry in self._heap if entry[1] in self._waiting]
+            heapq.heapify(self._heap)
 
     def head(self) -> tuple[int, str] | None:
         """The oldest waiting job, or None."""
@@ -129,8 +132,11 @@ def waiting_reason(needs: Needs, online: Iterable[Profile]) -> str:
         return "No worker is online. Start one with `cavvy worker`, or `cavvy up`."
     if any(refusal(needs, profile) is None for profile in mine):
         return "Every worker that can run this job is busy; it starts when a slot is free."
-    models = sorted(set().union(*(profile.models for profile in mine)))
+    able = [profile for profile in mine if needs.job_type in profile.job_types]
+    if not able:
+        return f"No worker online runs {needs.job_type} jobs."
+    models = sorted(set().union(*(profile.models for profile in able)))
     if needs.model is not None and needs.model not in models:
         served = ", ".join(models) or "none"
         return f"No worker online serves model {needs.model!r}; served now: {served}."
-    return f"No worker online runs {needs.job_type} jobs."
+    return f"No worker online may run it: {refusal(needs, able[0])}."

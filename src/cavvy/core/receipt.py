@@ -148,7 +148,7 @@ def open_envelope(envelope: bytes) -> OpenedReceipt:
         body = base64.b64decode(outer.payload, validate=True)
         signature = base64.b64decode(outer.signatures[0].sig, validate=True)
         payload = _decode_payload(body)
-    except (msgspec.DecodeError, binascii.Error, ValueError) as error:
+    except (msgspec.DecodeError, binascii.Error, ValueError, RecursionError) as error:
         raise ReceiptInvalid(f"the envelope cannot be read: {error}") from error
     if canonical_flat(payload) != body:
         raise ReceiptInvalid("the payload is not in RFC 8785 form")
@@ -161,7 +161,7 @@ def parse_result(data: bytes) -> Result:
     """The result behind `data`. Raises ReceiptInvalid unless `data` are exactly its RFC 8785 bytes."""
     try:
         result = _decode_result(data)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ReceiptInvalid(f"the result cannot be read: {error}") from error
     if canonical_flat(result) != data:
         raise ReceiptInvalid("the result is not in RFC 8785 form")

@@ -5,7 +5,7 @@ Every write is conditional on the state it was decided on; a store answers any t
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -42,11 +42,15 @@ class Idempotency(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: bytes
 
 
+#: A count that RFC 8785 can express.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+
+
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens, as the worker's provider counted them."""
 
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: Count = 0
+    output_tokens: Count = 0
 
 
 class InsertJob(WriteBase, frozen=True, kw_only=True, tag=True):

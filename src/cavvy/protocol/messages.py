@@ -7,7 +7,8 @@ ignores fields it does not know (a newer peer may send them) and answers a frame
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -47,7 +48,9 @@ __all__ = [
 VERSION = 1
 
 Name = Annotated[str, Meta(min_length=1, max_length=defaults.MAX_NAME_CHARS)]
-Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+# The length, because `$` alone lets a final newline through: one key must not have two spellings.
+Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
+Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{128}$", max_length=128)]
 JobId = Annotated[str, Meta(min_length=36, max_length=36)]
 Epoch = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Held = Annotated[tuple[AttemptRef, ...], Meta(max_length=4 * defaults.MAX_SLOTS)]
@@ -70,8 +73,8 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
     worker_nonce: Hex32
     instance: Name
     capabilities: msgspec.Raw
-    sig: Annotated[str, Meta(pattern="^[0-9a-f]{128}$")]
-    time_ms: int
+    sig: Hex64
+    time_ms: Annotated[int, Meta(ge=0, le=2**53 - 1)]
     token: Annotated[str, Meta(max_length=defaults.MAX_NAME_CHARS)] | None = None
     held: Held = ()
     finished: Held = ()
@@ -211,10 +214,23 @@ WorkerMessage = (
 )
 CoordinatorMessage = Hello | RegisterAck | JobAssign | JobCancel | HeartbeatAck | CompleteAck | Ping | ErrorMessage
 
+Message = TypeVar("Message")
+
+
+def _reader(decoder: msgspec.json.Decoder[Message]) -> Callable[[str | bytes | msgspec.Raw], Message]:
+    def read(frame: str | bytes | msgspec.Raw) -> Message:
+        try:
+            return decoder.decode(frame)
+        except RecursionError as error:
+            raise msgspec.DecodeError("it is nested too deeply") from error
+
+    return read
+
+
 #: Raise msgspec.DecodeError (of which ValidationError is one) for anything that is not such a frame.
-decode_worker_message = msgspec.json.Decoder(WorkerMessage).decode
-decode_coordinator_message = msgspec.json.Decoder(CoordinatorMessage).decode
-decode_capabilities = msgspec.json.Decoder(Capabilities).decode
+decode_worker_message = _reader(msgspec.json.Decoder(WorkerMessage))
+decode_coordinator_message = _reader(msgspec.json.Decoder(CoordinatorMessage))
+decode_capabilities = _reader(msgspec.json.Decoder(Capabilities))
 _encode = msgspec.json.Encoder().encode
 
 

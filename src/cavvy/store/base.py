@@ -127,7 +127,10 @@ class Store(Protocol):
         """Lets go of everything; idempotent."""
 
     def load(self) -> AsyncIterator[LoadRow]:
-        """Every job that is not terminal, in order of `seq`; every worker; every token not used up. No bodies."""
+        """Every job that is not terminal, in order of `seq`; every worker; every token not used up. No bodies.
+
+        One state of the data only while nothing is committed.
+        """
 
     async def commit(self, writes: Sequence[Write], *, term: int) -> None:
         """All or nothing, in order, durable on return (fsync included).

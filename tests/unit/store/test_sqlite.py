@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from cavvy.core.writes import Write
 from cavvy.errors import CommitUnknown, DataHeld, Fenced, Refused, RolledBack, SchemaTooNew, StartError
 from cavvy.store.sqlite import SqliteStore, connection
 from cavvy.store.sqlite.batch import parcels
-from cavvy.store.sqlite.reader import Reader
+from cavvy.store.sqlite.reader import JobName, Reader
 from cavvy.store.sqlite.writer import Writer
 from tests.conformance.samples import (
     OpenStore,
@@ -100,7 +101,7 @@ ALL_FILES = {"cavvy.db", "cavvy.db-wal", "cavvy.db-shm", "coordinator.lock"}
 
 
 @pytest.mark.usefixtures("any_mode")
-async def test_only_the_owner_may_read_the_directory_and_each_file(tmp_path: Path):
+async def test_only_the_owner_may_read_the_directory_and_each_file(tmp_path: Path) -> None:
     directory = tmp_path / "deep" / "data"
     store = SqliteStore(directory)
     await store.open()
@@ -110,7 +111,7 @@ async def test_only_the_owner_may_read_the_directory_and_each_file(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("any_mode")
-async def test_files_that_others_could_read_are_closed_to_them(tmp_path: Path):
+async def test_files_that_others_could_read_are_closed_to_them(tmp_path: Path) -> None:
     left_behind = tmp_path / "left"
     store = SqliteStore(left_behind)
     opened = OpenStore(store, (await store.open()).term)
@@ -127,7 +128,7 @@ async def test_files_that_others_could_read_are_closed_to_them(tmp_path: Path):
     await again.close()
 
 
-async def test_closing_leaves_one_database_file_and_no_log(tmp_path: Path):
+async def test_closing_leaves_one_database_file_and_no_log(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
     await store.open()
     await store.close()
@@ -160,7 +161,7 @@ def held(tmp_path: Path) -> Iterator[tuple[Path, int]]:
         process.kill()
 
 
-async def test_a_second_holder_is_told_who_has_the_directory_and_touches_nothing(held: tuple[Path, int]):
+async def test_a_second_holder_is_told_who_has_the_directory_and_touches_nothing(held: tuple[Path, int]) -> None:
     directory, pid = held
     before = {path.name: (path.read_bytes(), path.stat()[:9]) for path in directory.iterdir() if "shm" not in path.name}
     with pytest.raises(DataHeld, match=rf"pid {pid}.*url http://127\.0\.0\.1:4010.*stop that process") as raised:
@@ -170,7 +171,7 @@ async def test_a_second_holder_is_told_who_has_the_directory_and_touches_nothing
     assert str(directory) in str(raised.value)
 
 
-async def test_the_directory_is_free_again_when_its_holder_is_dead(held: tuple[Path, int]):
+async def test_the_directory_is_free_again_when_its_holder_is_dead(held: tuple[Path, int]) -> None:
     directory, pid = held
     os.kill(pid, 9)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
@@ -179,13 +180,13 @@ async def test_the_directory_is_free_again_when_its_holder_is_dead(held: tuple[P
     await store.close()
 
 
-async def test_the_same_process_cannot_hold_it_twice_either(opened: OpenStore, tmp_path: Path):
+async def test_the_same_process_cannot_hold_it_twice_either(opened: OpenStore, tmp_path: Path) -> None:
     with pytest.raises(DataHeld, match=f"pid {os.getpid()}"):
         await SqliteStore(tmp_path / "data").open()
     await opened.commit(inserted(1))
 
 
-async def test_an_open_store_cannot_be_opened_again(opened: OpenStore):
+async def test_an_open_store_cannot_be_opened_again(opened: OpenStore) -> None:
     with pytest.raises(RuntimeError, match="open already"):
         await opened.store.open()
     await opened.commit(inserted(1))
@@ -200,7 +201,7 @@ def set_version(path: Path, version: int) -> None:
     other.close()
 
 
-async def test_a_newer_schema_is_refused_and_nothing_is_changed(tmp_path: Path):
+async def test_a_newer_schema_is_refused_and_nothing_is_changed(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
     await store.open()
     await store.close()
@@ -211,7 +212,7 @@ async def test_a_newer_schema_is_refused_and_nothing_is_changed(tmp_path: Path):
     assert (tmp_path / "cavvy.db").read_bytes() == before
 
 
-async def test_a_newer_schema_is_seen_in_a_log_that_is_left_and_the_log_stays(tmp_path: Path):
+async def test_a_newer_schema_is_seen_in_a_log_that_is_left_and_the_log_stays(tmp_path: Path) -> None:
     newer = sqlite3.connect(tmp_path / "newer.db")
     newer.execute("PRAGMA journal_mode = WAL")
     newer.execute("PRAGMA user_version = 99")
@@ -226,7 +227,7 @@ async def test_a_newer_schema_is_seen_in_a_log_that_is_left_and_the_log_stays(tm
     assert [(data / name).read_bytes() for name in ("cavvy.db", "cavvy.db-wal")] == before
 
 
-async def test_a_migration_that_fails_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_migration_that_fails_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "cavvy.db"
     good, bad = "CREATE TABLE good (x);", "CREATE TABLE half (x); CREATE TABLE half (x);"
     monkeypatch.setattr(connection, "_migrations", lambda: [good, bad])
@@ -238,7 +239,7 @@ async def test_a_migration_that_fails_leaves_no_trace(tmp_path: Path, monkeypatc
     other.close()
 
 
-async def test_what_is_no_database_cannot_be_opened_and_the_lock_is_free_afterwards(tmp_path: Path):
+async def test_what_is_no_database_cannot_be_opened_and_the_lock_is_free_afterwards(tmp_path: Path) -> None:
     (tmp_path / "cavvy.db").write_bytes(b"this is a letter, not a database" * 100)
     with pytest.raises(StartError, match=r"cannot open .*not a database"):
         await SqliteStore(tmp_path).open()
@@ -251,12 +252,12 @@ async def test_what_is_no_database_cannot_be_opened_and_the_lock_is_free_afterwa
 # What each failure means
 
 
-async def test_commits_are_made_with_full_fsync(opened: OpenStore):
+async def test_commits_are_made_with_full_fsync(opened: OpenStore) -> None:
     assert Probe.latest.pragma("journal_mode") == "wal"
     assert [Probe.latest.pragma(name) for name in ("synchronous", "fullfsync", "checkpoint_fullfsync")] == [2, 1, 1]
 
 
-def test_a_reader_can_neither_write_nor_checkpoint(tmp_path: Path):
+def test_a_reader_can_neither_write_nor_checkpoint(tmp_path: Path) -> None:
     writer = connection.connect_writer(tmp_path / "cavvy.db")
     connection.migrate(writer)
     reader = connection.connect_reader(tmp_path / "cavvy.db")
@@ -267,7 +268,7 @@ def test_a_reader_can_neither_write_nor_checkpoint(tmp_path: Path):
     writer.close()
 
 
-async def test_a_full_disk_rolls_back_and_the_same_writes_pass_once_there_is_room(opened: OpenStore):
+async def test_a_full_disk_rolls_back_and_the_same_writes_pass_once_there_is_room(opened: OpenStore) -> None:
     pages = Probe.latest.pragma("page_count")
     Probe.latest.pragma(f"max_page_count = {pages}")
     large = inserted(1, input=b"x" * 100_000)
@@ -279,7 +280,7 @@ async def test_a_full_disk_rolls_back_and_the_same_writes_pass_once_there_is_roo
     assert await opened.header(1) is not None
 
 
-async def test_a_read_only_store_rolls_back_and_works_again_afterwards(opened: OpenStore):
+async def test_a_read_only_store_rolls_back_and_works_again_afterwards(opened: OpenStore) -> None:
     Probe.latest.pragma("query_only = ON")
     with pytest.raises(RolledBack, match="readonly"):
         await opened.commit(inserted(1))
@@ -287,7 +288,7 @@ async def test_a_read_only_store_rolls_back_and_works_again_afterwards(opened: O
     await opened.commit(inserted(1))
 
 
-async def test_a_locked_database_rolls_back_and_works_again_afterwards(opened: OpenStore, tmp_path: Path):
+async def test_a_locked_database_rolls_back_and_works_again_afterwards(opened: OpenStore, tmp_path: Path) -> None:
     Probe.latest.pragma("busy_timeout = 0")
     other = sqlite3.connect(tmp_path / "data" / "cavvy.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -304,7 +305,7 @@ BUSY_SNAPSHOT, IOERR_FSYNC, IOERR_WRITE = 517, 1034, 778
 
 @pytest.mark.parametrize("code", [*RETRIED, BUSY_SNAPSHOT, IOERR_WRITE, sqlite3.SQLITE_CORRUPT])
 @pytest.mark.parametrize("step", ["begin", "write"])
-async def test_whatever_fails_before_commit_is_rolled_back(opened: OpenStore, step: str, code: int):
+async def test_whatever_fails_before_commit_is_rolled_back(opened: OpenStore, step: str, code: int) -> None:
     Probe.latest.failing = {step: code}
     with pytest.raises(RolledBack, match="on purpose"):
         await opened.commit(inserted(1))
@@ -314,7 +315,7 @@ async def test_whatever_fails_before_commit_is_rolled_back(opened: OpenStore, st
 
 
 @pytest.mark.parametrize("code", [*RETRIED, BUSY_SNAPSHOT])
-async def test_a_commit_that_for_sure_did_not_happen_is_rolled_back(opened: OpenStore, code: int):
+async def test_a_commit_that_for_sure_did_not_happen_is_rolled_back(opened: OpenStore, code: int) -> None:
     Probe.latest.failing = {"commit": code}
     with pytest.raises(RolledBack):
         await opened.commit(inserted(1))
@@ -327,7 +328,7 @@ async def test_a_commit_that_for_sure_did_not_happen_is_rolled_back(opened: Open
 @pytest.mark.parametrize("happened", [True, False])
 async def test_an_error_inside_commit_is_unknown_until_the_store_is_opened_again(
     opened: OpenStore, code: int, happened: bool
-):
+) -> None:
     Probe.latest.failing = {"commit": code}
     Probe.latest.commits_first = happened
     with pytest.raises(CommitUnknown):
@@ -342,20 +343,20 @@ async def test_an_error_inside_commit_is_unknown_until_the_store_is_opened_again
     assert await opened.header(2) is None
 
 
-async def test_a_rollback_that_fails_leaves_the_outcome_unknown(opened: OpenStore):
+async def test_a_rollback_that_fails_leaves_the_outcome_unknown(opened: OpenStore) -> None:
     Probe.latest.failing = {"write": sqlite3.SQLITE_FULL, "rollback": IOERR_WRITE}
     with pytest.raises(CommitUnknown, match="rolling back"):
         await opened.commit(inserted(1))
 
 
-async def test_a_term_raised_behind_its_back_fences_the_holder(opened: OpenStore):
+async def test_a_term_raised_behind_its_back_fences_the_holder(opened: OpenStore) -> None:
     Probe.latest.connection.execute("UPDATE store SET term = term + 1")
     with pytest.raises(Fenced, match="another coordinator"):
         await opened.commit(inserted(1))
     assert await opened.header(1) is None
 
 
-async def test_a_value_beyond_sqlites_numbers_is_refused(opened: OpenStore):
+async def test_a_value_beyond_sqlites_numbers_is_refused(opened: OpenStore) -> None:
     with pytest.raises(Refused):
         await opened.commit(inserted(1, created_at_ms=2**63))
     await opened.commit(inserted(1, created_at_ms=2**63 - 1))
@@ -364,13 +365,13 @@ async def test_a_value_beyond_sqlites_numbers_is_refused(opened: OpenStore):
 # How a batch travels
 
 
-def test_a_usual_batch_is_one_call_of_sqlite():
+def test_a_usual_batch_is_one_call_of_sqlite() -> None:
     fresh = [write for number in range(40) for write in (inserted(number), granted(number))]
     old = [write for number in range(40, 80) for write in (started(number), completed(number))]
     assert len(parcels([*fresh, *old])) == 1
 
 
-def test_no_call_carries_more_than_sqlite_can_hold():
+def test_no_call_carries_more_than_sqlite_can_hold() -> None:
     body = b"x" * (1 << 20)
     packed = parcels([inserted(number, input=body) for number in range(200)])
     sizes = [len(parcel["texts"] or b"") for parcel in packed]
@@ -378,7 +379,7 @@ def test_no_call_carries_more_than_sqlite_can_hold():
     assert max(sizes) < 500_000_000
 
 
-async def test_more_than_a_hundred_megabytes_are_one_commit(opened: OpenStore):
+async def test_more_than_a_hundred_megabytes_are_one_commit(opened: OpenStore) -> None:
     body = b"x" * (1 << 20)
     await opened.commit(*(inserted(number, input=body) for number in range(130)))
     assert len(await opened.loaded()) == 130
@@ -398,7 +399,7 @@ def counted(connection: sqlite3.Connection, work: Callable[[], Any]) -> int:
     return instructions
 
 
-def test_no_statement_gets_slower_with_more_jobs(tmp_path: Path):
+def test_no_statement_gets_slower_with_more_jobs(tmp_path: Path) -> None:
     path = tmp_path / "cavvy.db"
     connected = connection.connect_writer(path)
     connection.migrate(connected)
@@ -408,14 +409,19 @@ def test_no_statement_gets_slower_with_more_jobs(tmp_path: Path):
     def cost(first: int) -> dict[str, int]:
         """A batch with every kind of write about a job, and every read of one job."""
         done, lost, ended = (range(first + step, first + step + 10) for step in (0, 10, 20))
-        batch = [write for n in (*done, *lost, *ended) for write in (inserted(n, idempotency=key(f"{n}")), granted(n))]
-        batch += [write for n in done for write in (started(n), completed(n))]
-        batch += [write for n in lost for write in (started(n), requeued(n), revived(n), requeued(n), granted(n, 2))]
-        batch += [write for n in ended for write in (cancelled(n), failed(n))]
+        batch: list[Write] = []
+        for n in (*done, *lost, *ended):
+            batch += [inserted(n, idempotency=key(f"{n}")), granted(n)]
+        for n in done:
+            batch += [started(n), completed(n)]
+        for n in lost:
+            batch += [started(n), requeued(n), revived(n), requeued(n), granted(n, 2)]
+        for n in ended:
+            batch += [cancelled(n), failed(n)]
         packed = parcels(batch)
         reads: dict[str, Callable[[], Any]] = {
             "commit": lambda: writer.commit(packed, term),
-            "job": lambda: reader.job("default", f"job-{first}"),
+            "job": lambda: reader.whole_jobs([JobName("default", f"job-{first}")]),
             "jobs": lambda: reader.jobs("default", first + 5, 10),
             "inputs": lambda: reader.inputs([f"job-{first}"]),
             "accepted": lambda: reader.accepted(f"job-{first}", 1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -13,7 +13,15 @@ from cavvy.store.base import ApiKeyRecord, AssignInput, IdempotencyRecord, JobRe
 from cavvy.store.sqlite import queries, records
 from cavvy.store.sqlite.rows import Texts
 
-__all__ = ["Reader"]
+__all__ = ["JobName", "Reader"]
+
+
+class JobName(NamedTuple):
+    """A job, asked for by its tenant."""
+
+    tenant: str
+    job_id: str
+
 
 _READ = queries.load("read")
 _NEWEST = 2**63 - 1
@@ -22,6 +30,10 @@ _NEWEST = 2**63 - 1
 def _key(text: str) -> bytes:
     """As stored; what is no Unicode was never stored and finds nothing."""
     return text.encode(errors="surrogatepass")
+
+
+def _json(rows: Sequence[Sequence[int | None]]) -> str:
+    return msgspec.json.encode(rows).decode()
 
 
 def _bounded(number: int) -> int:
@@ -51,14 +63,22 @@ class Reader:
 
     def inputs(self, job_ids: Sequence[str]) -> dict[str, AssignInput]:
         texts = Texts()
-        given = msgspec.json.encode([texts.add(_key(job_id)) for job_id in job_ids]).decode()
-        rows = self._rows("inputs", rows=given, texts=texts.value())
+        given = [texts.add(_key(job_id)) for job_id in job_ids]
+        rows = self._rows("inputs", rows=_json(given), texts=texts.value())
         return {
             job_id.decode(): AssignInput(input=body, params=params, salt=salt) for job_id, body, params, salt in rows
         }
 
-    def job(self, tenant: str, job_id: str) -> JobRecord | None:
-        return records.job(tenant, job_id, self._rows("job", tenant=_key(tenant), id=_key(job_id)))
+    def whole_jobs(self, wanted: Sequence[JobName]) -> list[JobRecord | None]:
+        """The jobs in the order asked for; None where the tenant has no such job."""
+        texts = Texts()
+        given = [(*texts.add(_key(name.job_id)), *texts.add(_key(name.tenant))) for name in wanted]
+        found: dict[int, list[records.Row]] = {}
+        for position, *row in self._rows("whole_jobs", rows=_json(given), texts=texts.value()):
+            found.setdefault(position, []).append(tuple(row))
+        return [
+            records.job(*name, found[position]) if position in found else None for position, name in enumerate(wanted)
+        ]
 
     def jobs(self, tenant: str, before_seq: int | None, limit: int) -> list[JobRecord]:
         before = _NEWEST if before_seq is None else _bounded(before_seq)

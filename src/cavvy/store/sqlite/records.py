@@ -21,7 +21,7 @@ from cavvy.core.job import (
 from cavvy.core.writes import Usage
 from cavvy.store.base import ApiKeyRecord, AttemptRecord, JobRecord, WorkerRecord
 
-__all__ = ["NeedsCache", "api_key", "header", "job", "listed_job", "worker"]
+__all__ = ["NeedsCache", "Row", "api_key", "header", "job", "listed_job", "worker"]
 
 Row = tuple[Any, ...]
 
@@ -71,15 +71,14 @@ def _shared(tenant: str, job_id: str, row: Row) -> dict[str, Any]:
     }
 
 
-def job(tenant: str, job_id: str, rows: Sequence[Row]) -> JobRecord | None:
-    """One job from its rows: one an attempt, the highest first."""
-    if not rows:
-        return None
-    first = rows[0]
+def job(tenant: str, job_id: str, rows: Sequence[Row]) -> JobRecord:
+    """One job from its rows: one an attempt, or one without an attempt."""
     split = _JOB_COLUMNS + _BODY_COLUMNS
-    body, receipt, result = first[_JOB_COLUMNS:split]
-    attempts = tuple(_attempt(row[split:]) for row in reversed(rows) if row[split] is not None)
-    shared = _shared(tenant, job_id, first[:_JOB_COLUMNS])
+    by_epoch = sorted(rows, key=lambda row: row[split] or 0)
+    highest = by_epoch[-1]
+    body, receipt, result = highest[_JOB_COLUMNS:split]
+    attempts = tuple(_attempt(row[split:]) for row in by_epoch if row[split] is not None)
+    shared = _shared(tenant, job_id, highest[:_JOB_COLUMNS])
     return JobRecord(**shared, input=body, receipt=receipt, result=result, attempts=attempts)
 
 

@@ -20,6 +20,7 @@ from cavvy.store.base import (
 from cavvy.store.sqlite import connection as connections
 from cavvy.store.sqlite.batch import parcels
 from cavvy.store.sqlite.files import DATABASE, DirectoryLock, make_directory, make_private
+from cavvy.store.sqlite.grouped import JobReads
 from cavvy.store.sqlite.reader import Reader
 from cavvy.store.sqlite.records import NeedsCache
 from cavvy.store.sqlite.thread import SerialThread
@@ -29,7 +30,6 @@ __all__ = ["SqliteStore"]
 
 _BEFORE_ALL = -(2**63)
 _LOAD_PAGE = 1000
-_GATHERED_READS = 16
 
 
 class _Connected:
@@ -39,8 +39,8 @@ class _Connected:
         self._write_connection = connections.connect_writer(path)
         try:
             connections.migrate(self._write_connection)
-            self._read_connection = connections.connect_reader(path)
             self.opened = connections.open_term(self._write_connection)
+            self._read_connection = connections.connect_reader(path)
         except BaseException:
             self._write_connection.close()
             raise
@@ -48,9 +48,11 @@ class _Connected:
         self.reader = Reader(self._read_connection)
         self.writing = writing
         self.reading = reading
+        self.job_reads = JobReads(reading, self.reader)
 
     async def close(self) -> None:
         """The writer's connection goes last: being the last it empties the log into the database and removes it."""
+        await self.job_reads.finish()
         await self.reading.call(self._read_connection.close)
         self.reading.stop()
         await self.writing.call(self._write_connection.close)
@@ -75,7 +77,7 @@ class SqliteStore:
         if self._connected is not None:
             raise RuntimeError("the store is open already")
         writing = SerialThread("cavvy-store-write")
-        reading = SerialThread("cavvy-store-read", gather=_GATHERED_READS)
+        reading = SerialThread("cavvy-store-read")
         try:
             self._connected = await writing.call(self._connect, writing, reading)
         except Exception:
@@ -136,7 +138,7 @@ class SqliteStore:
 
     async def job(self, tenant: str, job_id: str) -> JobRecord | None:
         connected = self._now_connected()
-        return await connected.reading.call(connected.reader.job, tenant, job_id)
+        return await connected.job_reads.job(tenant, job_id)
 
     async def jobs(self, tenant: str, *, before_seq: int | None, limit: int) -> Sequence[JobRecord]:
         connected = self._now_connected()

@@ -28,44 +28,34 @@ class _Answer(NamedTuple):
 
 
 class SerialThread:
-    """Runs what it is given, one call after the other. Belongs to the event loop that created it.
+    """Runs what it is given, one call after the other. Belongs to the event loop that created it."""
 
-    Up to `gather` calls that wait together are answered together: waking the event loop costs more than a short call.
-    """
-
-    def __init__(self, name: str, *, gather: int = 1) -> None:
+    def __init__(self, name: str) -> None:
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Call | None] = SimpleQueue()
-        self._gather = gather
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._stopped = False
         self._thread.start()
 
     def call(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         """Cancelling the future does not stop the call, it only goes unheard."""
+        if self._stopped:
+            raise RuntimeError("the store is not open")
         future = self._loop.create_future()
         self._queue.put(_Call(future, function, arguments))
         return cast("asyncio.Future[T]", future)
 
     def stop(self) -> None:
         """After the calls already given the thread ends; waits for that."""
+        self._stopped = True
         self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        stopped = False
-        while not stopped:
-            waiting = self._waiting()
-            answers = [_answer(call) for call in waiting if call is not None]
-            stopped = waiting[-1] is None
+        while (call := self._queue.get()) is not None:
+            answer = _answer(call)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
-                self._loop.call_soon_threadsafe(_deliver, answers)
-
-    def _waiting(self) -> list[_Call | None]:
-        """At least one call; None when the thread shall end."""
-        waiting = [self._queue.get()]
-        while len(waiting) < self._gather and waiting[-1] is not None and not self._queue.empty():
-            waiting.append(self._queue.get())
-        return waiting
+                self._loop.call_soon_threadsafe(_deliver, answer)
 
 
 def _answer(call: _Call) -> _Answer:
@@ -75,11 +65,10 @@ def _answer(call: _Call) -> _Answer:
         return _Answer(call.future, None, error)
 
 
-def _deliver(answers: list[_Answer]) -> None:
-    for future, result, error in answers:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
+def _deliver(answer: _Answer) -> None:
+    if answer.future.done():
+        return
+    if answer.error is None:
+        answer.future.set_result(answer.result)
+    else:
+        answer.future.set_exception(answer.error)

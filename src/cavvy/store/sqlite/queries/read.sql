@@ -1,8 +1,9 @@
 -- Read by the reader thread, which never writes.
 
--- name: job
--- One row an attempt, the highest first; only the first row carries the texts.
+-- name: whole_jobs
+-- :rows and :texts as in write.sql: job id, tenant. A job has one row an attempt; only the highest carries the texts.
 SELECT
+    given.key,
     job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.status, job.epoch, job.tries,
     job.created_at_ms, job.completed_at_ms, job.accepted_epoch, job.cancel, job.failure,
     job_input.params, job_input.metadata, attempt_output.output_hash, attempt_output.model,
@@ -11,13 +12,14 @@ SELECT
     CASE WHEN job.epoch = attempt.epoch THEN attempt_output.result END,
     attempt.epoch, attempt.worker, worker.id, attempt.salt, attempt.granted_at_ms, attempt.started_at_ms,
     attempt.ended_at_ms, attempt."end", attempt.counted, attempt.usage
-FROM job
+FROM json_each(:rows) AS given
+CROSS JOIN job
 JOIN job_input ON job_input.job_seq = job.seq
 LEFT JOIN attempt_output ON attempt_output.job_seq = job.seq
 LEFT JOIN attempt ON attempt.job_seq = job.seq
 LEFT JOIN worker ON worker.key = attempt.worker
-WHERE job.id = :id AND job.tenant = :tenant
-ORDER BY attempt.epoch DESC;
+WHERE job.id = substr(:texts, given.value ->> 0, given.value ->> 1)
+    AND job.tenant = substr(:texts, given.value ->> 2, given.value ->> 3);
 
 -- name: jobs
 SELECT

@@ -11,8 +11,9 @@ COMMIT;
 ROLLBACK;
 
 -- name: batch_view
--- What one call of `write` is given: for each kind of row a JSON array (or NULL) with one array a row, and all texts, one
--- behind the other. In a row a text is two members: where it begins, how long it is.
+-- What one call of `write` is given: the term, all texts one behind the other, and for each statement of the trigger
+-- its rows: a JSON array (or NULL) with one array a row. In a row a text is two members: where it begins, how long it
+-- is.
 CREATE TEMP VIEW batch AS
 SELECT
     NULL AS term,
@@ -42,8 +43,9 @@ SELECT
     NULL AS insert_api_key;
 
 -- name: batch_trigger
--- The comment above each statement names the members of its rows. CROSS JOIN holds SQLite to the order written: first the
--- rows given, then the look-up.
+-- The comment above each statement names the members of its rows. Below it, a count that is not the number of rows
+-- given means that some job was not in the state the write was decided on. CROSS JOIN holds SQLite to the order
+-- written: first the rows given, then the look-up.
 CREATE TEMP TRIGGER batch_written INSTEAD OF INSERT ON batch
 BEGIN
     SELECT raise(ROLLBACK, 'fenced') FROM store WHERE term <> NEW.term;
@@ -109,14 +111,21 @@ BEGIN
     SET started_at_ms = given.value ->> 3
     FROM json_each(NEW.note_start) AS given
     WHERE attempt.job_seq = (
-            SELECT job.seq FROM job WHERE job.id = substr(NEW.texts, given.value ->> 0, given.value ->> 1) AND job.status = 'assigned' AND job.epoch = given.value ->> 2
+            SELECT job.seq
+            FROM job
+            WHERE job.id = substr(NEW.texts, given.value ->> 0, given.value ->> 1)
+                AND job.epoch = given.value ->> 2
+                AND job.status = 'assigned'
         )
         AND attempt.epoch = given.value ->> 2;
 
     -- job id, epoch, started_at_ms
     UPDATE job
     SET status = 'running'
-    FROM (SELECT substr(NEW.texts, value ->> 0, value ->> 1) AS id, value ->> 2 AS epoch FROM json_each(NEW.start_job)) AS given
+    FROM (
+        SELECT substr(NEW.texts, value ->> 0, value ->> 1) AS id, value ->> 2 AS epoch
+        FROM json_each(NEW.start_job)
+    ) AS given
     WHERE job.id = given.id AND job.epoch = given.epoch AND job.status = 'assigned';
 
     -- job id, epoch, cancel
@@ -194,7 +203,10 @@ BEGIN
     -- job id, epoch
     UPDATE job
     SET status = 'assigned', epoch = given.epoch
-    FROM (SELECT substr(NEW.texts, value ->> 0, value ->> 1) AS id, value ->> 2 AS epoch FROM json_each(NEW.grant_job)) AS given
+    FROM (
+        SELECT substr(NEW.texts, value ->> 0, value ->> 1) AS id, value ->> 2 AS epoch
+        FROM json_each(NEW.grant_job)
+    ) AS given
     WHERE job.id = given.id AND job.epoch = given.epoch - 1 AND job.status = 'pending' AND job.cancel IS NULL;
     SELECT raise(ROLLBACK, 'grant_job') WHERE changes() <> json_array_length(NEW.grant_job);
 
@@ -233,7 +245,10 @@ BEGIN
 
     -- job id, epoch, ended_at_ms, usage
     UPDATE attempt
-    SET "end" = 'completed', ended_at_ms = given.value ->> 3, usage = substr(NEW.texts, given.value ->> 4, given.value ->> 5)
+    SET
+        "end" = 'completed',
+        ended_at_ms = given.value ->> 3,
+        usage = substr(NEW.texts, given.value ->> 4, given.value ->> 5)
     FROM json_each(NEW.complete_attempt) AS given
     WHERE attempt.job_seq = (
             SELECT job.seq FROM job WHERE job.id = substr(NEW.texts, given.value ->> 0, given.value ->> 1)
@@ -303,7 +318,9 @@ BEGIN
     UPDATE worker_token
     SET used_by = given.worker
     FROM (
-        SELECT substr(NEW.texts, value ->> 0, value ->> 1) AS worker, substr(NEW.texts, value ->> 2, value ->> 3) AS token_hash
+        SELECT
+            substr(NEW.texts, value ->> 0, value ->> 1) AS worker,
+            substr(NEW.texts, value ->> 2, value ->> 3) AS token_hash
         FROM json_each(NEW.use_token)
     ) AS given
     WHERE worker_token.token_hash = given.token_hash AND worker_token.used_by IS NULL;

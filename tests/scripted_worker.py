@@ -1,0 +1,85 @@
+"""The real command line with one part exchanged: in place of a model there is an answer that is known.
+
+CAVVY_TEST_GATED makes each answer wait in its middle until the file `gate` is in CAVVY_TEST_HOME. What happened is left
+there: `calls` has a line for each call of the provider, `heard` one for each frame that came, and what a login said of
+each attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+from cavvy.cli import _serve, main
+from cavvy.core.writes import Usage
+from cavvy.protocol.messages import RegisterAck
+from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, TextChunk
+from cavvy.worker import agent, session
+from cavvy.worker.attempts import Attempts
+
+__all__ = ["ANSWER", "FIRST"]
+
+FIRST = "Horses 🐎 are picked "
+ANSWER = FIRST + "in the morning ✓."
+LOOK_EVERY_S = 0.01
+
+_HOME = Path(os.environ.get("CAVVY_TEST_HOME", "."))
+_GATED = bool(os.environ.get("CAVVY_TEST_GATED"))
+
+
+def _note(name: str, line: str) -> None:
+    with (_HOME / name).open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+class KnownAnswer:
+    """Answers ANSWER, a character at a time, whatever is asked."""
+
+    name, models, job_types = "scripted", ("scripted",), ("LLM_INFER",)
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        """Takes what the model's provider takes."""
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def stream(self, request: InferenceRequest) -> AsyncGenerator[Chunk, None]:
+        _note("calls", request.messages[-1].content)
+        for character in FIRST:
+            yield TextChunk(character, 1)
+        while _GATED and not (_HOME / "gate").exists():
+            await asyncio.sleep(LOOK_EVERY_S)
+        for character in ANSWER[len(FIRST) :]:
+            yield TextChunk(character, 1)
+        yield FinalChunk(finish_reason="stop", usage=Usage(input_tokens=1, output_tokens=9), model="scripted")
+
+
+class Noted(Attempts):
+    """Notes what it is told."""
+
+    def receive(self, frame: Any) -> None:
+        _note("heard", json.loads(frame)["type"])
+        super().receive(frame)
+
+
+async def noted_login(socket: Any, request: Any) -> tuple[str, RegisterAck]:
+    key, ack = await session.login(socket, request)
+    _note("heard", "register_ack")
+    for entry in ack.resume:
+        _note("heard", entry.verdict)
+    return key, ack
+
+
+if __name__ == "__main__":
+    _serve.weights = lambda model: Path()  # type: ignore[assignment]
+    _serve.LlamaCpp = KnownAnswer  # type: ignore[misc, assignment]
+    agent.Attempts = Noted  # type: ignore[misc]
+    agent.login = noted_login
+    main()

@@ -1,0 +1,284 @@
+"""Commands, effects and writes are data: every kind survives a wire, and a recording of commands is the whole story."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, get_args
+
+import msgspec
+import pytest
+
+from cavvy.core.commands import (
+    CancelJob,
+    Command,
+    CreateWorkerToken,
+    Heartbeat,
+    JobCompleted,
+    JobFailed,
+    JobStarted,
+    JobStopped,
+    RegisterWorker,
+    SessionClosed,
+    SessionResumed,
+    SubmitJob,
+    Undelivered,
+)
+from cavvy.core.coordinator import Coordinator
+from cavvy.core.effects import (
+    Assign,
+    CloseSession,
+    CompletionAnswered,
+    Effect,
+    FrameRefused,
+    HeartbeatAnswered,
+    JobChanged,
+    JobEnded,
+    Registered,
+    Reply,
+    ReplyCode,
+    Resume,
+    StopAttempt,
+    Verdict,
+)
+from cavvy.core.job import (
+    AttemptEnd,
+    AttemptRef,
+    CancelRequest,
+    Failure,
+    FailureCode,
+    JobStatus,
+    JobType,
+    Needs,
+    Now,
+    PrivacyClass,
+)
+from cavvy.core.matching import Profile
+from cavvy.core.writes import (
+    AddApiKey,
+    AddWorkerToken,
+    CompleteJob,
+    EnrolWorker,
+    FailJob,
+    GrantJob,
+    Idempotency,
+    InsertJob,
+    RequestCancel,
+    RequeueJob,
+    ReviveAttempt,
+    StartAttempt,
+    Usage,
+    Write,
+)
+from cavvy.testing import FakeWorker, Stack, dice
+
+BYTES = bytes(range(256))
+TEXT = "ünï\0code \U0001f40e \u2028"
+REF, OTHER_REF = AttemptRef("job-1", 3), AttemptRef("job-2", 1)
+NEEDS = Needs(tenant="t", job_type=JobType.TASK, privacy_class=PrivacyClass.PRIVATE, model="m")
+PROFILE = Profile(tenant="t", job_types=frozenset(JobType), models=frozenset({"m", "n"}))
+USAGE = Usage(input_tokens=7, output_tokens=2**53 - 1)
+KEYED = Idempotency(key="k", fingerprint=BYTES)
+ASKED = CancelRequest(by="owner", reason=TEXT, at_ms=5)
+FAILURE = Failure(code=FailureCode.ABORTED, message=TEXT, at_ms=6, by="owner", reason="no", attempt=3)
+ATTEMPT: dict[str, Any] = {"job_id": "job-1", "epoch": 3}
+
+COMMANDS: list[Command] = [
+    SubmitJob(
+        ref=1, id="job-1", user_id="u", needs=NEEDS, input=BYTES, params=BYTES, metadata=BYTES, idempotency=KEYED
+    ),
+    CancelJob(ref=2, tenant="t", job_id="job-1", by="owner", reason=TEXT),
+    CreateWorkerToken(ref=3, token_hash=BYTES, tenant="t", created_by="owner", ttl_s=900),
+    RegisterWorker(
+        ref=4,
+        session=9,
+        worker="aa" * 32,
+        worker_id="wrk_1",
+        name=TEXT,
+        instance="i",
+        profile=PROFILE,
+        slots=4,
+        held=(REF, OTHER_REF),
+        finished=(OTHER_REF,),
+        token_hash=BYTES,
+    ),
+    SessionResumed(session=9, worker="aa" * 32, instance="i", profile=PROFILE, slots=4, held=(REF,)),
+    SessionClosed(session=9),
+    Heartbeat(session=9, held=(REF, OTHER_REF), free=2),
+    JobStarted(session=9, **ATTEMPT),
+    JobCompleted(session=9, result=BYTES, receipt=BYTES, input_hash="aa", params_hash="bb", **ATTEMPT),
+    JobFailed(session=9, code="worker_error", message=TEXT, usage=USAGE, **ATTEMPT),
+    JobStopped(session=9, usage=USAGE, **ATTEMPT),
+    Undelivered(session=9, code="input_too_large", **ATTEMPT),
+]
+EFFECTS: list[Effect] = [
+    Reply(ref=1, code=ReplyCode.REPLAYED, job_id="job-1", status=JobStatus.RUNNING, cancel=ASKED),
+    Registered(
+        ref=4,
+        session=9,
+        code=ReplyCode.OK,
+        tenant="t",
+        resume=(Resume(job_id="job-1", epoch=3, verdict=Verdict.GO_ON),),
+    ),
+    Assign(session=9, job_type="TASK", privacy_class="PRIVATE", salt=BYTES, input=BYTES, params=BYTES, **ATTEMPT),
+    StopAttempt(session=9, reason=TEXT, **ATTEMPT),
+    CompletionAnswered(session=9, verdict=Verdict.UNKNOWN, **ATTEMPT),
+    FrameRefused(session=9, code="not_yours", message=TEXT, **ATTEMPT),
+    HeartbeatAnswered(session=9, lost=(REF, OTHER_REF)),
+    CloseSession(session=9, code=4409, reason=TEXT),
+    JobChanged(status=JobStatus.RUNNING, started_at_ms=8, **ATTEMPT),
+    JobEnded(status=JobStatus.COMPLETED, result=BYTES, **ATTEMPT),
+]
+WRITES: list[Write] = [
+    InsertJob(
+        id="job-1",
+        seq=1,
+        number=2,
+        user_id="u",
+        needs=NEEDS,
+        created_at_ms=3,
+        input=BYTES,
+        params=BYTES,
+        metadata=BYTES,
+        idempotency=KEYED,
+        expired_before_ms=4,
+    ),
+    GrantJob(worker="aa" * 32, salt=BYTES, granted_at_ms=1, **ATTEMPT),
+    StartAttempt(started_at_ms=1, **ATTEMPT),
+    RequeueJob(end=AttemptEnd.LOST, counted=True, ended_at_ms=1, **ATTEMPT),
+    ReviveAttempt(counted=True, started_at_ms=1, **ATTEMPT),
+    RequestCancel(cancel=ASKED, **ATTEMPT),
+    CompleteJob(result=BYTES, receipt=BYTES, output_hash="aa", model="m", usage=USAGE, ended_at_ms=1, **ATTEMPT),
+    FailJob(failure=FAILURE, end=AttemptEnd.ABORTED, counted=True, cancel=ASKED, usage=USAGE, **ATTEMPT),
+    AddWorkerToken(token_hash=BYTES, tenant="t", created_by="owner", created_at_ms=1, expires_at_ms=2),
+    EnrolWorker(worker="aa" * 32, id="wrk_1", name=TEXT, tenant="t", token_hash=BYTES, enrolled_at_ms=1),
+    AddApiKey(key_id="k", secret_hash=BYTES, role="admin", tenant="t", user_id="u", created_at_ms=1),
+]
+UNIONS: list[tuple[Any, list[Any]]] = [(Command, COMMANDS), (Effect, EFFECTS), (Write, WRITES)]
+SAMPLES = [(union, sample) for union, samples in UNIONS for sample in samples]
+
+
+class Wire(NamedTuple):
+    encode: Callable[[Any], bytes]
+    decode: Callable[..., Any]
+
+
+WIRES = [
+    pytest.param(Wire(msgspec.json.encode, msgspec.json.decode), id="json"),
+    pytest.param(Wire(msgspec.msgpack.encode, msgspec.msgpack.decode), id="msgpack"),
+]
+
+
+@pytest.mark.parametrize(("union", "samples"), UNIONS, ids=["commands", "effects", "writes"])
+def test_there_is_a_sample_of_every_kind(union: Any, samples: list[Any]) -> None:
+    assert [type(one) for one in samples] == list(get_args(union))
+
+
+@pytest.mark.parametrize("sample", [sample for _, sample in SAMPLES], ids=lambda sample: type(sample).__name__)
+def test_a_sample_fills_every_optional_field(sample: msgspec.Struct) -> None:
+    fields = msgspec.structs.fields(sample)
+    idle = [field.name for field in fields if not field.required and getattr(sample, field.name) == field.default]
+    assert idle == []
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize(("union", "sample"), SAMPLES, ids=lambda one: type(one).__name__)
+def test_every_kind_survives_a_wire(union: Any, sample: msgspec.Struct, wire: Wire) -> None:
+    """Also with nothing but what it must have."""
+    fields = msgspec.structs.fields(sample)
+    bare = type(sample)(**{field.name: getattr(sample, field.name) for field in fields if field.required})
+    for one in (sample, bare):
+        back = wire.decode(wire.encode(one), type=union)
+        assert (type(back), back) == (type(one), one)
+
+
+class Step(NamedTuple):
+    """One batch: its time, what went in, what came out."""
+
+    now: Now
+    commands: tuple[Command, ...]
+    writes: list[Write]
+    effects: list[Effect]
+
+
+class Recorder(Stack):
+    """A stack that keeps every batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[Step] = []
+
+    async def do(self, *commands: Command) -> list[Effect]:
+        already = len(self.writes)
+        effects = await super().do(*commands)
+        self.steps.append(Step(self.clock(), commands, self.writes[already:], list(effects)))
+        return effects
+
+
+async def recorded_session() -> Recorder:
+    """Everything that can happen to a coordinator, in one afternoon."""
+    stack = Recorder()
+    await stack.start()
+    worker, other = FakeWorker(stack, "worker", slots=2), FakeWorker(stack, "other")
+    await worker.join()
+
+    done = stack.assigned(await stack.submit("one", key="k"))
+    await stack.do(stack.submission("one", key="k"), stack.submission("two", model="unheard-of"))
+    await stack.do(worker.started(done))
+    await stack.later(3.0, worker.beat(worker.ref(done)))
+    await stack.do(await worker.completed(done, TEXT.replace("\0", "")))
+    await stack.do(await worker.completed(done))
+
+    stopped = stack.assigned(await stack.submit())
+    await stack.do(worker.started(stopped), stack.cancellation(stopped.job_id, "enough"))
+    await stack.do(worker.stopped(stopped))
+    broken = stack.assigned(await stack.submit())
+    await stack.do(worker.failed(broken))
+    forged = stack.assigned(await stack.submit())
+    await stack.do(await worker.completed(forged, output_hash="0" * 64))
+    undelivered = stack.assigned(await stack.submit())
+    await stack.do(Undelivered(session=undelivered.session, job_id=undelivered.job_id, epoch=1, code="input_too_large"))
+
+    lost = stack.assigned(await stack.submit())
+    await stack.do(worker.started(lost))
+    await worker.disconnect()
+    await stack.later(6.0)
+    await worker.connect(held=(worker.ref(lost),))
+    await stack.do(resumed(worker, worker.ref(lost)))
+    await worker.disconnect()
+    await stack.later(6.0)
+    await other.join()
+    await stack.do(other.beat())
+    await stack.later(30.0)
+    return stack
+
+
+def resumed(worker: FakeWorker, *held: AttemptRef) -> SessionResumed:
+    """What the shell says of a worker's socket after a rebuild."""
+    return SessionResumed(
+        session=worker.session,
+        worker=worker.key,
+        instance=worker.instance,
+        profile=Profile(tenant="", job_types=frozenset({JobType.LLM_INFER}), models=frozenset(worker.models)),
+        slots=worker.slots,
+        held=held,
+    )
+
+
+async def test_the_recorded_session_has_every_command_and_effect_and_write_of_a_running_coordinator() -> None:
+    stack = await recorded_session()
+    assert {type(one) for step in stack.steps for one in step.commands} == set(get_args(Command))
+    assert {type(one) for one in stack.effects} == set(get_args(Effect))
+    assert {type(one) for one in stack.writes} == set(get_args(Write)) - {AddApiKey}
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_the_same_commands_decoded_again_lead_to_the_same_writes_and_effects(wire: Wire) -> None:
+    stack = await recorded_session()
+    core = Coordinator(stack.settings, dice())
+    core.restore([], seq=0, numbers={}, now=stack.steps[0].now)
+    for step in stack.steps:
+        for command in step.commands:
+            core.handle(wire.decode(wire.encode(command), type=Command), step.now)
+        core.tick(step.now)
+        batch = core.take(step.now)
+        assert (batch.writes, batch.effects) == (step.writes, step.effects)
