@@ -112,6 +112,9 @@ class Process:
         self._process.kill()
         self._process.wait(PATIENCE_S)
 
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
     def terminate(self) -> Ended:
         """TERM, and how it ended then."""
         self._process.terminate()
@@ -257,9 +260,9 @@ class Installation:
     def cavvy(self, *arguments: str) -> Ended:
         return self.run("-m", "cavvy", *arguments)
 
-    def start_coordinator(self, *, module: str = "cavvy") -> Process:
+    def start_coordinator(self, command: str = "coordinator", *, module: str = "cavvy") -> Process:
         """Starts it, or starts it again on the same data and port; returns when it listens."""
-        process = self.start("-m", module, "coordinator", "--port", str(self.port), "--json")
+        process = self.start("-m", module, command, "--port", str(self.port), "--json")
         url = json.loads(process.first_line())["url"]
         if not self.port:
             self.port = int(url.rpartition(":")[2])

@@ -48,6 +48,7 @@ LARGEST = 2**63 - 1
 texts = st.text(max_size=defaults.MAX_NAME_CHARS)  # every code point but surrogates: NUL, controls, emoji …
 bodies = st.binary(max_size=2_000)
 times = st.integers(0, LARGEST)
+tokens = st.integers(0, 2**53 - 1)
 optional_texts = st.none() | texts
 
 
@@ -116,7 +117,7 @@ def test_no_text_and_no_number_of_a_job_makes_its_writes_fail(
     )
     grant = GrantJob(job_id=identity, epoch=1, worker=draw(texts), salt=draw(bodies), granted_at_ms=draw(times))
     cancel = CancelRequest(by=draw(texts), reason=draw(optional_texts), at_ms=draw(times))
-    usage = Usage(input_tokens=draw(times), output_tokens=draw(times))
+    usage = Usage(input_tokens=draw(tokens), output_tokens=draw(tokens))
     complete = CompleteJob(
         job_id=identity,
         epoch=1,

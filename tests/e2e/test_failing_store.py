@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
+import structlog
 
 from cavvy.core.writes import InsertJob, Write
 from cavvy.errors import Refused
@@ -184,9 +185,9 @@ def stored_status(here: Installation, job_id: str) -> str:
 KINDS = ("full disk", "locked", "read-only")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def outages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Outage]]]:
-    """All at the same time, since they mostly wait."""
+    """All at the same time, and while the first tests of this file run, since they mostly wait."""
     directory = tmp_path_factory.mktemp("outages")
     with ThreadPoolExecutor(len(KINDS)) as threads:
         yield {kind: threads.submit(play, directory / kind.replace(" ", "-"), kind) for kind in KINDS}
@@ -195,58 +196,6 @@ def outages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futu
 @pytest.fixture(params=KINDS)
 def seen(request: pytest.FixtureRequest, outages: dict[str, Future[Outage]]) -> Outage:
     return outages[request.param].result(60)
-
-
-# What is seen while it lasts
-
-
-def test_a_submit_that_was_under_way_hears_within_seconds_that_its_outcome_is_unknown(seen: Outage) -> None:
-    assert seen.in_flight[:3] == (503, "store_unavailable", "unknown")
-    assert seen.in_flight.after_s < 5
-    assert "Idempotency-Key" in seen.in_flight.detail
-
-
-def test_new_work_is_refused_at_the_door_and_told_that_nothing_was_taken(seen: Outage) -> None:
-    assert seen.at_the_door[:3] == (503, "store_unavailable", "not_accepted")
-    assert seen.at_the_door.after_s < 1
-
-
-def test_it_is_alive_but_not_ready(seen: Outage) -> None:
-    assert (seen.health, seen.ready) == (200, 503)
-
-
-def test_reads_go_on(seen: Outage) -> None:
-    assert seen.read == {"running": "running", "waiting": "pending"}
-    assert seen.listed == 2
-
-
-def test_workers_stay_connected_and_their_heartbeats_are_answered(seen: Outage) -> None:
-    assert seen.online
-    assert seen.heartbeats >= 1
-    assert "disconnected" not in seen.worker.err
-    assert seen.worker.heard.count("register_ack") == 1
-
-
-# What is seen afterwards
-
-
-def test_p13_a_job_that_finished_meanwhile_is_completed_in_its_attempt(seen: Outage) -> None:
-    assert (seen.running["output"], len(seen.running["attempts"])) == (ANSWER, 1)
-
-
-def test_p01_a_job_that_was_accepted_before_is_completed(seen: Outage) -> None:
-    assert (seen.waiting["status"], seen.waiting["output"]) == ("completed", ANSWER)
-
-
-def test_new_work_is_taken_again(seen: Outage) -> None:
-    assert (seen.new["status"], seen.new["output"]) == ("completed", ANSWER)
-
-
-def test_p11_a_submit_whose_outcome_was_unknown_is_one_job_when_repeated(seen: Outage) -> None:
-    status, job_id = seen.repeated
-    assert status in (200, 201)
-    assert set(seen.stored) == {seen.running["id"], seen.waiting["id"], job_id, seen.new["id"]}
-    assert len(seen.stored) == 4, "and what was refused at the door is not there"
 
 
 # An I/O error inside COMMIT: nobody can know what is there
@@ -307,12 +256,65 @@ async def test_of_a_batch_with_data_the_store_refuses_only_that_submit_fails(tmp
     store = RefusingStore(SqliteStore(tmp_path / "data"), len(prompts))
     async with live_stack(tmp_path / "data", store) as stack:  # type: ignore[arg-type]
         posts = [stack.http.post("/v1/jobs", json={"prompt": p}, headers={"Idempotency-Key": p}) for p in prompts]
-        *good, guilty = await asyncio.gather(*posts)
+        with structlog.testing.capture_logs() as log:
+            *good, guilty = await asyncio.gather(*posts)
         assert max(store.batches) == len(prompts), "they came in one batch"
         assert [answer.status_code for answer in good] == [201] * 50
         problem = guilty.json()
         assert (guilty.status_code, problem["code"]) == (500, "internal")
-        assert problem["request_id"] in problem["detail"]
+        assert [one["event"] for one in log if one.get("request_id") == problem["request_id"]] == ["request_failed"]
         stored = (await stack.http.get("/v1/jobs?limit=100")).json()["jobs"]
         assert {one["id"] for one in stored} == {answer.json()["id"] for answer in good}
         assert (await stack.http.get("/v1/ready")).status_code == 200
+
+
+# What is seen while it lasts
+
+
+def test_a_submit_that_was_under_way_hears_within_seconds_that_its_outcome_is_unknown(seen: Outage) -> None:
+    assert seen.in_flight[:3] == (503, "store_unavailable", "unknown")
+    assert seen.in_flight.after_s < 5
+    assert "Idempotency-Key" in seen.in_flight.detail
+
+
+def test_new_work_is_refused_at_the_door_and_told_that_nothing_was_taken(seen: Outage) -> None:
+    assert seen.at_the_door[:3] == (503, "store_unavailable", "not_accepted")
+    assert seen.at_the_door.after_s < 1
+
+
+def test_it_is_alive_but_not_ready(seen: Outage) -> None:
+    assert (seen.health, seen.ready) == (200, 503)
+
+
+def test_reads_go_on(seen: Outage) -> None:
+    assert seen.read == {"running": "running", "waiting": "pending"}
+    assert seen.listed == 2
+
+
+def test_workers_stay_connected_and_their_heartbeats_are_answered(seen: Outage) -> None:
+    assert seen.online
+    assert seen.heartbeats >= 1
+    assert "disconnected" not in seen.worker.err
+    assert seen.worker.heard.count("register_ack") == 1
+
+
+# What is seen afterwards
+
+
+def test_p13_a_job_that_finished_meanwhile_is_completed_in_its_attempt(seen: Outage) -> None:
+    assert (seen.running["output"], len(seen.running["attempts"])) == (ANSWER, 1)
+
+
+def test_p01_a_job_that_was_accepted_before_is_completed(seen: Outage) -> None:
+    assert (seen.waiting["status"], seen.waiting["output"]) == ("completed", ANSWER)
+
+
+def test_new_work_is_taken_again(seen: Outage) -> None:
+    assert (seen.new["status"], seen.new["output"]) == ("completed", ANSWER)
+
+
+def test_p11_a_submit_whose_outcome_was_unknown_is_one_job_when_repeated(seen: Outage) -> None:
+    status, job_id = seen.repeated
+    assert status in (200, 201)
+    assert set(seen.stored) == {seen.running["id"], seen.waiting["id"], job_id, seen.new["id"]}
+    assert len(seen.stored) == 4, "and what was refused at the door is not there"

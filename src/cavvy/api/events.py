@@ -27,7 +27,7 @@ from cavvy.store.base import JobRecord
 
 __all__ = ["job_events"]
 
-_POSITION = re.compile(r"(\d{1,9})\.(?:(\d{1,9})|end)")
+_POSITION = re.compile(r"([0-9]{1,9})\.(?:([0-9]{1,9})|end)")
 _encode = msgspec.json.Encoder().encode
 _result = msgspec.json.Decoder(Result).decode
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

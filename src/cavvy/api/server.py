@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
@@ -26,7 +26,7 @@ from cavvy.core.coordinator import Settings
 from cavvy.core.ed25519 import public_key
 from cavvy.core.job import Now
 from cavvy.errors import PortInUse, StartError
-from cavvy.protocol.keyfile import load_or_create_seed, make_private_directory
+from cavvy.protocol.keyfile import load_or_create_seed
 from cavvy.store.base import Store
 
 __all__ = ["CoordinatorServer", "system_clock"]
@@ -57,7 +57,8 @@ class _Uvicorn(uvicorn.Server):
 class CoordinatorServer:
     """Serves on 127.0.0.1 and, where there is one, ::1.
 
-    `admin_key` and `operator_key` are set by the very first start only.
+    `admin_key` and `operator_key` are set by the very first start only. It hands itself to `keep_keys` before the keys
+    are durable: were it killed in between, nobody would ever know them.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class CoordinatorServer:
         *,
         port: int = defaults.PORT,
         settings: Settings | None = None,
+        keep_keys: Callable[[CoordinatorServer], None] = lambda _: None,
     ) -> None:
         self.data_dir = data_dir
         self.admin_key: str | None = None
@@ -74,6 +76,7 @@ class CoordinatorServer:
         self._store = store
         self._port = port
         self._settings = settings
+        self._keep_keys = keep_keys
         self._services: Services | None = None
         self._uvicorn: _Uvicorn | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -88,19 +91,21 @@ class CoordinatorServer:
 
         Raises StartError (DataHeld, SchemaTooNew, PortInUse …); then nothing is left open.
         """
-        make_private_directory(self.data_dir)
         seed = load_or_create_seed(self.data_dir / "coordinator.key")
         hub = Hub()
         sessions = Sessions(hub, seed, system_clock)
         settings = self._settings or Settings(coordinator_key=public_key(seed).hex())
         engine = Engine(self._store, settings, clock=system_clock, dice=os.urandom, outlet=sessions)
         await engine.open()
+        sockets: list[socket.socket] = []
         try:
             sockets = _listen(self._port)
             self._port = sockets[0].getsockname()[1]
             await self._first_start(engine)
             ring = KeyRing(await self._store.api_keys())
         except BaseException:
+            for each in sockets:
+                each.close()
             await self._store.close()
             raise
         names = ("127.0.0.1", "localhost", "[::1]")
@@ -154,8 +159,9 @@ class CoordinatorServer:
         if await self._store.api_keys():
             return
         keys = first_keys(system_clock().wall_ms)
-        await engine.bootstrap([record for _, record in keys.values()])
         self.admin_key, self.operator_key = keys[Role.ADMIN][0], keys[Role.OPERATOR][0]
+        self._keep_keys(self)
+        await engine.bootstrap([record for _, record in keys.values()])
 
     async def _serve(self, sockets: list[socket.socket]) -> None:
         assert self._services is not None

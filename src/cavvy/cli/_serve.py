@@ -10,21 +10,22 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import structlog
 
 from cavvy import defaults
-from cavvy.api.server import CoordinatorServer
 from cavvy.cli import _output
 from cavvy.client import AsyncCavvy, config
 from cavvy.client.config import Credentials
-from cavvy.errors import CavvyError, ModelMissing
+from cavvy.errors import CavvyError, ModelMissing, StartError
 from cavvy.providers.llamacpp import LlamaCpp, find_weights
-from cavvy.store.sqlite import SqliteStore
 from cavvy.worker.agent import Worker
 from cavvy.worker.identity import WorkerHome, parse_join
+
+if TYPE_CHECKING:
+    from cavvy.api.server import CoordinatorServer
 
 __all__ = ["WorkerOptions", "coordinator", "data_directory", "run", "up", "weights", "worker"]
 
@@ -83,13 +84,13 @@ async def coordinator(data_dir: Path, port: int, *, as_json: bool) -> int:
             _output.print_json({"url": server.url, "pid": os.getpid()}, line=True)
         else:
             _output.note(f"coordinator: {server.url}, data in {data_dir}")
-            _output.note("add a worker: `cavvy workers token` prints the line to type on its machine")
+            _output.note("add a worker: `cavvy workers token` prints the line to type")
         return await _first_end(told, server.wait_closed())
 
 
 async def worker(home: Path, join: str | None, options: WorkerOptions) -> int:
     """Works until TERM or INT. Raises StartError, WorkerRefused."""
-    async with _signalled() as told, _running_worker(home, join, options) as work:
+    async with _signalled() as told, _running_worker(home, join, options) as (_, work):
         return await _first_end(told, work)
 
 
@@ -97,12 +98,23 @@ async def up(data_dir: Path, port: int, options: WorkerOptions, *, as_json: bool
     """A coordinator and its worker in one process; at the end the worker goes first."""
     async with _signalled() as told, _running_coordinator(data_dir, port) as server:
         join = await server.create_worker_token()
-        async with _running_worker(data_dir / "worker", join, options) as work:
+        async with _running_worker(data_dir / "worker", join, options) as (agent, work):
+            if not await _comes_online(agent, work, told):
+                return await _first_end(told, work)
             if as_json:
                 _output.print_json({"url": server.url, "pid": os.getpid()}, line=True)
             else:
                 _greet(server.url)
             return await _first_end(told, server.wait_closed(), work)
+
+
+async def _comes_online(agent: Worker, work: asyncio.Task[None], told: asyncio.Event) -> bool:
+    """Waits until the worker is connected, so its model is loaded; False when it ends or is told to before."""
+    online, stop = asyncio.create_task(agent.wait_connected()), asyncio.create_task(told.wait())
+    done, pending = await asyncio.wait((online, stop, work), return_when=asyncio.FIRST_COMPLETED)
+    for task in pending - {work}:
+        task.cancel()
+    return online in done
 
 
 def _greet(url: str) -> None:
@@ -113,10 +125,14 @@ def _greet(url: str) -> None:
 
 @contextlib.asynccontextmanager
 async def _running_coordinator(data_dir: Path, port: int) -> AsyncIterator[CoordinatorServer]:
-    server = CoordinatorServer(data_dir, port=port, store=SqliteStore(data_dir))
+    from cavvy.api.server import CoordinatorServer  # half a second of importing that a worker can do without
+    from cavvy.store.sqlite import SqliteStore
+
+    server = CoordinatorServer(data_dir, port=port, store=SqliteStore(data_dir), keep_keys=_keep_keys)
     await server.start()
     try:
-        await _keep_credentials(server)
+        if server.admin_key is None:
+            await _follow_the_port(server.url)
         yield server
     finally:
         await server.stop()
@@ -125,7 +141,7 @@ async def _running_coordinator(data_dir: Path, port: int) -> AsyncIterator[Coord
 @contextlib.asynccontextmanager
 async def _running_worker(
     directory: Path, join: str | None, options: WorkerOptions
-) -> AsyncIterator[asyncio.Task[None]]:
+) -> AsyncIterator[tuple[Worker, asyncio.Task[None]]]:
     home = WorkerHome(directory)
     provider = LlamaCpp(options.weights, slots=options.slots, threads=options.threads)
     name = options.name or (None if home.membership() else platform.node() or None)
@@ -138,21 +154,24 @@ async def _running_worker(
     )
     work = asyncio.create_task(agent.run())
     try:
-        yield work
+        yield agent, work
     finally:
         await agent.stop()
         await asyncio.gather(work, return_exceptions=True)  # whoever waited for it has heard of its end
 
 
-async def _keep_credentials(server: CoordinatorServer) -> None:
+def _keep_keys(server: CoordinatorServer) -> None:
     """Writes the keys of a new coordinator down for this account; those of an earlier one are put aside, not lost."""
-    if server.admin_key is None:
-        await _follow_the_port(server.url)
-        return
-    aside = config.put_credentials_aside()
-    if aside is not None:
-        _output.note(f"the credentials of an earlier coordinator are now in {aside}")
-    config.write_credentials(Credentials(url=server.url, key=server.admin_key, operator_key=server.operator_key))
+    try:
+        aside = config.put_credentials_aside()
+        if aside is not None:
+            _output.note(f"the credentials of an earlier coordinator are now in {aside}")
+        config.write_credentials(Credentials(url=server.url, key=server.admin_key, operator_key=server.operator_key))
+    except OSError as error:
+        raise StartError(
+            f"cannot write {config.credentials_path()}: {error.strerror}; without the keys in it nobody could use this"
+            " coordinator. Check the disk and who owns it, or name another directory in CAVVY_CONFIG_DIR."
+        ) from error
 
 
 async def _follow_the_port(url: str) -> None:

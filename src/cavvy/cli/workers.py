@@ -57,7 +57,7 @@ def show(common: Common, worker_id: Annotated[str, typer.Argument(metavar="WORKE
 @app.command("token")
 @client_options
 def token(common: Common) -> None:
-    """Print the line to type on another machine to add it as a worker."""
+    """Print the line that adds a worker on this machine; give each its own --data-dir."""
     with common.client() as client:
         made = client.create_worker_token()
     if common.json:

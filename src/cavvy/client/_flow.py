@@ -182,17 +182,22 @@ class Flows:
         return job
 
     def _reply(self, request: Request, patience_s: float) -> Flow[Reply]:
-        """The answer, the request repeated while none comes: a few times, and at least for `patience_s`."""
-        backoff = Backoff()
+        """The answer, the request repeated while none comes: a few times, and at least for `patience_s`.
+
+        Once one try may have been carried out, that is the answer: that a later one was not says nothing about it.
+        """
+        backoff, unsure = Backoff(), None
         while True:
             answer = yield Send(request)
             if isinstance(answer, Reply) and answer.status not in RETRIED:
                 return answer
+            if isinstance(answer, Reply) and protocol.outcome_is_unknown(answer):
+                unsure = answer
             nobody = isinstance(answer, Lost) and not answer.sent and backoff.tries == 0
             worn_out = backoff.tries >= TRIES - 1 or nobody
             if not request.repeat or (worn_out and backoff.lasted_s >= patience_s):
                 if isinstance(answer, Reply):
-                    return answer
+                    return unsure or answer
                 raise self._unreachable(answer, "" if nobody else "whether it was carried out is unknown")
             yield backoff.pause(protocol.retry_after_s(answer) if isinstance(answer, Reply) else None)
 

@@ -26,6 +26,7 @@ __all__ = [
     "job_path",
     "job_request",
     "jobs_request",
+    "outcome_is_unknown",
     "retry_after_s",
     "submit_request",
     "succeeded",
@@ -140,6 +141,11 @@ def expect_ok(reply: Reply) -> bytes:
     code = str(problem.get("code") or problem.get("error") or "http_error")
     detail = str(problem.get("detail") or problem.get("title") or "the coordinator refused without saying why")
     raise RequestRefused(reply.status, code, detail, problem)
+
+
+def outcome_is_unknown(reply: Reply) -> bool:
+    """Whether a request that was refused may be carried out all the same."""
+    return _problem(reply.body).get("outcome") == "unknown"
 
 
 def _problem(body: bytes) -> dict[str, Any]:

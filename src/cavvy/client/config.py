@@ -6,11 +6,9 @@ the directories.
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import os
 import re
-import secrets
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,6 +21,7 @@ import msgspec
 
 from cavvy import defaults
 from cavvy.errors import ClientError
+from cavvy.private_files import make_private_directory, write_private
 
 __all__ = [
     "Connection",
@@ -102,7 +101,7 @@ def read_credentials(path: Path | None = None) -> Credentials:
 def write_credentials(credentials: Credentials) -> Path:
     """Writes the credentials file whole or not at all, readable by this account only, also under umask 000."""
     path = credentials_path()
-    _write_private(path, _toml(msgspec.to_builtins(credentials)))
+    _keep(path, _toml(msgspec.to_builtins(credentials)))
     return path
 
 
@@ -129,7 +128,7 @@ def remember_worker(key: str, name: str) -> KnownWorker:
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         known[key] = KnownWorker(name=name, first_seen=now)
         tables = (f"[{_quote(each)}]\n{_toml(msgspec.to_builtins(worker))}" for each, worker in known.items())
-        _write_private(_known_workers_path(), "\n".join(tables))
+        _keep(_known_workers_path(), "\n".join(tables))
     return known[key]
 
 
@@ -195,17 +194,6 @@ def _quote(text: str) -> str:
 _QUOTED = {chr(code): f"\\u{code:04X}" for code in (*range(0x20), 0x7F)} | {'"': '\\"', "\\": "\\\\"}
 
 
-def _write_private(path: Path, text: str) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            draft.unlink()
-        raise
+def _keep(path: Path, text: str) -> None:
+    make_private_directory(path.parent)
+    write_private(path, text.encode())

@@ -126,6 +126,20 @@ class Engine:
     async def run(self) -> None:
         """Runs until `stop`, or until `exit_code` says that this process must not go on."""
         self.shut = None
+        try:
+            await self._rounds()
+        except RolledBack as error:
+            log.error("stopped_without_the_last_writes", error=str(error), hint="nothing accepted is lost")
+        self._shut_door("stopping", unknown=True)
+
+    def stop(self) -> None:
+        """Takes no new asks; what waits is still decided and committed."""
+        self._stopping = True
+        self.shut = "the coordinator is stopping"
+        self._wake.set()
+
+    async def _rounds(self) -> None:
+        """Raises RolledBack when told to stop while the store takes no writes."""
         while self.exit_code is None and not (self._stopping and not self._inbox):
             await self._wait()
             await asyncio.sleep(0)  # whatever sockets have ready joins this batch
@@ -134,13 +148,6 @@ class Engine:
             await self._round(commands)
         if self.exit_code is None:
             await self._settle(self._core.take(self._clock(), final=True), [])
-        self._shut_door("stopping", unknown=True)
-
-    def stop(self) -> None:
-        """Takes no new asks; what waits is still decided and committed."""
-        self._stopping = True
-        self.shut = "the coordinator is stopping"
-        self._wake.set()
 
     async def _wait(self) -> None:
         if not self._inbox and not self._stopping:
@@ -194,20 +201,26 @@ class Engine:
             await self._outlast(writes, commands, error)
 
     async def _outlast(self, writes: list[Write], commands: list[Command], error: RolledBack) -> None:
-        """Keeps the core and tries the same writes until they go through; heartbeats are answered meanwhile."""
+        """Keeps the core and tries the same writes until they go through; heartbeats are answered meanwhile.
+
+        Raises RolledBack if the coordinator stops before they do.
+        """
         assert self._opened is not None
-        log.error("store_takes_no_writes", error=str(error))
+        log.error("store_takes_no_writes", error=str(error), hint="it is tried again until it does; see to the disk")
         self._shut_door(f"The store takes no writes now ({error}); nothing accepted is lost.", unknown=False)
         began_s = asyncio.get_running_loop().time()
         while True:
             waited_s = asyncio.get_running_loop().time() - began_s
             patient = waited_s >= defaults.COMMIT_RETRY_S
             if patient:
-                self._fail_asked(commands, StoreUnavailable(str(error), accepted=None))
+                reason = f"The store takes no writes now ({error}); this is tried again until it does."
+                self._fail_asked(commands, StoreUnavailable(reason, accepted=None))
             await self._pause(defaults.COMMIT_PROBE_S if patient else defaults.COMMIT_RETRY_PAUSE_S)
             try:
                 await self.store.commit(writes, term=self._opened.term)
             except RolledBack:
+                if self._stopping:
+                    raise
                 continue
             log.info("store_takes_writes_again", after_s=round(waited_s, 3))
             self.shut = "the coordinator is stopping" if self._stopping else None
@@ -225,10 +238,10 @@ class Engine:
                 self._fail_ref(ref, StoreUnavailable(reason, accepted=None))
 
     async def _pause(self, seconds: float) -> None:
-        """Waits, answering heartbeats; a lease cannot lapse meanwhile, since gaps are forgiven."""
+        """Waits, unless told to stop, and answers heartbeats; no lease can lapse meanwhile, since gaps are forgiven."""
         loop = asyncio.get_running_loop()
         end_s = loop.time() + seconds
-        while (left_s := end_s - loop.time()) > 0:
+        while (left_s := end_s - loop.time()) > 0 and not self._stopping:
             beats = [one for one in self._inbox if isinstance(one, Heartbeat)]
             for beat in beats:
                 self._inbox.remove(beat)
@@ -255,7 +268,7 @@ class Engine:
             batch = self._core.take(now)
             if batch.writes:
                 await self._commit(batch.writes, [command])
-        except (CommitUnknown, Fenced):
+        except (RolledBack, CommitUnknown, Fenced):
             raise
         except Exception as error:
             log.exception("command_failed", command=type(command).__name__)

@@ -41,11 +41,9 @@ class Topic:
 
     async def changed(self, timeout_s: float) -> bool:
         """Waits for anything new; False when `timeout_s` went by without."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
         try:
             async with asyncio.timeout(timeout_s):
-                await waiter
+                await self._news()
         except TimeoutError:
             return False
         return True
@@ -55,10 +53,18 @@ class Topic:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self.ended is None and not self._hub.stopping:
-                    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                    self._waiters.append(waiter)
-                    await waiter
+                    await self._news()
         return self.ended
+
+    async def _news(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            with contextlib.suppress(ValueError):
+                self._waiters.remove(waiter)
+            raise
 
     def _append(self, text: str) -> None:
         if self._text is None:
@@ -123,13 +129,15 @@ class Hub:
             topic.wake()
 
     def resume_offset(self, job_id: str, epoch: int) -> int:
-        """From where the worker of this attempt shall send its text again."""
+        """From where the worker of this attempt, which goes on, shall send its text again."""
         topic = self._topics.get(job_id)
         if topic is None:
             topic = self._topics[job_id] = Topic(self)
-        if topic.epoch != epoch:
+        if epoch > topic.epoch:
             topic._begin(epoch)
-        return topic.length
+        if topic.status is None:  # after a restart nobody has said it yet, and a running job is kept
+            topic.status = JobStatus.RUNNING
+        return topic.length if topic.epoch == epoch else 0
 
     def delta(self, job_id: str, epoch: int, offset: int, text: str) -> str | None:
         """Adds text that begins at `offset`; what was there already is skipped. A sentence when it cannot be added."""

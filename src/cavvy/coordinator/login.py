@@ -28,8 +28,8 @@ __all__ = ["Closed", "Login", "OnlineWorker", "Sent", "worker_id"]
 log = structlog.get_logger()
 
 _REFUSALS = {
-    ReplyCode.TOKEN_REFUSED: "the token is unknown, used up or expired; make a new one with `cavvy workers token`",
-    ReplyCode.WORKER_UNKNOWN: "this worker's key is not enrolled; join with a line from `cavvy workers token`",
+    ReplyCode.TOKEN_REFUSED: "the token is unknown, used up or expired",
+    ReplyCode.WORKER_UNKNOWN: "this worker's key is not enrolled",
     ReplyCode.WORKER_REVOKED: "this worker was revoked",
 }
 
@@ -121,7 +121,7 @@ class Login:
         if old is None or old.instance == register.instance:
             return
         if await old.answers(defaults.DISPLACE_PING_S):
-            reason = "another process with this key is connected; give this one its own --key-file"
+            reason = "another process with this key is connected; give this one its own --data-dir"
             raise Closed(CloseCode.OTHER_INSTANCE, reason)
 
     async def _register(self, register: wire.Register, capabilities: wire.Capabilities) -> Registered:

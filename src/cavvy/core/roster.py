@@ -66,7 +66,7 @@ class Roster:
         session = self._attach(command, now)
         held = [self._resume(session, ref, now, finished=False) for ref in command.held]
         finished = [self._resume(session, ref, now, finished=True) for ref in command.finished]
-        self._settle_not_held(session, {*command.held, *command.finished}, now)
+        self._settle_not_held(session, {*command.held, *command.finished}, now, same_process=False)
         self._out.effect(
             Registered(
                 ref=command.ref,
@@ -124,7 +124,7 @@ class Roster:
             entry = self._resume(session, ref, now, finished=False)
             if entry.verdict is not Verdict.GO_ON:
                 self._out.stop(session.id, ref.job_id, ref.epoch, "no longer this worker's")
-        self._settle_not_held(session, set(command.held), now)
+        self._settle_not_held(session, set(command.held), now, same_process=True)
 
     def session_closed(self, command: SessionClosed, now: Now) -> None:
         session = self._board.fleet.get(command.session)
@@ -181,15 +181,19 @@ class Roster:
             session.occupied.add(ref)
         return Resume(job_id=ref.job_id, epoch=ref.epoch, verdict=Verdict[answer.name])
 
-    def _settle_not_held(self, session: Session, held: set[AttemptRef], now: Now) -> None:
-        """What was granted to this worker and it does not have: sent again if it cannot have started, else lost."""
+    def _settle_not_held(self, session: Session, held: set[AttemptRef], now: Now, *, same_process: bool) -> None:
+        """What was granted to this worker and it does not have: sent again if it cannot have started, else lost.
+
+        After a restart nobody knows to which process it was granted. Another one would answer with other text under the
+        same epoch, so it is sent again only to the process known to be the same.
+        """
         mine = [job_id for job_id, lease in self._board.leases.items() if lease.worker == session.worker]
         for job_id in mine:
             job, lease = self._board.jobs[job_id], self._board.leases[job_id]
             ref = AttemptRef(job_id, lease.epoch)
             if ref in held:
                 continue
-            same = lease.instance is None or lease.instance == session.instance
+            same = same_process or lease.instance == session.instance
             if same and job.status is JobStatus.ASSIGNED and job.cancel is None:
                 lease.session, lease.instance, lease.granted_s = session.id, session.instance, now.mono_s
                 lease.until_s = now.mono_s + self._settings.lease_ttl_s

@@ -139,7 +139,8 @@ class Worker:
                 told = False
             except (OSError, TimeoutError, InvalidHandshake, WebSocketException, LoginBroken) as error:
                 if not told:
-                    self._log.warning("unreachable", coordinator=self._url, error=_short(error))
+                    hint = "it is tried again until it answers"
+                    self._log.warning("unreachable", coordinator=self._url, error=_short(error), hint=hint)
                 told = True
             failures = 0 if time.monotonic() - began_s > defaults.RECONNECT_CAP_S else failures + 1
             await asyncio.sleep(_pause_s(failures))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import secrets
-import stat
 import tomllib
 from ipaddress import ip_address
 from pathlib import Path
@@ -18,7 +15,9 @@ import msgspec
 from cavvy import defaults
 from cavvy.core import ed25519
 from cavvy.errors import InvalidInput, StartError
+from cavvy.private_files import read_private, write_private
 from cavvy.protocol.handshake import key_fingerprint
+from cavvy.protocol.keyfile import load_or_create_seed
 
 __all__ = ["Identity", "JoinLine", "Membership", "WorkerHome", "parse_join"]
 
@@ -121,26 +120,16 @@ class WorkerHome:
         self._membership_path = directory / MEMBERSHIP_FILE
 
     def identity(self) -> Identity:
-        """The key, made on the first call. Raises StartError if others could have read it, or it is damaged."""
-        _make_private_directory(self.directory)
-        with contextlib.suppress(FileExistsError):
-            _write_new(self.key_path, secrets.token_bytes(32).hex() + "\n")
-        text = _read_private(self.key_path).strip()
-        try:
-            seed = bytes.fromhex(text)
-        except ValueError:
-            seed = b""
-        if len(seed) != 32:
-            raise StartError(
-                f"{self.key_path} is not a worker key (64 hex digits). Restore it from a backup, or move it away and"
-                " join again with a new line from `cavvy workers token`."
-            )
-        return Identity.from_seed(seed)
+        """The key, made on the first call.
+
+        Raises StartError if it cannot be kept there, others could have read it, or it is damaged.
+        """
+        return Identity.from_seed(load_or_create_seed(self.key_path))
 
     def membership(self) -> Membership | None:
         """What was joined; None if nothing yet. Raises StartError when the file cannot be trusted or read."""
         try:
-            text = _read_private(self._membership_path)
+            text = read_private(self._membership_path).decode(errors="replace")
         except FileNotFoundError:
             return None
         try:
@@ -155,33 +144,4 @@ class WorkerHome:
         """Replaces the membership in one step."""
         fields = msgspec.to_builtins(membership)
         text = "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in fields.items())
-        fresh = self._membership_path.with_name(f".{MEMBERSHIP_FILE}.{secrets.token_hex(4)}")
-        _write_new(fresh, text)
-        fresh.replace(self._membership_path)
-
-
-def _make_private_directory(directory: Path) -> None:
-    """Makes what is missing of the path, each part 0700; leaves what is there as it is."""
-    missing = [part for part in (directory, *directory.parents) if not part.exists()]
-    for part in reversed(missing):
-        part.mkdir(mode=0o700, exist_ok=True)
-
-
-def _write_new(path: Path, text: str) -> None:
-    """Raises FileExistsError rather than touch a file that is there."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
-
-
-def _read_private(path: Path) -> str:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-        if mode & 0o077:
-            raise StartError(
-                f"{path} can be read or changed by other users (mode {mode:04o}). Make it private with"
-                f" `chmod 600 {path}`; if others may have read it, move it away and join again instead."
-            )
-        return file.read()
+        write_private(self._membership_path, text.encode())

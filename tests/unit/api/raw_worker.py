@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from typing import Any, TypeVar
 
@@ -45,16 +46,20 @@ Wanted = TypeVar("Wanted")
 
 
 class RawWorker:
-    """One key, at most one socket. It alone serves the model `model`; nothing is sent by itself, not even a heartbeat."""
+    """One key, at most one socket at a time. It serves one model, by default one nobody else serves.
 
-    def __init__(self, stack: LiveStack, name: str = "raw", *, slots: int = 1) -> None:
+    Nothing is sent by itself, not even a heartbeat.
+    """
+
+    def __init__(self, stack: LiveStack, name: str, *, model: str | None = None, instance: str = "1") -> None:
         self.stack = stack
-        self.model = name
+        self.name = name
+        self.model = model or name
         self.seed = hashlib.sha256(name.encode()).digest()
         self.key = public_key(self.seed).hex()
-        self.instance = f"{name}-1"
+        self.instance = instance
         self.capabilities = msgspec.json.encode(
-            Capabilities(name=name, slots=slots, job_types=("LLM_INFER",), models=(name,), version="raw")
+            Capabilities(name=name, slots=1, job_types=("LLM_INFER",), models=(self.model,), version="raw")
         )
         self._hello: Hello | None = None
         self._socket: ClientConnection | None = None
@@ -71,10 +76,10 @@ class RawWorker:
 
     # -- coming in
 
-    async def open(self, **how: Any) -> Hello:
+    async def open(self, path: str = "/v1/workers/connect", **how: Any) -> Hello:
         """A new socket and the coordinator's first frame; `how` goes to `connect`."""
         self._socket = await connect(
-            f"{self.url}/v1/workers/connect", compression=None, proxy=None, max_size=None, close_timeout=1, **how
+            f"{self.url}{path}", compression=None, proxy=None, max_size=None, close_timeout=1, **how
         )
         self._hello = await self.receive(Hello)
         return self._hello
@@ -91,7 +96,7 @@ class RawWorker:
         token: str | None = None,
         held: tuple[AttemptRef, ...] = (),
         finished: tuple[AttemptRef, ...] = (),
-        **signed_for: Any,
+        signed_for: dict[str, Any] | None = None,
     ) -> Register:
         """The right answer to this socket's hello; `signed_for` replaces parts of the transcript that is signed."""
         assert self._hello is not None
@@ -109,12 +114,16 @@ class RawWorker:
             worker_nonce=NONCE.hex(),
             instance=self.instance,
             capabilities=msgspec.Raw(self.capabilities),
-            sig=Transcript(**(parts | signed_for)).sign_as_worker(self.seed),
+            sig=Transcript(**(parts | (signed_for or {}))).sign_as_worker(self.seed),
             time_ms=0,
             token=token,
             held=held,
             finished=finished,
         )
+
+    def changed_registration(self, **fields: Any) -> str:
+        """The right registration with fields replaced after it was signed."""
+        return msgspec.json.encode(msgspec.json.decode(encode(self.registration())) | fields).decode()
 
     async def join(self) -> RegisterAck:
         """Comes in for the first time, with a fresh token."""
@@ -130,7 +139,7 @@ class RawWorker:
 
     # -- frames
 
-    async def send(self, frame: WorkerMessage | str | bytes | msgspec.Raw, *, text: bool | None = None) -> None:
+    async def send(self, frame: WorkerMessage | str | bytes, *, text: bool | None = None) -> None:
         """A message; or exactly these characters or bytes (`text=True` sends bytes as a text frame)."""
         assert self._socket is not None
         await self._socket.send(frame if isinstance(frame, str | bytes) else encode(frame), text=text)
@@ -143,16 +152,14 @@ class RawWorker:
         assert isinstance(message, kind), message
         return message
 
-    async def close_code(self) -> int:
-        """The code the coordinator closes with; frames before it are passed over."""
+    async def close_code(self) -> int | None:
+        """The code the coordinator closes with (1006: none); frames before it are passed over."""
         assert self._socket is not None
         async with asyncio.timeout(PATIENCE_S):
-            try:
+            with contextlib.suppress(ConnectionClosed):
                 while True:
                     await self._socket.recv()
-            except ConnectionClosed as closed:
-                assert closed.rcvd is not None, "the socket broke without a close frame"
-                return closed.rcvd.code
+        return self._socket.close_code
 
     async def close(self) -> None:
         if self._socket is not None:
@@ -191,6 +198,9 @@ class RawWorker:
         for piece in pieces:
             await self.send(JobDelta(job_id=grant.job_id, epoch=grant.epoch, offset=offset, text=piece))
             offset += len(piece)
+
+    def ref(self, grant: JobAssign) -> AttemptRef:
+        return AttemptRef(grant.job_id, grant.epoch)
 
     def completion(self, grant: JobAssign, text: str = "done", **wrong: Any) -> JobComplete:
         """A result with its receipt; `wrong` replaces fields of the payload before it is signed."""

@@ -102,9 +102,16 @@ async def test_the_largest_body_is_taken(stack: LiveStack) -> None:
     assert answer.status_code == 201
 
 
-@pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer nonsense", "Bearer cav_adm_x_y", "Basic abc", "Bearer é"])
+@pytest.mark.parametrize(
+    "authorization", ["", "Bearer", "Bearer nonsense", "Bearer cav_adm_x_y", "Basic abc", "Bearer é"]
+)
 async def test_without_a_valid_key_nothing_is_answered(stack: LiveStack, authorization: str) -> None:
-    for method, path in (("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("GET", "/v1/workers"), ("POST", "/v1/worker-tokens")):
+    for method, path in (
+        ("GET", "/v1/jobs"),
+        ("POST", "/v1/jobs"),
+        ("GET", "/v1/workers"),
+        ("POST", "/v1/worker-tokens"),
+    ):
         headers = {"Authorization": authorization.encode("latin-1")}
         answer = await stack.http.request(method, path, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")

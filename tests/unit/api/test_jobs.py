@@ -92,9 +92,7 @@ async def test_p11_the_same_key_and_body_is_the_same_job(stack: LiveStack) -> No
 
 
 async def test_p11_racing_submits_with_one_key_make_one_job(stack: LiveStack) -> None:
-    posts = [
-        stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Idempotency-Key": "race"}) for _ in range(20)
-    ]
+    posts = [stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Idempotency-Key": "race"}) for _ in range(20)]
     answers = await asyncio.gather(*posts)
     assert sorted(one.status_code for one in answers) == [200] * 19 + [201]
     assert len({one.json()["id"] for one in answers}) == 1
@@ -111,7 +109,12 @@ async def test_p10_cancelling_a_pending_job_answers_200_with_who_and_why(stack: 
     job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"})).json()
     answer = await stack.http.post(f"/v1/jobs/{job['id']}/cancel", json={"reason": "no need"})
     failure = answer.json()["failure"]
-    assert (answer.status_code, failure["code"], failure["by"], failure["reason"]) == (200, "aborted", "owner", "no need")
+    assert (answer.status_code, failure["code"], failure["by"], failure["reason"]) == (
+        200,
+        "aborted",
+        "owner",
+        "no need",
+    )
     again = await stack.http.post(f"/v1/jobs/{job['id']}/cancel")
     assert (again.status_code, again.json()["failure"]) == (200, failure)
 
@@ -130,7 +133,11 @@ async def test_p10_cancelling_a_running_job_stops_its_provider(stack: LiveStack)
 async def test_a_failing_provider_fails_the_job_with_its_words(stack: LiveStack) -> None:
     await stack.add_worker(ScriptedProvider([], error=RuntimeError("the model is broken")))
     job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Prefer": "wait=10"})).json()
-    assert (job["status"], job["failure"]["code"], job["result"]) == ("failed", "worker_error", {"error": "worker_error"})
+    assert (job["status"], job["failure"]["code"], job["result"]) == (
+        "failed",
+        "worker_error",
+        {"error": "worker_error"},
+    )
     assert "the model is broken" in job["failure"]["message"]
 
 

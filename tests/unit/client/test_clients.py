@@ -137,6 +137,19 @@ def test_a_503_is_repeated_after_the_pause_it_asks_for(
     assert pauses == [7.0]
 
 
+def test_a_submit_that_may_have_been_taken_is_not_said_to_be_refused(driver: Any, coordinator: FakeCoordinator) -> None:
+    """A first try was under way when the disk was full; later ones were turned away at the door."""
+    title, code = "The store takes no writes now", "store_unavailable"
+    doubt, refusal = (
+        json({"title": title, "status": 503, "detail": detail, "code": code, "outcome": outcome}, 503)
+        for detail, outcome in (("It may have been taken.", "unknown"), ("Nothing was taken.", "not_accepted"))
+    )
+    coordinator.on("POST", "/v1/jobs", doubt, refusal)
+    with pytest.raises(RequestRefused, match="It may have been taken") as caught:
+        driver.call(coordinator.url, "submit", "hi")
+    assert caught.value.problem["outcome"] == "unknown"
+
+
 def test_a_coordinator_that_never_answers_is_given_up(driver: Any, coordinator: FakeCoordinator) -> None:
     coordinator.on("POST", "/v1/jobs", CUT)
     with pytest.raises(NoCoordinator, match=r"stopped answering.*unknown"):

@@ -234,6 +234,18 @@ async def test_after_stop_new_work_is_refused(rig: Rig) -> None:
     assert refused.value.accepted is False
 
 
+async def test_told_to_stop_while_the_store_takes_nothing_it_stops_at_once(rig: Rig) -> None:
+    rig.store.fail_commits = [RolledBack("the disk is full")] * 10_000
+    asking = asyncio.create_task(rig.submit())
+    while rig.engine.shut is None:
+        await asyncio.sleep(0)
+    rig.engine.stop()
+    with pytest.raises(StoreUnavailable) as unknown:
+        async with asyncio.timeout(defaults.COMMIT_RETRY_S / 2):
+            await asking
+    assert (unknown.value.accepted, rig.engine.exit_code) == (None, None)
+
+
 async def _join(rig: Rig, worker: FakeWorker) -> None:
     """Enrols and registers the worker through the engine."""
     from cavvy.core.commands import CreateWorkerToken, RegisterWorker

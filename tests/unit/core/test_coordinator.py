@@ -352,13 +352,24 @@ async def test_after_the_restart_grace_what_nobody_claims_is_granted_again(stack
     assert stack.assigned(grant.job_id).session == other.session
 
 
-async def test_a_grant_that_never_started_is_sent_again_with_the_same_epoch(stack: Stack, worker: FakeWorker) -> None:
+async def test_a_grant_the_same_process_never_got_is_sent_again_with_its_epoch(
+    stack: Stack, worker: FakeWorker
+) -> None:
     grant = stack.assigned(await stack.submit())
-    await stack.restart()
     stack.effects.clear()
+    await worker.disconnect()
     await worker.connect()
     again = stack.assigned(grant.job_id)
     assert (again.epoch, again.input) == (1, None)
+
+
+async def test_after_a_restart_what_a_worker_does_not_hold_is_granted_anew(stack: Stack, worker: FakeWorker) -> None:
+    """It may be another process, whose text would differ: readers must see a new attempt."""
+    grant = stack.assigned(await stack.submit())
+    await stack.do(worker.started(grant))
+    await stack.restart()
+    await worker.connect(instance="worker-2")
+    assert stack.assigned(grant.job_id).epoch == 2
 
 
 async def test_another_instance_without_the_attempt_has_lost_it(stack: Stack, worker: FakeWorker) -> None:

@@ -77,7 +77,7 @@ def test_a_membership_that_others_could_reach_is_refused(home: WorkerHome) -> No
 def test_a_damaged_key_is_refused_and_kept(home: WorkerHome, content: str | bytes) -> None:
     home.identity()
     home.key_path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(StartError, match="not a worker key"):
+    with pytest.raises(StartError, match="does not hold a key"):
         home.identity()
 
 

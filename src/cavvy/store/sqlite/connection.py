@@ -70,7 +70,7 @@ def check_version(path: Path) -> None:
     if version > known:
         raise SchemaTooNew(
             f"{path} has schema version {version}, this Cavvy knows up to {known}: "
-            "start the newer Cavvy that wrote it, or choose another data directory"
+            "start the newer Cavvy that wrote it, or choose another data directory with --data-dir"
         )
 
 

@@ -9,20 +9,11 @@ from pathlib import Path
 
 from cavvy.errors import DataHeld
 
-__all__ = ["DATABASE", "LOCK", "DirectoryLock", "make_directory", "make_private"]
+__all__ = ["DATABASE", "LOCK", "DirectoryLock", "make_private"]
 
 DATABASE = "cavvy.db"
 LOCK = "coordinator.lock"
 _PRIVATE = 0o600
-
-
-def make_directory(directory: Path) -> None:
-    """Creates the directory for its owner only, whatever the umask; one that exists is left as it is."""
-    try:
-        directory.mkdir(mode=0o700, parents=True)
-    except FileExistsError:
-        return
-    directory.chmod(0o700)
 
 
 def make_private(path: Path) -> None:
@@ -59,7 +50,7 @@ class DirectoryLock:
             os.close(handle)
             raise DataHeld(
                 f"{self._path.parent} is in use ({holder or 'its holder is just starting'}): "
-                "stop that process first, or choose another data directory"
+                "stop that process first, or choose another data directory with --data-dir"
             ) from error
         except BaseException:
             os.close(handle)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cavvy.core.writes import Write
 from cavvy.errors import StartError
+from cavvy.private_files import make_private_directory
 from cavvy.store.base import (
     ApiKeyRecord,
     AssignInput,
@@ -19,7 +20,7 @@ from cavvy.store.base import (
 )
 from cavvy.store.sqlite import connection as connections
 from cavvy.store.sqlite.batch import parcels
-from cavvy.store.sqlite.files import DATABASE, DirectoryLock, make_directory, make_private
+from cavvy.store.sqlite.files import DATABASE, DirectoryLock, make_private
 from cavvy.store.sqlite.grouped import JobReads
 from cavvy.store.sqlite.reader import Reader
 from cavvy.store.sqlite.records import NeedsCache
@@ -88,7 +89,7 @@ class SqliteStore:
 
     def _connect(self, writing: SerialThread, reading: SerialThread) -> _Connected:
         try:
-            make_directory(self._path.parent)
+            make_private_directory(self._path.parent)
             self._lock.acquire()
             connections.check_version(self._path)
             make_private(self._path)
