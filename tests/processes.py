@@ -233,7 +233,12 @@ class Installation:
         self.config = directory / "config"
         self.orders = directory / "orders"  # for troubled_coordinator.py
         self.mark = secrets.token_hex(16)
-        places = {"CAVVY_DATA_DIR": self.data, "CAVVY_CONFIG_DIR": self.config, "CAVVY_TEST_ORDERS": self.orders}
+        places = {
+            "CAVVY_DATA_DIR": self.data,
+            "CAVVY_CONFIG_DIR": self.config,
+            "CAVVY_TEST_ORDERS": self.orders,
+            "CAVVY_TEST_HOME": directory,
+        }
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("CAVVY_", "PYTHON"))},
             **{name: str(place) for name, place in places.items()},

@@ -13,6 +13,7 @@ import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from cavvy.cli import _serve, main
 from cavvy.core.writes import Usage
@@ -27,7 +28,7 @@ FIRST = "Horses 🐎 are picked "
 ANSWER = FIRST + "in the morning ✓."
 LOOK_EVERY_S = 0.01
 
-_HOME = Path(os.environ.get("CAVVY_TEST_HOME", "."))
+_HOME = Path(os.environ.get("CAVVY_TEST_HOME", "/nonexistent"))
 _GATED = bool(os.environ.get("CAVVY_TEST_GATED"))
 
 
@@ -78,8 +79,8 @@ async def noted_login(socket: Any, request: Any) -> tuple[str, RegisterAck]:
 
 
 if __name__ == "__main__":
-    _serve.weights = lambda model: Path()  # type: ignore[assignment]
-    _serve.LlamaCpp = KnownAnswer  # type: ignore[misc, assignment]
-    agent.Attempts = Noted  # type: ignore[misc]
-    agent.login = noted_login
-    main()
+    with (
+        patch.multiple(_serve, weights=lambda model: Path(), LlamaCpp=KnownAnswer),
+        patch.multiple(agent, Attempts=Noted, login=noted_login),
+    ):
+        main()

@@ -88,7 +88,10 @@ def test_p02_what_survived_completes_once_a_worker_is_online(accepted: Accepted)
 
 
 class Resumed(NamedTuple):
-    """A job that ran while its coordinator was killed and started again, and who was looking on."""
+    """A job that ran while its coordinator was killed and started again, and who was looking on.
+
+    Before the job ended, a second reader was shown the first half by the new coordinator, too.
+    """
 
     job: dict[str, Any]
     worker: ScriptedWorker
@@ -108,6 +111,8 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resumed]:
         coordinator.kill()
         here.start_coordinator()
         until("the worker came back by itself", lambda: here.is_online("w"))
+        late = here.reader(job_id)
+        until("the first half is there again", lambda: late.text == FIRST)
         worker.open_gate()
         yield Resumed(here.ended_job(job_id), worker, reader.finish(), command.ended())
 
@@ -127,23 +132,12 @@ def test_a_reader_that_resumes_by_last_event_id_reads_the_exact_text(resumed: Re
 
 
 def test_a_stream_that_the_kill_cut_off_does_not_look_whole(resumed: Resumed) -> None:
-    assert resumed.reader.breaks == 1
+    assert resumed.reader.breaks >= 1
     assert resumed.reader.events.count("end") == 1
 
 
 def test_cavvy_run_prints_the_answer_once_and_whole(resumed: Resumed) -> None:
     assert resumed.command[:2] == (0, ANSWER + "\n")
-
-
-def test_p13_what_is_finished_while_no_coordinator_runs_is_delivered_later(installation: Installation) -> None:
-    coordinator = installation.start_coordinator()
-    job_id, worker = running_job(installation)
-    coordinator.kill()
-    worker.open_gate()
-    until("the answer is finished", lambda: "job ended" in worker.err)
-    installation.start_coordinator()
-    job = installation.ended_job(job_id)
-    assert (job["output"], len(job["attempts"]), len(worker.calls)) == (ANSWER, 1, 1)
 
 
 # kill -9 in the crash windows of one commit
@@ -218,9 +212,9 @@ def told_to_stop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         ended = coordinator.terminate()
         took_s = time.monotonic() - told_s
         polled = polling.result()
-        until("the worker noticed", lambda: "disconnected" in worker.err)
-        here.start_coordinator()
         worker.open_gate()
+        until("the answer is finished", lambda: "job ended" in worker.err)
+        here.start_coordinator()
         yield Told(ended, took_s, [reader.finish() for reader in readers], polled, worker, here.ended_job(job_id))
 
 
@@ -237,7 +231,10 @@ def test_term_answers_who_waits_for_a_job_with_what_it_is_now(told_to_stop: Told
     assert told_to_stop.polled["status"] == "running"
 
 
-def test_p13_term_closes_workers_1012_and_they_come_back_and_go_on(told_to_stop: Told) -> None:
+def test_term_closes_the_workers_sockets_1012(told_to_stop: Told) -> None:
     assert "1012" in told_to_stop.worker.err
-    assert (told_to_stop.job["output"], len(told_to_stop.job["attempts"])) == (ANSWER, 1)
-    assert len(told_to_stop.worker.calls) == 1
+
+
+def test_p13_what_is_finished_while_no_coordinator_runs_is_delivered_later(told_to_stop: Told) -> None:
+    assert (told_to_stop.job["status"], told_to_stop.job["output"]) == ("completed", ANSWER)
+    assert (len(told_to_stop.job["attempts"]), len(told_to_stop.worker.calls)) == (1, 1)

@@ -139,7 +139,7 @@ def outage(here: Installation, module: str, trouble: Trouble) -> Outage:
         heartbeats = worker.heard.count("heartbeat_ack")
         in_flight = thread.submit(submitted, here, "in-flight")
         until("it is not ready", lambda: here.http.get("/v1/ready").status_code == 503)
-        seen = {
+        seen: dict[str, Any] = {
             "at_the_door": submitted(here, "refused"),
             "ready": here.http.get("/v1/ready").status_code,
             "health": here.http.get("/v1/health").status_code,
@@ -254,7 +254,7 @@ class RefusingStore(FailingStore):
 async def test_of_a_batch_with_data_the_store_refuses_only_that_submit_fails(tmp_path: Path) -> None:
     prompts = [f"good {number}" for number in range(50)] + ["guilty"]
     store = RefusingStore(SqliteStore(tmp_path / "data"), len(prompts))
-    async with live_stack(tmp_path / "data", store) as stack:  # type: ignore[arg-type]
+    async with live_stack(tmp_path / "data", store) as stack:
         posts = [stack.http.post("/v1/jobs", json={"prompt": p}, headers={"Idempotency-Key": p}) for p in prompts]
         with structlog.testing.capture_logs() as log:
             *good, guilty = await asyncio.gather(*posts)

@@ -96,13 +96,6 @@ def test_a_worker_whose_token_is_not_known_is_told_to_get_another(beside: Beside
     assert "`cavvy workers token`" in told
 
 
-def test_a_worker_does_not_join_a_coordinator_its_line_does_not_name(beside: Beside, tmp_path: Path) -> None:
-    line = beside.here.http.post("/v1/worker-tokens").json()["join"]
-    fingerprint = line.rpartition("_")[2]
-    told = refusal(worker(beside.here, tmp_path, "--join", line.replace(fingerprint, "0" * 32)), 4)
-    assert "is not the one this worker was told to join" in told
-
-
 def worker(here: Installation, data: Path, *arguments: str) -> Ended:
     return here.run("-m", "tests.scripted_worker", "worker", "--data-dir", str(data), *arguments)
 
@@ -132,7 +125,7 @@ def test_a_coordinators_key_that_others_can_read_is_refused_until_the_advice_is_
     key.write_text("1" * 64)
     key.chmod(0o644)
     told = refusal(installation.cavvy("coordinator", "--port", "0"), 6)
-    assert f"{key} can be read by others (mode 0644)" in told
+    assert f"{key} can be read or changed by other users (mode 0644)" in told
     follow_advice(told)
     installation.start_coordinator()
 
@@ -215,7 +208,7 @@ def test_p03_one_whose_term_is_over_accepts_nothing_more_and_ends_with_75(instal
         database.execute("UPDATE store SET term = term + 1")
     answers = []
     with contextlib.suppress(httpx.TransportError):  # until nobody is there any more
-        while True:
+        while len(answers) < 100:
             answers.append(installation.http.post("/v1/jobs", json={"prompt": "hi"}).status_code)
     ended = coordinator.ended()
     assert (set(answers), ended.code) == ({503}, 75)

@@ -21,7 +21,12 @@ async def read_object(request: Request[Any, Any, Any], *, optional: bool = False
     if optional and not raw:
         return {}
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" or request.headers.get("content-encoding", "identity") != "identity":
+    charset = request.headers.get("content-type", "").lower().partition("charset=")[2].strip(' "')
+    if (
+        kind != "application/json"
+        or charset not in ("", "utf-8")
+        or request.headers.get("content-encoding", "identity") != "identity"
+    ):
         shown = kind or "missing"
         detail = f"Send the body as application/json, not compressed; Content-Type is {shown!r}."
         raise ProblemError("unsupported_media_type", detail)

@@ -15,7 +15,7 @@ from litestar.response import Stream
 from cavvy import defaults
 from cavvy.api.auth import Caller, Role
 from cavvy.api.documented import documented
-from cavvy.api.jobs import AnyRequest, find_job
+from cavvy.api.jobs import AnyRequest, find_job, known_query
 from cavvy.api.problems import ProblemError
 from cavvy.api.services import Services, services
 from cavvy.api.views import job_view
@@ -45,6 +45,7 @@ async def job_events(request: AnyRequest, job_id: FromPath[str]) -> Response[byt
     """Events `job`, `attempt`, `delta`, `usage`, `bye`, `end`; resume with `Last-Event-ID` or `?after=`."""
     here = services(request)
     caller = here.caller(request, Role.ADMIN)
+    known_query(request, "after")
     position = request.headers.get("last-event-id") or request.query_params.get("after")
     record = await find_job(here, caller, job_id)
     reader = _reader_at(position)
@@ -83,6 +84,8 @@ async def _stream(here: Services, caller: Caller, job_id: str, reader: _Reader) 
                 record = await find_job(here, caller, job_id)
                 snapshot = _event("job", job_view(record, here.profiles(), topic, texts=False))
                 if record.status in TERMINAL:
+                    if record.accepted_epoch is None and (text := _new_text(topic, reader)):
+                        yield text
                     rest, end = _rest(record, topic, reader), _end(record, reader)
                     yield b"".join([snapshot, *rest, end] if first else [*rest, snapshot, end])
                     return
@@ -113,7 +116,7 @@ def _rest(record: JobRecord, topic: Topic, reader: _Reader) -> list[bytes]:
 
 def _end(record: JobRecord, reader: _Reader) -> bytes:
     """The stream is whole; its hash is there only for a completed job."""
-    length = reader.offset if record.accepted_epoch is not None else 0
+    length = reader.offset if reader.attempt == record.epoch else 0
     end = End(attempt=record.epoch, length=length, output_hash=record.output_hash)
     return _event("end", end, f"{record.epoch}.end")
 

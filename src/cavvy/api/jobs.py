@@ -27,7 +27,7 @@ from cavvy.core.writes import Idempotency
 from cavvy.protocol.rest import CancelBody, Job, JobList, SubmitBody
 from cavvy.store.base import JobRecord
 
-__all__ = ["find_job", "jobs_router"]
+__all__ = ["find_job", "jobs_router", "known_query"]
 
 AnyRequest = Request[Any, Any, Any]
 _encode = msgspec.json.Encoder().encode
@@ -50,6 +50,7 @@ async def submit_job(request: AnyRequest) -> Response[bytes]:
     """
     here = services(request)
     caller = here.caller(request, Role.ADMIN)
+    known_query(request)
     body = await read_object(request)
     submission = parse_submission(body, caller.tenant)
     wait_s = _preferred_wait(request)
@@ -122,7 +123,7 @@ async def get_job(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]
     """`?wait=N` answers when the job is terminal, at the latest after N seconds (0 to 60)."""
     here = services(request)
     caller = here.caller(request, Role.ADMIN)
-    _known_query(request, {"wait"})
+    known_query(request, "wait")
     record = await _wait_for(here, caller, job_id, _seconds(request.query_params.get("wait"), "wait"))
     return _job_response(here, record, 200)
 
@@ -132,7 +133,7 @@ async def list_jobs(request: AnyRequest) -> Response[bytes]:
     """`?limit=N` (1 to 500) and `?cursor=` from the page before."""
     here = services(request)
     caller = here.caller(request, Role.ADMIN)
-    _known_query(request, {"limit", "cursor"})
+    known_query(request, "limit", "cursor")
     limit = _integer(request.query_params.get("limit"), "limit", defaults.LIST_LIMIT, 1, defaults.LIST_LIMIT_MAX)
     before = _integer(request.query_params.get("cursor"), "cursor", 0, 0, 2**53) or None
     records = await here.store.jobs(caller.tenant, before_seq=before, limit=limit + 1)
@@ -154,6 +155,7 @@ async def cancel_job(request: AnyRequest, job_id: FromPath[str]) -> Response[byt
     """Idempotent: answers the status that was reached."""
     here = services(request)
     caller = here.caller(request, Role.ADMIN)
+    known_query(request)
     reason = parse_cancel(await read_object(request, optional=True))
     await find_job(here, caller, job_id)
     ref = here.engine.next_ref()
@@ -166,14 +168,18 @@ async def cancel_job(request: AnyRequest, job_id: FromPath[str]) -> Response[byt
 @get("/v1/jobs/{job_id:str}/result", operation_class=documented("The signed bytes", answers={200: ("RFC 8785", Any)}))
 async def get_result(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]:
     """Exactly the bytes whose SHA-256 is `output_hash`."""
-    record = await find_job(services(request), services(request).caller(request, Role.ADMIN), job_id)
+    caller = services(request).caller(request, Role.ADMIN)
+    known_query(request)
+    record = await find_job(services(request), caller, job_id)
     return _exact(record.result, record)
 
 
 @get("/v1/jobs/{job_id:str}/receipt", operation_class=documented("The receipt", answers={200: ("DSSE", Any)}))
 async def get_receipt(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]:
     """Exactly the envelope the worker sent."""
-    record = await find_job(services(request), services(request).caller(request, Role.ADMIN), job_id)
+    caller = services(request).caller(request, Role.ADMIN)
+    known_query(request)
+    record = await find_job(services(request), caller, job_id)
     return _exact(record.receipt, record)
 
 
@@ -247,13 +253,14 @@ def _integer(text: str | None, name: str, default: int, low: int, high: int) -> 
     return int(text)
 
 
-def _known_query(request: AnyRequest, allowed: set[str]) -> None:
+def known_query(request: AnyRequest, *allowed: str) -> None:
+    """Raises ProblemError for a query parameter this route does not have."""
     for name in request.query_params:
         if name in _FILTERS_NOT_BUILT and "cursor" in allowed:
             raise ProblemError("not_supported", f"The filter {name!r} is not supported yet.", field=name)
         if name not in allowed:
-            listed = ", ".join(sorted(allowed))
-            detail = f"There is no query parameter {name[:80]!r}; allowed: {listed}."
+            listed = ", ".join(sorted(allowed)) or "none"
+            detail = f"There is no query parameter {name[:80]!r} here; allowed: {listed}."
             raise ProblemError("invalid_field", detail, field=name[:80])
 
 

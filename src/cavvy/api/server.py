@@ -96,9 +96,9 @@ class CoordinatorServer:
         sessions = Sessions(hub, seed, system_clock)
         settings = self._settings or Settings(coordinator_key=public_key(seed).hex())
         engine = Engine(self._store, settings, clock=system_clock, dice=os.urandom, outlet=sessions)
-        await engine.open()
         sockets: list[socket.socket] = []
         try:
+            await engine.open()
             sockets = _listen(self._port)
             self._port = sockets[0].getsockname()[1]
             await self._first_start(engine)

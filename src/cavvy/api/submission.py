@@ -113,6 +113,8 @@ def _input(submit: SubmitBody) -> bytes:
     for index, message in enumerate(messages):
         if message.role not in ROLES:
             _refuse(f"messages[{index}].role", f"must be one of: {', '.join(ROLES)}")
+        if not message.content:
+            _refuse(f"messages[{index}].content", "must not be empty")
     return msgspec.json.encode({"messages": messages})
 
 

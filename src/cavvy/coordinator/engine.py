@@ -17,7 +17,7 @@ from typing import Protocol
 import structlog
 
 from cavvy import defaults
-from cavvy.core.commands import Command, Heartbeat
+from cavvy.core.commands import Command, Heartbeat, JobCompleted
 from cavvy.core.coordinator import Batch, Coordinator, KnownToken, KnownWorker, Settings
 from cavvy.core.effects import Effect, HeartbeatAnswered, Registered, Reply
 from cavvy.core.job import JobHeader, Now
@@ -115,7 +115,8 @@ class Engine:
     async def open(self) -> Opened:
         """Opens the store and takes up what it holds. Raises SchemaTooNew or DataHeld."""
         self._opened = await self.store.open()
-        await self._load(self._opened.last_seq, self._opened.last_number)
+        grace_until_s = self._clock().mono_s + self._settings.restart_grace_s
+        await self._load(self._opened.last_seq, self._opened.last_number, grace_until_s)
         return self._opened
 
     async def bootstrap(self, writes: Sequence[Write]) -> None:
@@ -130,7 +131,8 @@ class Engine:
             await self._rounds()
         except RolledBack as error:
             log.error("stopped_without_the_last_writes", error=str(error), hint="nothing accepted is lost")
-        self._shut_door("stopping", unknown=True)
+        finally:
+            self._shut_door("the coordinator is stopping", unknown=True)
 
     def stop(self) -> None:
         """Takes no new asks; what waits is still decided and committed."""
@@ -222,16 +224,21 @@ class Engine:
                 if self._stopping:
                     raise
                 continue
-            log.info("store_takes_writes_again", after_s=round(waited_s, 3))
-            self.shut = "the coordinator is stopping" if self._stopping else None
+            except Refused:
+                self._open_door(waited_s)
+                raise
+            self._open_door(waited_s)
             return
+
+    def _open_door(self, waited_s: float) -> None:
+        log.info("store_takes_writes_again", after_s=round(waited_s, 3))
+        self.shut = "the coordinator is stopping" if self._stopping else None
 
     def _shut_door(self, reason: str, *, unknown: bool) -> None:
         """From now on asks are refused; those the core has not seen are told that nothing was taken."""
         self.shut = reason
         waiting = [command for command in self._inbox if hasattr(command, "ref")]
-        for command in waiting:
-            self._inbox.remove(command)
+        self._inbox = deque(command for command in self._inbox if not hasattr(command, "ref"))
         self._fail_asked(waiting, StoreUnavailable(reason, accepted=False))
         if unknown:
             for ref in list(self._asked):
@@ -242,14 +249,25 @@ class Engine:
         loop = asyncio.get_running_loop()
         end_s = loop.time() + seconds
         while (left_s := end_s - loop.time()) > 0 and not self._stopping:
-            beats = [one for one in self._inbox if isinstance(one, Heartbeat)]
-            for beat in beats:
-                self._inbox.remove(beat)
+            for beat in self._take_heartbeats():
                 self._outlet.release(HeartbeatAnswered(session=beat.session))
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left_s):
                     await self._wake.wait()
+
+    def _take_heartbeats(self) -> list[Heartbeat]:
+        """Takes them out of the inbox, and what a worker repeated meanwhile: one result is enough of each attempt."""
+        beats, kept = [], dict[object, Command]()
+        for command in self._inbox:
+            if isinstance(command, Heartbeat):
+                beats.append(command)
+            elif isinstance(command, JobCompleted):
+                kept[command.session, command.job_id, command.epoch] = command
+            else:
+                kept[len(kept), id(command)] = command
+        self._inbox = deque(kept.values())
+        return beats
 
     async def _replay(self, commands: list[Command]) -> None:
         """Rebuilds, then decides each command in a transaction of its own: only the guilty one fails."""
@@ -278,21 +296,27 @@ class Engine:
             self._release(batch.effects)
 
     async def _rebuild(self) -> None:
-        """The one way to come back: load, then every live socket says what it holds."""
-        await self._load(*self._core.counters)
+        """The one way to come back: load, then every live socket says what it holds.
+
+        Raises CommitUnknown when the store refuses even that: only a new start can tell what is there.
+        """
+        await self._load(*self._core.counters, grace_until_s=self._core.grace_until_s)
         now = self._clock()
         for command in self._outlet.resume():
             self._core.handle(command, now)
         self._core.tick(now)
         batch = self._core.take(now)
         if batch.writes:
-            await self._commit(batch.writes, [])
+            try:
+                await self._commit(batch.writes, [])
+            except Refused as error:
+                raise CommitUnknown(f"the store refuses what it was asked for after a rebuild: {error}") from error
         self._release(batch.effects)
 
-    async def _load(self, seq: int, numbers: Mapping[str, int]) -> None:
+    async def _load(self, seq: int, numbers: Mapping[str, int], grace_until_s: float) -> None:
         rows = [_known(row) async for row in self.store.load()]
         self._core = Coordinator(self._settings, self._dice)
-        self._core.restore(rows, seq=seq, numbers=dict(numbers), now=self._clock())
+        self._core.restore(rows, seq=seq, numbers=dict(numbers), now=self._clock(), grace_until_s=grace_until_s)
 
     def _give_up(self, error: Exception) -> None:
         log.critical("cannot_go_on", error=str(error), hint="start the coordinator again; it finds out what is there")

@@ -160,6 +160,6 @@ class Hub:
             topic.wake()
 
     def _let_go(self, job_id: str, topic: Topic) -> None:
-        idle = topic.readers == 0 and topic.status in (None, JobStatus.PENDING)
+        idle = topic.readers == 0 and topic.status in (None, JobStatus.PENDING) and not topic.length
         if idle and self._topics.get(job_id) is topic:
             del self._topics[job_id]

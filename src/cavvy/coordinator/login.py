@@ -150,7 +150,7 @@ class Login:
         try:
             registered = await self._session.engine.ask(command, ref)
         except (StoreUnavailable, CommandFailed) as error:
-            raise Closed(CloseCode.UNAVAILABLE, str(error)) from error
+            raise Closed(CloseCode.UNAVAILABLE, "the coordinator cannot take workers now; try again") from error
         assert isinstance(registered, Registered)
         if registered.code is not ReplyCode.OK:
             raise Closed(CloseCode.NOT_ALLOWED, _REFUSALS[registered.code])
@@ -167,7 +167,7 @@ class Login:
         verdict, offset = entry.verdict, 0
         if verdict is Verdict.UNKNOWN:
             verdict = await self._session.stored_verdict(entry.job_id, entry.epoch)
-        if verdict is Verdict.GO_ON:
+        if verdict is Verdict.GO_ON and self._session.engine.stands(self._session.id, entry.job_id, entry.epoch):
             self._session.all.sent[entry.job_id] = Sent(self._session.id, entry.epoch, False, None, None)
             offset = self._session.all.hub.resume_offset(entry.job_id, entry.epoch)
         return wire.ResumeEntry(

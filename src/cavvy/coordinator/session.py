@@ -123,7 +123,8 @@ class Session:
         pump: asyncio.Task[None] | None = None
         try:
             ack = await Login(self).run(audience)
-            await self.send(ack)
+            async with asyncio.timeout(defaults.HANDSHAKE_TIMEOUT_S):
+                await self.send(ack)
             pump = asyncio.create_task(self._pump())
             await self._read(pump)
         except Closed as closed:

@@ -35,19 +35,18 @@ class Board:
 
     # -- coming and going
 
-    def restore_job(self, job: JobHeader, now: Now) -> None:
+    def restore_job(self, job: JobHeader, now: Now, grace_until_s: float) -> None:
         self.jobs[job.id] = job
         if not job.active:
             self.waiting.add(job.needs, job.seq, job.id)
             return
-        until_s = now.mono_s + self.settings.restart_grace_s
         self.leases[job.id] = Lease(
             worker=job.worker or "",
             epoch=job.epoch,
-            until_s=until_s,
+            until_s=max(grace_until_s, now.mono_s + self.settings.requeue_after_s),
             granted_s=now.mono_s,
             taken=True,
-            stop_by_s=until_s if job.cancel is not None else None,
+            stop_by_s=now.mono_s + self.settings.stop_ack_timeout_s if job.cancel is not None else None,
         )
 
     def add(self, job: JobHeader, submission: SubmitJob) -> None:

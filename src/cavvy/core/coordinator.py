@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from cavvy import defaults
 from cavvy.core import receipt as receipts
 from cavvy.core.board import Board
 from cavvy.core.commands import (
@@ -87,17 +88,28 @@ class Coordinator:
     # -- the shell's side
 
     def restore(
-        self, rows: Iterable[JobHeader | KnownWorker | KnownToken], *, seq: int, numbers: dict[str, int], now: Now
+        self,
+        rows: Iterable[JobHeader | KnownWorker | KnownToken],
+        *,
+        seq: int,
+        numbers: dict[str, int],
+        now: Now,
+        grace_until_s: float,
     ) -> None:
         """Takes up what the store holds. Until the grace ends no timer takes work from workers that are coming back."""
         self._seq, self._numbers = seq, dict(numbers)
         for row in rows:
             if isinstance(row, JobHeader):
-                self._board.restore_job(row, now)
+                self._board.restore_job(row, now, grace_until_s)
             else:
                 self._roster.know(row)
         if self._board.leases:
-            self._board.grace_until_s = now.mono_s + self._settings.restart_grace_s
+            self._board.grace_until_s = grace_until_s
+
+    @property
+    def grace_until_s(self) -> float:
+        """Until when no timer takes work away; it belongs to the start of the process, not to a rebuild."""
+        return self._board.grace_until_s
 
     @property
     def counters(self) -> tuple[int, dict[str, int]]:
@@ -190,8 +202,6 @@ class Coordinator:
                 self._board.event(job, Event.CANCEL, now, message="Cancelled before it started.", cancel=request)
         self._out.reply(command.ref, ReplyCode.OK, job_id=job.id, status=job.status, cancel=job.cancel)
 
-    # -- sessions
-
     # -- attempts
 
     def _mine(self, command: JobStarted | JobFailed | JobStopped | JobCompleted) -> tuple[Session, JobHeader] | None:
@@ -200,7 +210,11 @@ class Coordinator:
         if session is None:
             return None
         if job is None or job.epoch != command.epoch:
-            session.occupied.discard(AttemptRef(command.job_id, command.epoch))
+            ref = AttemptRef(command.job_id, command.epoch)
+            if isinstance(command, JobStarted):
+                session.occupied.add(ref)  # it runs there, wanted or not: the slot is not free
+            else:
+                session.occupied.discard(ref)
             return None
         if job.worker != session.worker:
             self._refuse(command, "not_yours", "This attempt was granted to another worker.")
@@ -251,6 +265,10 @@ class Coordinator:
             self._answer(command, Verdict.STALE)
             return
         session.occupied.discard(ref)
+        if len(result.text.encode()) > defaults.MAX_OUTPUT_BYTES:
+            self._too_large(job, now)
+            self._answer(command, Verdict.STALE)
+            return
         session.idle_since_s = now.mono_s
         write = CompleteJob(
             job_id=job.id,
@@ -264,6 +282,10 @@ class Coordinator:
         )
         self._board.complete(job, write)
         self._answer(command, Verdict.ACCEPTED)
+
+    def _too_large(self, job: JobHeader, now: Now) -> None:
+        message = f"The output is longer than {defaults.MAX_OUTPUT_BYTES} bytes."
+        self._board.event(job, Event.FAILED, now, message=message, code=FailureCode.OUTPUT_TOO_LARGE)
 
     def _expected(self, job: JobHeader, command: JobCompleted) -> receipts.Expected:
         return receipts.Expected(

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
+from cavvy import defaults
 from cavvy.core import ed25519
 from cavvy.core.canonical import canonical, canonical_flat, sha256_hex
 from cavvy.core.writes import Usage
@@ -38,6 +41,13 @@ __all__ = [
 PAYLOAD_TYPE = "application/vnd.cavvy.receipt.v2+json"
 
 
+Name = Annotated[str, Meta(min_length=1, max_length=defaults.MAX_NAME_CHARS)]
+#: The length, because `$` alone lets a final newline through; the classes, because `\d` takes any script's digits.
+Stamp = Annotated[
+    str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$", max_length=24)
+]
+
+
 class ReceiptPayload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is signed: strings and integers only. `attempt` is the epoch; times are the worker's claims (RFC 3339, ms,
     Z).
@@ -54,8 +64,8 @@ class ReceiptPayload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     params_hash: str
     model: str
     privacy_class: str
-    started_at: str
-    completed_at: str
+    started_at: Stamp
+    completed_at: Stamp
     usage: Usage
     payment_ref: str | None
 
@@ -75,8 +85,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The result of an LLM_INFER job: `text` is what was streamed, `model` what served it."""
 
     text: str
-    model: str
-    finish_reason: str
+    model: Name
+    finish_reason: Name
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -121,6 +121,7 @@ class Roster:
     def session_resumed(self, command: SessionResumed, now: Now) -> None:
         session = self._attach(command, now)
         for ref in command.held:
+            session.occupied.add(ref)  # until its next heartbeat says otherwise
             entry = self._resume(session, ref, now, finished=False)
             if entry.verdict is not Verdict.GO_ON:
                 self._out.stop(session.id, ref.job_id, ref.epoch, "no longer this worker's")

@@ -193,8 +193,7 @@ class WorkerCore:
         if newest is not None:
             self._drop(self._attempts[newest])
         if self._busy >= self._slots:
-            self._effects.append(SendFailed(ref=ref, code="worker_error", message="no free slot", retryable=True))
-            return
+            return  # nobody is to blame: the coordinator takes back a grant that is not taken up, and counts nothing
         self._take(assignment)
 
     def _assigned_again(self, attempt: _Attempt | None) -> None:

@@ -5,7 +5,7 @@ Every write is conditional on the state it was decided on; a store answers any t
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import msgspec
 
@@ -31,8 +31,7 @@ __all__ = [
 
 
 class WriteBase(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    #: A lazy write forces no commit of its own: it travels with the next one.
-    lazy: ClassVar[bool] = False
+    pass
 
 
 class Idempotency(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +85,6 @@ class GrantJob(WriteBase, frozen=True, kw_only=True, tag=True):
 class StartAttempt(WriteBase, frozen=True, kw_only=True, tag=True):
     """assigned → running, conditional on `epoch`; lazy. An attempt that has ended meanwhile is not touched."""
 
-    lazy: ClassVar[bool] = True
     job_id: str
     epoch: int
     started_at_ms: int

@@ -52,18 +52,25 @@ class Stack:
         self._refs = count(1)
         self._jobs = count(1)
 
-    async def start(self) -> None:
-        """Opens the store and takes up what it holds; again after a crash."""
+    async def start(self, *, grace: bool = True) -> None:
+        """Opens the store and takes up what it holds; again after a crash. Without `grace` as after a rebuild."""
         self._opened = await self.store.open()
         self.core = Coordinator(self.settings, dice())
         rows = [_known(row) async for row in self.store.load()]
         numbers = dict(self._opened.last_number)
-        self.core.restore(rows, seq=self._opened.last_seq, numbers=numbers, now=self.clock())
+        now = self.clock()
+        grace_until_s = now.mono_s + (self.settings.restart_grace_s if grace else 0)
+        self.core.restore(rows, seq=self._opened.last_seq, numbers=numbers, now=now, grace_until_s=grace_until_s)
 
     async def restart(self) -> None:
         """The process dies and comes back: what was not committed is gone."""
         await self.store.close()
         await self.start()
+
+    async def rebuild(self) -> None:
+        """As after a failed commit: the core is built anew while the process lives on."""
+        await self.store.close()
+        await self.start(grace=False)
 
     async def do(self, *commands: Command) -> list[Effect]:
         """One batch; its effects, after its commit."""

@@ -14,6 +14,7 @@ from cavvy.core.commands import (
     JobStopped,
     RegisterWorker,
     SessionClosed,
+    SessionResumed,
 )
 from cavvy.core.ed25519 import public_key
 from cavvy.core.effects import Assign, Effect, Registered
@@ -72,6 +73,17 @@ class FakeWorker:
         )
         effects = await self.stack.do(command)
         return next(one for one in effects if isinstance(one, Registered) and one.ref == ref)
+
+    def resumed(self, *held: AttemptRef) -> SessionResumed:
+        """What its socket tells a rebuilt core."""
+        return SessionResumed(
+            session=self.session,
+            worker=self.key,
+            instance=self.instance,
+            profile=Profile(tenant="", job_types=frozenset({JobType.LLM_INFER}), models=frozenset(self.models)),
+            slots=self.slots,
+            held=held,
+        )
 
     async def disconnect(self) -> list[Effect]:
         return await self.stack.do(SessionClosed(session=self.session))

@@ -132,6 +132,11 @@ class WorkerHome:
             text = read_private(self._membership_path).decode(errors="replace")
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StartError(
+                f"Cannot read {self._membership_path}: {error.strerror}. Check who owns it, or choose another directory"
+                " with --data-dir."
+            ) from error
         try:
             return msgspec.convert(tomllib.loads(text), Membership)
         except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:

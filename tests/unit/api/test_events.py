@@ -164,6 +164,21 @@ async def test_a_failed_jobs_stream_ends_without_a_hash(shared_stack: LiveStack,
     assert end == Event("end", {"attempt": 1, "length": 0, "output_hash": None}, "1.end")
 
 
+async def test_who_was_shown_text_of_a_job_that_fails_is_told_how_much_there_was(
+    shared_stack: LiveStack, raw: RawWorker
+) -> None:
+    grant = await raw.granted()
+    async with streaming(shared_stack, grant.job_id) as stream:
+        await raw.start(grant, "half")
+        assert await stream.text(4) == "half"
+        await raw.send(
+            JobFailedMessage(job_id=grant.job_id, epoch=1, code="worker_error", message="broken", retryable=False)
+        )
+        events = await stream.rest()
+    assert (events[-2].name, events[-2].data["status"]) == ("job", "failed")
+    assert events[-1] == Event("end", {"attempt": 1, "length": 4, "output_hash": None}, "1.end")
+
+
 @pytest.mark.usefixtures("raw")
 async def test_a_pending_job_that_is_cancelled_ends_its_stream(shared_stack: LiveStack) -> None:
     body = {"prompt": "hi", "model": "nobody has it"}
@@ -421,15 +436,18 @@ async def test_who_comes_back_in_a_later_attempt_begins_again(shared_stack: Live
     assert deltas(events) == [(2, 0, "new")]
 
 
-async def test_text_that_was_streamed_but_not_signed_is_void(shared_stack: LiveStack, raw: RawWorker) -> None:
+@pytest.mark.parametrize("signed", ["No.", "No promise was made"], ids=["shorter", "longer"])
+async def test_text_that_was_streamed_but_not_signed_is_void(
+    shared_stack: LiveStack, raw: RawWorker, signed: str
+) -> None:
     grant = await raw.granted()
     async with streaming(shared_stack, grant.job_id) as stream:
         await raw.start(grant, "I promise")
         assert await stream.text(9) == "I promise"
-        await raw.complete(grant, "No.")
+        await raw.complete(grant, signed)
         events = await stream.rest()
     assert shape(events)[-5:] == ["attempt", "delta", "usage", "job", "end"]
-    assert (deltas(events), events[-1].data["length"]) == ([(1, 0, "No.")], 3)
+    assert (deltas(events), events[-1].data["length"]) == ([(1, 0, signed)], len(signed))
 
 
 # -- silence and the end of the coordinator

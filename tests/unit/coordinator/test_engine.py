@@ -274,3 +274,10 @@ async def _join(rig: Rig, worker: FakeWorker) -> None:
 def _resumed(worker: FakeWorker, *held: AttemptRef) -> SessionResumed:
     profile = Profile(tenant="", job_types=frozenset({JobType.LLM_INFER}), models=frozenset({"m"}))
     return SessionResumed(session=1, worker=worker.key, instance=worker.instance, profile=profile, slots=1, held=held)
+
+
+async def test_the_door_opens_again_when_the_store_answers_at_last_even_with_a_refusal(rig: Rig) -> None:
+    rig.store.fail_commits = [RolledBack("the disk is full"), Refused("once")]
+    await rig.submit()
+    assert rig.engine.shut is None
+    assert (await rig.submit()).code is ReplyCode.OK

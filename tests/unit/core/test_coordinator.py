@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cavvy import defaults
 from cavvy.core.effects import (
     Assign,
     CloseSession,
@@ -434,3 +435,59 @@ async def test_a_step_of_the_wall_clock_ends_no_lease(stack: Stack, worker: Fake
     stack.clock.step_wall(86_400)
     await stack.later(2.0)
     assert (await stack.job(grant.job_id)).status is JobStatus.RUNNING
+
+
+async def test_a_slot_that_runs_a_job_taken_back_is_not_granted_again(stack: Stack, worker: FakeWorker) -> None:
+    """A worker that slept wakes up and starts what was taken back: its slot is busy until it says otherwise."""
+    grant = stack.assigned(await stack.submit())
+    await stack.later(3.0, worker.beat(free=0))
+    await stack.do(stack.cancellation(grant.job_id))
+    await stack.later(4.0, worker.beat(free=1))
+    waiting = await stack.submit("next")
+    again = stack.assigned(waiting)
+    await stack.do(worker.started(grant), worker.failed(again))
+    last = await stack.submit("last")
+    assert (await stack.job(last)).status is JobStatus.PENDING
+    await stack.do(worker.beat(free=1))
+    assert (await stack.job(last)).status is JobStatus.ASSIGNED
+
+
+async def test_after_a_rebuild_a_slot_with_an_attempt_to_stop_is_not_granted(stack: Stack, worker: FakeWorker) -> None:
+    grant = stack.assigned(await stack.submit())
+    await stack.do(worker.started(grant), stack.cancellation(grant.job_id))
+    await stack.later(4.0, worker.beat(worker.ref(grant), free=0))
+    await stack.submit("next")
+    await stack.restart()
+    stack.effects.clear()
+    await stack.do(worker.resumed(worker.ref(grant)))
+    assert stack.all(Assign) == []
+    await stack.do(worker.beat(free=1))
+    assert len(stack.all(Assign)) == 1
+
+
+async def test_the_restart_grace_belongs_to_a_start_not_to_a_rebuild(stack: Stack, worker: FakeWorker) -> None:
+    grant = stack.assigned(await stack.submit())
+    await stack.do(worker.started(grant))
+    await stack.later(1.0)
+    await stack.rebuild()
+    await stack.later(7.0)
+    assert (await stack.job(grant.job_id)).attempts[0].end is AttemptEnd.LOST
+
+
+async def test_an_output_beyond_the_limit_fails_the_job(stack: Stack, worker: FakeWorker) -> None:
+    grant = stack.assigned(await stack.submit())
+    await stack.do(await worker.completed(grant, "é" * (defaults.MAX_OUTPUT_BYTES // 2 + 1)))
+    job = await stack.job(grant.job_id)
+    assert job.failure is not None
+    assert job.failure.code is FailureCode.OUTPUT_TOO_LARGE
+
+
+@pytest.mark.parametrize("stamp", ["", "not a time", "2026-01-01", "2026-01-01T00:00:00.000Z\n"])
+async def test_p15_a_receipt_whose_times_are_no_times_fails_the_attempt(
+    stack: Stack, worker: FakeWorker, stamp: str
+) -> None:
+    grant = stack.assigned(await stack.submit())
+    await stack.do(await worker.completed(grant, completed_at=stamp))
+    job = await stack.job(grant.job_id)
+    assert job.failure is not None
+    assert job.failure.code is FailureCode.REJECTED_RECEIPT

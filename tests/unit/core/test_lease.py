@@ -11,7 +11,9 @@ MINE, THEIRS = "aa" * 32, "bb" * 32
 ACCEPT_TIMEOUT_S = 5.0
 
 
-def job(status: JobStatus, *, epoch: int = 2, worker: str | None = MINE, lost: bool = False, asked: bool = False):
+def job(
+    status: JobStatus, *, epoch: int = 2, worker: str | None = MINE, lost: bool = False, asked: bool = False
+) -> JobHeader:
     return JobHeader(
         id="j",
         seq=1,

@@ -138,6 +138,8 @@ def test_p15_a_changed_field_breaks_the_signature(field: str) -> None:
         other = Usage(input_tokens=6, output_tokens=2)
     elif field == "provider_pubkey":
         other = OTHER_KEY
+    elif field.endswith("_at"):
+        other = "2026-01-01T00:00:02.000Z"
     changed = msgspec.json.decode(sealed(**{field: other}))
     right = envelope()
     keyid = changed["signatures"][0]["keyid"]
@@ -235,6 +237,10 @@ def test_p15_a_key_that_is_not_64_hex_digits_proves_nothing(key: str) -> None:
             "cannot be read",
             id="nested deeply",
         ),
+        pytest.param(BODY.replace(b"01.000Z", b"01Z"), "cannot be read", id="a time without milliseconds"),
+        pytest.param(BODY.replace(b"01.000Z", b"01.000+00:00"), "cannot be read", id="a time with an offset"),
+        pytest.param(BODY.replace(b"01.000Z", b"01.000Z\\n"), "cannot be read", id="a time with a newline behind it"),
+        pytest.param(BODY.replace(b"01.000Z", "01.00\u0660Z".encode()), "cannot be read", id="a time in other digits"),
         pytest.param(b"", "cannot be read", id="nothing"),
         pytest.param(b"null", "cannot be read", id="null"),
         pytest.param(b"[]", "cannot be read", id="an array"),

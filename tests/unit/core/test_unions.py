@@ -275,7 +275,7 @@ async def test_the_recorded_session_has_every_command_and_effect_and_write_of_a_
 async def test_the_same_commands_decoded_again_lead_to_the_same_writes_and_effects(wire: Wire) -> None:
     stack = await recorded_session()
     core = Coordinator(stack.settings, dice())
-    core.restore([], seq=0, numbers={}, now=stack.steps[0].now)
+    core.restore([], seq=0, numbers={}, now=stack.steps[0].now, grace_until_s=0.0)
     for step in stack.steps:
         for command in step.commands:
             core.handle(wire.decode(wire.encode(command), type=Command), step.now)

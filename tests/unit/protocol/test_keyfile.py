@@ -11,7 +11,6 @@ import pytest
 
 from cavvy.errors import StartError
 from cavvy.private_files import make_private_directory, write_private
-from cavvy.protocol import keyfile
 from cavvy.protocol.keyfile import load_or_create_seed
 
 SEED = bytes(range(32))
@@ -93,51 +92,16 @@ def test_a_damaged_key_is_refused_and_not_replaced(path: Path, damaged: bytes) -
     assert path.read_bytes() == damaged
 
 
-def test_an_existing_directory_is_left_as_it_is(tmp_path: Path) -> None:
-    """It may be shared on purpose: `--data-dir /tmp` must not take /tmp from everybody else."""
-    loose = tmp_path / "data"
-    loose.mkdir(mode=0o755)
-    loose.chmod(0o755)
-    make_private_directory(loose)
-    assert mode(loose) == 0o755
+def test_a_key_that_cannot_be_kept_says_where_and_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("in the way")
+    with pytest.raises(StartError, match=r"Cannot keep a key in .*coordinator\.key: .*--data-dir"):
+        load_or_create_seed(tmp_path / "data" / "coordinator.key")
 
 
-def test_a_file_is_private_from_its_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything is written, so that nobody opens it in between."""
-    modes: list[int] = []
-    opened = os.open
-
-    def recorded(where: Path, flags: int, permissions: int) -> int:
-        descriptor = opened(where, flags, permissions)
-        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
-        return descriptor
-
-    monkeypatch.setattr(keyfile.os, "open", recorded)
-    before = os.umask(0)
-    try:
-        write_private(tmp_path / "file", b"secret")
-    finally:
-        os.umask(before)
-    assert modes == [0o600]
-
-
-def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_of_two_processes_that_start_at_once_both_take_the_same_key(
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = tmp_path / "file"
-    write_private(target, b"old")
-
-    def full(_: int) -> None:
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(keyfile.os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_private(target, b"new")
-    assert target.read_bytes() == b"old"
-
-
-def test_what_a_dead_process_left_half_written_is_no_hindrance(tmp_path: Path) -> None:
-    target = tmp_path / "file"
-    (tmp_path / f".file.{os.getpid()}").write_bytes(b"half")
-    write_private(target, b"whole")
-    assert (target.read_bytes(), mode(target)) == (b"whole", 0o600)
+    """The second has looked and found no key, and the first writes it before the second does."""
+    first = load_or_create_seed(path)
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    assert load_or_create_seed(path) == first
