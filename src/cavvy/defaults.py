@@ -29,6 +29,7 @@ SOCKET_CLOSE_S: Final = 5.0  # a socket that will not close is dropped
 COMMIT_RETRY_S: Final = 2.0  # the same writes are tried again this long before callers hear of it
 COMMIT_RETRY_PAUSE_S: Final = 0.05
 COMMIT_PROBE_S: Final = 1.0  # … and this often afterwards, the door shut
+GATHER_TURNS: Final = 8  # event-loop turns a batch may wait for more while more keeps coming
 THREAD_SWITCH_S: Final = 0.00005  # a busy event loop otherwise keeps the writer thread waiting for seconds: measured
 SQLITE_BUSY_TIMEOUT_MS: Final = 500  # somebody else's lock, waited for inside SQLite
 

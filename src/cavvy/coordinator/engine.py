@@ -144,12 +144,20 @@ class Engine:
         """Raises RolledBack when told to stop while the store takes no writes."""
         while self.exit_code is None and not (self._stopping and not self._inbox):
             await self._wait()
-            await asyncio.sleep(0)  # whatever sockets have ready joins this batch
+            await self._gather()
             commands = list(self._inbox)
             self._inbox.clear()
             await self._round(commands)
         if self.exit_code is None:
             await self._settle(self._core.take(self._clock(), final=True), [])
+
+    async def _gather(self) -> None:
+        """Lets what the sockets have ready join the batch: a commit costs far more than a turn of the loop."""
+        for _ in range(defaults.GATHER_TURNS):
+            waiting = len(self._inbox)
+            await asyncio.sleep(0)
+            if len(self._inbox) == waiting:
+                return
 
     async def _wait(self) -> None:
         if not self._inbox and not self._stopping:
