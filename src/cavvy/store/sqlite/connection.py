@@ -21,6 +21,8 @@ _WRITER_PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA fullfsync = 1",
     "PRAGMA checkpoint_fullfsync = 1",
+    f"PRAGMA wal_autocheckpoint = {defaults.SQLITE_CHECKPOINT_PAGES}",
+    f"PRAGMA cache_size = -{defaults.SQLITE_CACHE_KIB}",
 )
 _READER_PRAGMAS = (
     f"PRAGMA busy_timeout = {defaults.SQLITE_BUSY_TIMEOUT_MS}",
