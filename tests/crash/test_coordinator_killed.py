@@ -165,12 +165,11 @@ def test_p04_a_result_is_repeated_until_it_is_accepted_and_stored_once(installat
     """Killed first between the result and its commit, then between the commit and the acknowledgement."""
     coordinator = installation.start_coordinator(module="tests.troubled_coordinator")
     job_id, worker = running_job(installation)
-    for order in (trouble.DIE_BEFORE_COMMIT, trouble.DIE_AFTER_COMMIT):
-        installation.orders.write_text(f"{order} complete_job")
-        worker.open_gate()
-        assert coordinator.ended().code == -9
-        if order == trouble.DIE_BEFORE_COMMIT:
-            coordinator = installation.start_coordinator(module="tests.troubled_coordinator")
+    installation.orders.write_text(f"{trouble.DIE_BEFORE_COMMIT} complete_job")
+    worker.open_gate()
+    assert coordinator.ended().code == -9
+    installation.orders.write_text(f"{trouble.DIE_AFTER_COMMIT} complete_job")
+    assert installation.start_coordinator(module="tests.troubled_coordinator").ended().code == -9
     installation.start_coordinator()
     until("the worker is told", lambda: "accepted" in worker.heard)
     assert "complete_ack" not in worker.heard, "neither kill left time for an acknowledgement"
