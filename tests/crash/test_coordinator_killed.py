@@ -169,7 +169,8 @@ def test_p04_a_result_is_repeated_until_it_is_accepted_and_stored_once(installat
     worker.open_gate()
     assert coordinator.ended().code == -9
     installation.orders.write_text(f"{trouble.DIE_AFTER_COMMIT} complete_job")
-    assert installation.start_coordinator(module="tests.troubled_coordinator").ended().code == -9
+    again = ["coordinator", "--port", str(installation.port)]
+    assert installation.start("-m", "tests.troubled_coordinator", *again).ended().code == -9
     installation.start_coordinator()
     until("the worker is told", lambda: "accepted" in worker.heard)
     assert "complete_ack" not in worker.heard, "neither kill left time for an acknowledgement"
