@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import signal
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
+from cavvy import defaults
 from cavvy.core.writes import Usage
 from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, Provider, TextChunk
 from cavvy.providers.llamacpp import LlamaCpp, find_weights
@@ -67,6 +69,7 @@ async def main() -> None:
     parser.add_argument("--provider", choices=["instant", "numbered", "llamacpp"], default="instant")
     parser.add_argument("--slots", type=int, default=8)
     options = parser.parse_args()
+    gc.set_threshold(*defaults.GC_THRESHOLDS)  # as `cavvy worker` does
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     worker = Worker(
         home=WorkerHome(options.home),

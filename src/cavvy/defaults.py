@@ -31,6 +31,11 @@ COMMIT_RETRY_PAUSE_S: Final = 0.05
 COMMIT_PROBE_S: Final = 1.0  # … and this often afterwards, the door shut
 GATHER_TURNS: Final = 8  # event-loop turns a batch may wait for more while more keeps coming
 THREAD_SWITCH_S: Final = 0.00005  # a busy event loop otherwise keeps the writer thread waiting for seconds: measured
+GC_THRESHOLDS: Final = (
+    20_000,
+    50,
+    1000,
+)  # a job makes hundreds of objects and no cycles: 10 % of the CPU, half the p99
 SQLITE_BUSY_TIMEOUT_MS: Final = 500  # somebody else's lock, waited for inside SQLite
 SQLITE_CHECKPOINT_PAGES: Final = 8000  # a checkpoint syncs twice: every 32 MiB of log, not every 4, is 10 % more jobs
 SQLITE_CACHE_KIB: Final = 65536  # what the writer touches between two checkpoints stays in memory

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import platform
 import signal
@@ -73,6 +74,7 @@ def run(main: Coroutine[Any, Any, int]) -> int:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     sys.setswitchinterval(defaults.THREAD_SWITCH_S)
+    gc.set_threshold(*defaults.GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(main)
 
