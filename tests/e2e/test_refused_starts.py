@@ -206,7 +206,7 @@ def test_p03_one_whose_term_is_over_accepts_nothing_more_and_ends_with_75(instal
     coordinator = installation.start_coordinator()
     with sqlite3.connect(installation.data / "cavvy.db") as database:
         database.execute("UPDATE store SET term = term + 1")
-    answers = []
+    answers: list[int] = []
     with contextlib.suppress(httpx.TransportError):  # until nobody is there any more
         while len(answers) < 100:
             answers.append(installation.http.post("/v1/jobs", json={"prompt": "hi"}).status_code)
