@@ -84,9 +84,8 @@ async def _stream(here: Services, caller: Caller, job_id: str, reader: _Reader) 
                 record = await find_job(here, caller, job_id)
                 snapshot = _event("job", job_view(record, here.profiles(), topic, texts=False))
                 if record.status in TERMINAL:
-                    if record.accepted_epoch is None and (text := _new_text(topic, reader)):
-                        yield text
-                    rest, end = _rest(record, topic, reader), _end(record, reader)
+                    streamed = _new_text(topic, reader) if record.accepted_epoch is None else b""
+                    rest, end = [streamed, *_rest(record, topic, reader)], _end(record, reader)
                     yield b"".join([snapshot, *rest, end] if first else [*rest, snapshot, end])
                     return
                 yield snapshot
