@@ -21,18 +21,37 @@ from cavvy.api.problems import ProblemError
 from cavvy.core.writes import AddApiKey
 from cavvy.store.base import ApiKeyRecord
 
-__all__ = ["Caller", "KeyRing", "Role", "first_keys", "new_key", "new_worker_token"]
+__all__ = [
+    "MANAGES",
+    "READS",
+    "SUBMITS",
+    "Caller",
+    "KeyRing",
+    "Role",
+    "first_keys",
+    "new_key",
+    "new_worker_token",
+]
 
 _ALPHABET = string.digits + string.ascii_letters
 _DUMMY = hashlib.sha256(b"no such key").digest()
 
 
 class Role(StrEnum):
-    OPERATOR = "operator"
-    ADMIN = "admin"
+    OPERATOR = "operator"  # the coordinator: tenants, their keys, shared workers; no jobs
+    ADMIN = "admin"  # all of one tenant
+    SUBMIT = "submit"  # its jobs: submit, cancel, read
+    READ = "read"  # sees its jobs and workers, changes nothing
+    WORKER = "worker"
 
 
-_PREFIX = {Role.OPERATOR: "opr", Role.ADMIN: "adm"}
+#: Which roles a route of a tenant is open to.
+MANAGES = (Role.ADMIN,)
+SUBMITS = (Role.ADMIN, Role.SUBMIT)
+READS = (Role.ADMIN, Role.SUBMIT, Role.READ)
+
+#: `wrk` begins a worker's enrolment token.
+_PREFIX = {Role.OPERATOR: "opr", Role.ADMIN: "adm", Role.SUBMIT: "sub", Role.READ: "ro", Role.WORKER: "wkr"}
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +80,7 @@ class KeyRing:
             detail = "Send a valid key as 'Authorization: Bearer cav_…'; `cavvy up` writes yours to credentials.toml."
             raise ProblemError("unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
         if caller.role not in roles:
-            wanted = " or ".join(roles)
-            raise ProblemError("forbidden", f"This key's role is {caller.role}; this needs {wanted}.")
+            raise ProblemError("forbidden", _too_small(caller.role, roles))
         return caller
 
     def _caller_of(self, token: str) -> Caller | None:
@@ -92,12 +110,21 @@ def new_key(role: Role, tenant: str, user_id: str, now_ms: int) -> tuple[str, Ad
 
 def first_keys(now_ms: int) -> dict[Role, tuple[str, AddApiKey]]:
     """What a new installation starts with: the operator's key and the default tenant's admin key."""
-    return {role: new_key(role, defaults.TENANT, defaults.USER, now_ms) for role in Role}
+    return {role: new_key(role, defaults.TENANT, defaults.USER, now_ms) for role in (Role.OPERATOR, Role.ADMIN)}
 
 
 def new_worker_token(fingerprint: str) -> str:
     """A single-use enrolment token that also names the coordinator's key."""
     return f"cav_wrk_{_random(43)}_{fingerprint}"
+
+
+def _too_small(role: Role, wanted: tuple[Role, ...]) -> str:
+    if role is Role.OPERATOR:
+        return (
+            "The operator's key manages tenants, keys and shared workers; jobs and workers belong to a tenant. "
+            f"Use a key of that tenant with the role {' or '.join(wanted)}."
+        )
+    return f"This key's role is {role}; this needs {' or '.join(wanted)}. An admin makes keys with `cavvy keys create`."
 
 
 def _caller(key: ApiKeyRecord) -> Caller:

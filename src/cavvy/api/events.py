@@ -13,7 +13,7 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from cavvy import defaults
-from cavvy.api.auth import Caller, Role
+from cavvy.api.auth import READS, Caller
 from cavvy.api.documented import documented
 from cavvy.api.jobs import AnyRequest, find_job, known_query
 from cavvy.api.problems import ProblemError
@@ -44,7 +44,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 async def job_events(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes] | Stream:
     """Events `job`, `attempt`, `delta`, `usage`, `bye`, `end`; resume with `Last-Event-ID` or `?after=`."""
     here = services(request)
-    caller = here.caller(request, Role.ADMIN)
+    caller = here.caller(request, *READS)
     known_query(request, "after")
     position = request.headers.get("last-event-id") or request.query_params.get("after")
     record = await find_job(here, caller, job_id)

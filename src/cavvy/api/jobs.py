@@ -12,7 +12,7 @@ from litestar import Request, Response, Router, get, post
 from litestar.params import FromPath
 
 from cavvy import defaults
-from cavvy.api.auth import Caller, Role
+from cavvy.api.auth import READS, SUBMITS, Caller
 from cavvy.api.bodies import read_object
 from cavvy.api.documented import documented
 from cavvy.api.problems import ProblemError
@@ -49,7 +49,7 @@ async def submit_job(request: AnyRequest) -> Response[bytes]:
     With `Prefer: wait=N` it comes when the job is terminal, at the latest after N s.
     """
     here = services(request)
-    caller = here.caller(request, Role.ADMIN)
+    caller = here.caller(request, *SUBMITS)
     known_query(request)
     body = await read_object(request)
     submission = parse_submission(body, caller.tenant)
@@ -122,7 +122,7 @@ async def _answer_replay(here: Services, caller: Caller, job_id: str, wait_s: in
 async def get_job(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]:
     """`?wait=N` answers when the job is terminal, at the latest after N seconds (0 to 60)."""
     here = services(request)
-    caller = here.caller(request, Role.ADMIN)
+    caller = here.caller(request, *READS)
     known_query(request, "wait")
     record = await _wait_for(here, caller, job_id, _seconds(request.query_params.get("wait"), "wait"))
     return _job_response(here, record, 200)
@@ -132,7 +132,7 @@ async def get_job(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]
 async def list_jobs(request: AnyRequest) -> Response[bytes]:
     """`?limit=N` (1 to 500) and `?cursor=` from the page before."""
     here = services(request)
-    caller = here.caller(request, Role.ADMIN)
+    caller = here.caller(request, *READS)
     known_query(request, "limit", "cursor")
     limit = _integer(request.query_params.get("limit"), "limit", defaults.LIST_LIMIT, 1, defaults.LIST_LIMIT_MAX)
     before = _integer(request.query_params.get("cursor"), "cursor", 0, 0, 2**53) or None
@@ -154,7 +154,7 @@ async def list_jobs(request: AnyRequest) -> Response[bytes]:
 async def cancel_job(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]:
     """Idempotent: answers the status that was reached."""
     here = services(request)
-    caller = here.caller(request, Role.ADMIN)
+    caller = here.caller(request, *SUBMITS)
     known_query(request)
     reason = parse_cancel(await read_object(request, optional=True))
     await find_job(here, caller, job_id)
@@ -168,7 +168,7 @@ async def cancel_job(request: AnyRequest, job_id: FromPath[str]) -> Response[byt
 @get("/v1/jobs/{job_id:str}/result", operation_class=documented("The signed bytes", answers={200: ("RFC 8785", Any)}))
 async def get_result(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]:
     """Exactly the bytes whose SHA-256 is `output_hash`."""
-    caller = services(request).caller(request, Role.ADMIN)
+    caller = services(request).caller(request, *READS)
     known_query(request)
     record = await find_job(services(request), caller, job_id)
     return _exact(record.result, record)
@@ -177,7 +177,7 @@ async def get_result(request: AnyRequest, job_id: FromPath[str]) -> Response[byt
 @get("/v1/jobs/{job_id:str}/receipt", operation_class=documented("The receipt", answers={200: ("DSSE", Any)}))
 async def get_receipt(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]:
     """Exactly the envelope the worker sent."""
-    caller = services(request).caller(request, Role.ADMIN)
+    caller = services(request).caller(request, *READS)
     known_query(request)
     record = await find_job(services(request), caller, job_id)
     return _exact(record.receipt, record)

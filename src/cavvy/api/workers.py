@@ -12,7 +12,7 @@ from litestar.params import FromPath
 from litestar.types import Receive, Scope, Send
 
 from cavvy import defaults
-from cavvy.api.auth import Role, new_worker_token
+from cavvy.api.auth import MANAGES, READS, new_worker_token
 from cavvy.api.bodies import read_object
 from cavvy.api.documented import documented
 from cavvy.api.problems import ProblemError, problem
@@ -34,7 +34,7 @@ AnyRequest = Request[Any, Any, Any]
 async def make_worker_token(request: AnyRequest) -> Response[bytes]:
     """Single use, 15 minutes; who joins with it is approved at once."""
     here = services(request)
-    caller = here.caller(request, Role.ADMIN)
+    caller = here.caller(request, *MANAGES)
     body = await read_object(request, optional=True)
     if body:
         raise ProblemError(
@@ -63,7 +63,7 @@ async def create_worker_token(here: Services, tenant: str, created_by: str) -> W
 @get("/v1/workers", operation_class=documented("The fleet", answers={200: ("Every worker", WorkerList)}))
 async def list_workers(request: AnyRequest) -> Response[bytes]:
     here = services(request)
-    caller = here.caller(request, Role.ADMIN)
+    caller = here.caller(request, *READS)
     workers = await _workers(here, caller.tenant)
     return Response(msgspec.json.encode(WorkerList(workers=workers)), media_type="application/json")
 
@@ -72,7 +72,7 @@ async def list_workers(request: AnyRequest) -> Response[bytes]:
 async def get_worker(request: AnyRequest, worker_id: FromPath[str]) -> Response[bytes]:
     """By id (`wrk_…`) or by key."""
     here = services(request)
-    caller = here.caller(request, Role.ADMIN)
+    caller = here.caller(request, *READS)
     for one in await _workers(here, caller.tenant):
         if worker_id in (one.id, one.key):
             return Response(msgspec.json.encode(one), media_type="application/json")
