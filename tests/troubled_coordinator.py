@@ -14,6 +14,7 @@ from pathlib import Path
 from cavvy.cli import main
 from cavvy.store.sqlite import SqliteStore
 from cavvy.store.sqlite.batch import Parcel
+from cavvy.store.sqlite.singles import Single
 from cavvy.store.sqlite.writer import Writer
 
 __all__ = ["DIE_AFTER_COMMIT", "DIE_BEFORE_COMMIT", "FAIL_AFTER_COMMIT", "FAIL_BEFORE_COMMIT", "FULL", "READ_ONLY"]
@@ -26,12 +27,12 @@ READ_ONLY, FULL = "read-only", "full"
 class Troubled(Writer):
     """Looks for orders before each commit."""
 
-    def commit(self, parcels: Sequence[Parcel], term: int) -> None:
-        self._order = _order_for(parcels)
+    def commit(self, steps: Sequence[Parcel | Single], term: int) -> None:
+        self._order = _order_for(steps)
         self._connection.execute(f"PRAGMA query_only = {int(self._order == READ_ONLY)}")
         (pages,) = self._connection.execute("PRAGMA page_count").fetchone()
         self._connection.execute(f"PRAGMA max_page_count = {pages if self._order == FULL else 2**30}")
-        super().commit(parcels, term)
+        super().commit(steps, term)
 
     def _commit_transaction(self) -> None:
         if self._order == DIE_BEFORE_COMMIT:
@@ -46,11 +47,15 @@ class Troubled(Writer):
             raise error
 
 
-def _order_for(parcels: Sequence[Parcel]) -> str:
+def _order_for(steps: Sequence[Parcel | Single]) -> str:
     path = Path(os.environ["CAVVY_TEST_ORDERS"])
     order, statement = path.read_text().split() if path.exists() else ("", "any")
-    meant = statement == "any" or any(parcel[statement] is not None for parcel in parcels)
+    meant = statement == "any" or any(_holds(step, statement) for step in steps)
     return order if meant else ""
+
+
+def _holds(step: Parcel | Single, statement: str) -> bool:
+    return step.name == statement if isinstance(step, Single) else step.get(statement) is not None
 
 
 if __name__ == "__main__":

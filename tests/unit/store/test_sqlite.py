@@ -374,7 +374,7 @@ def test_a_usual_batch_is_one_call_of_sqlite() -> None:
 def test_no_call_carries_more_than_sqlite_can_hold() -> None:
     body = b"x" * (1 << 20)
     packed = parcels([inserted(number, input=body) for number in range(200)])
-    sizes = [len(parcel["texts"] or b"") for parcel in packed]
+    sizes = [len(parcel["texts"] or b"") for parcel in packed if isinstance(parcel, dict)]
     assert len(packed) > 1
     assert max(sizes) < 500_000_000
 

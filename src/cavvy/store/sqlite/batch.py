@@ -2,7 +2,8 @@
 
 Writes about different jobs commute; those about one job keep their order. So the batch is laid out in rounds: within a
 round the kinds come in the order of `_BUILDERS`, which is the order of the statements in `queries/write.sql`, and a
-write that would have to step back in it opens its job's next round.
+write that would have to step back in it opens its job's next round. Writes about no job come behind them, singly and in
+order: no write about a job depends on them.
 """
 
 from __future__ import annotations
@@ -13,10 +14,7 @@ from typing import Any
 import msgspec
 
 from cavvy.core.writes import (
-    AddApiKey,
-    AddWorkerToken,
     CompleteJob,
-    EnrolWorker,
     FailJob,
     GrantJob,
     InsertJob,
@@ -27,8 +25,9 @@ from cavvy.core.writes import (
     Write,
 )
 from cavvy.errors import Refused
-from cavvy.store.sqlite import rows
+from cavvy.store.sqlite import rows, singles
 from cavvy.store.sqlite.rows import Builder, Texts
+from cavvy.store.sqlite.singles import Single
 
 __all__ = ["Parcel", "parcels"]
 
@@ -48,9 +47,6 @@ _BUILDERS: tuple[tuple[type, Builder], ...] = (
     (GrantJob, rows.grant),
     (CompleteJob, rows.complete),
     (FailJob, rows.fail),
-    (AddWorkerToken, rows.add_token),
-    (EnrolWorker, rows.enrol),
-    (AddApiKey, rows.add_api_key),
 )
 _KINDS = len(_BUILDERS)
 _POSITION = {kind: position for position, (kind, _) in enumerate(_BUILDERS)}
@@ -59,10 +55,12 @@ _GRANT = _POSITION[GrantJob]
 _EMPTY: Parcel = dict.fromkeys(rows.STATEMENTS)
 
 
-def parcels(writes: Sequence[Write]) -> list[Parcel]:
-    """The parcels of a batch, in order; at least one. Raises Refused for a value that cannot be stored."""
+def parcels(writes: Sequence[Write]) -> list[Parcel | Single]:
+    """The steps of a batch, in order: at least one parcel. Raises Refused for a value that cannot be stored."""
+    about_jobs = [write for write in writes if type(write) in _POSITION]
+    others = [write for write in writes if type(write) not in _POSITION]
     try:
-        return list(_pack(_arrange(writes)))
+        return [*_pack(_arrange(about_jobs)), *singles.steps(others)]
     except (ValueError, OverflowError, TypeError) as error:
         raise Refused(f"a value cannot be stored: {error}") from error
 

@@ -1,4 +1,4 @@
-"""One builder for each kind of write: the rows its statements take, texts packed apart from numbers."""
+"""One builder for each kind of write about a job: the rows its statements take, texts packed apart from numbers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cavvy.core.job import JobStatus, WorkerStatus
+from cavvy.core.job import JobStatus
 from cavvy.core.writes import (
-    AddApiKey,
-    AddWorkerToken,
     CompleteJob,
-    EnrolWorker,
     FailJob,
     GrantJob,
     InsertJob,
@@ -28,11 +25,8 @@ __all__ = [
     "Row",
     "Rows",
     "Texts",
-    "add_api_key",
-    "add_token",
     "cancel",
     "complete",
-    "enrol",
     "fail",
     "grant",
     "insert",
@@ -43,7 +37,7 @@ __all__ = [
 
 Row = tuple[Any, ...]
 
-#: Every statement that takes rows.
+#: Every statement of the trigger.
 STATEMENTS = (
     "insert_job",
     "insert_input",
@@ -64,10 +58,6 @@ STATEMENTS = (
     "insert_output",
     "fail_job",
     "end_failed",
-    "insert_token",
-    "use_token",
-    "insert_worker",
-    "insert_api_key",
 )
 
 
@@ -197,34 +187,3 @@ def fail(writes: Sequence[FailJob], texts: Texts) -> Iterator[Rows]:
             ends.append((*job, write.end, *texts.add_json(write.usage)))
     yield Rows("fail_job", jobs)
     yield Rows("end_failed", ends)
-
-
-def add_token(writes: Sequence[AddWorkerToken], texts: Texts) -> Iterator[Rows]:
-    add = texts.add
-    rows: list[Row] = [
-        (write.created_at_ms, write.expires_at_ms, *add(write.token_hash), *add(write.tenant), *add(write.created_by))
-        for write in writes
-    ]
-    yield Rows("insert_token", rows)
-
-
-def enrol(writes: Sequence[EnrolWorker], texts: Texts) -> Iterator[Rows]:
-    add = texts.add
-    tokens: list[Row] = []
-    workers: list[Row] = []
-    for write in writes:
-        key = add(write.worker)
-        tokens.append((*key, *add(write.token_hash)))
-        names = (*add(write.id), *add(write.name), *add(write.tenant))
-        workers.append((write.enrolled_at_ms, WorkerStatus.APPROVED, *key, *names))
-    yield Rows("use_token", tokens)
-    yield Rows("insert_worker", workers)
-
-
-def add_api_key(writes: Sequence[AddApiKey], texts: Texts) -> Iterator[Rows]:
-    add = texts.add
-    rows: list[Row] = []
-    for write in writes:
-        names = (*add(write.role), *add(write.tenant), *add(write.user_id))
-        rows.append((write.created_at_ms, *add(write.key_id), *add(write.secret_hash), *names))
-    yield Rows("insert_api_key", rows)

@@ -9,6 +9,7 @@ from typing import NoReturn
 from cavvy.errors import CommitUnknown, Fenced, Refused, RolledBack, StoreError
 from cavvy.store.sqlite import queries
 from cavvy.store.sqlite.batch import Parcel
+from cavvy.store.sqlite.singles import Single
 
 __all__ = ["Writer"]
 
@@ -38,14 +39,17 @@ class Writer:
         connection.execute(_WRITE["batch_trigger"])
         self._unknown: CommitUnknown | None = None
 
-    def commit(self, parcels: Sequence[Parcel], term: int) -> None:
+    def commit(self, steps: Sequence[Parcel | Single], term: int) -> None:
         """All or nothing, durable on return. Raises RolledBack, Refused, CommitUnknown or Fenced."""
         if self._unknown is not None:
             raise CommitUnknown(f"an earlier commit is unknown, start again ({self._unknown})")
         try:
             self._begin()
-            for parcel in parcels:
-                self._write(parcel, term)
+            for step in steps:
+                if isinstance(step, Single):
+                    self._write_single(step)
+                else:
+                    self._write(step, term)
         except Exception as error:
             self._roll_back(error)
             raise _translated(error) from error
@@ -62,6 +66,11 @@ class Writer:
 
     def _write(self, parcel: Parcel, term: int) -> None:
         self._connection.execute(_WRITE["write"], {**parcel, "term": term})
+
+    def _write_single(self, single: Single) -> None:
+        changed = self._connection.execute(_WRITE[single.name], single.parameters).rowcount
+        if single.rows is not None and changed != single.rows:
+            raise ValueError(f"{single.name} found {changed} rows")
 
     def _commit_transaction(self) -> None:
         self._connection.execute(_WRITE["commit"])

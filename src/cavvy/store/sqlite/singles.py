@@ -1,0 +1,75 @@
+"""Writes that come seldom and concern no job: each is a statement or two of its own, which cost the others nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from cavvy.core.job import WorkerStatus
+from cavvy.core.writes import AddApiKey, AddWorkerToken, EnrolWorker, Write
+
+__all__ = ["Single", "steps"]
+
+
+class Single(NamedTuple):
+    """The statement `name` of `queries/write.sql`; refused unless it changes `rows` rows (None: any number)."""
+
+    name: str
+    parameters: Mapping[str, bytes | str | int | None]
+    rows: int | None = 1
+
+
+def steps(writes: Iterable[Write]) -> Iterator[Single]:
+    """The statements of these writes, in their order."""
+    for write in writes:
+        yield from _BUILDERS[type(write)](write)
+
+
+def _add_token(write: AddWorkerToken) -> Iterator[Single]:
+    yield Single(
+        "insert_token",
+        {
+            "token_hash": write.token_hash,
+            "tenant": write.tenant.encode(),
+            "created_by": write.created_by.encode(),
+            "created_at_ms": write.created_at_ms,
+            "expires_at_ms": write.expires_at_ms,
+        },
+    )
+
+
+def _enrol(write: EnrolWorker) -> Iterator[Single]:
+    key = write.worker.encode()
+    yield Single("use_token", {"worker": key, "token_hash": write.token_hash})
+    yield Single(
+        "insert_worker",
+        {
+            "worker": key,
+            "id": write.id.encode(),
+            "name": write.name.encode(),
+            "tenant": write.tenant.encode(),
+            "status": WorkerStatus.APPROVED.value,
+            "enrolled_at_ms": write.enrolled_at_ms,
+        },
+    )
+
+
+def _add_api_key(write: AddApiKey) -> Iterator[Single]:
+    yield Single(
+        "insert_api_key",
+        {
+            "key_id": write.key_id.encode(),
+            "secret_hash": write.secret_hash,
+            "role": write.role.encode(),
+            "tenant": write.tenant.encode(),
+            "user_id": write.user_id.encode(),
+            "created_at_ms": write.created_at_ms,
+        },
+    )
+
+
+_BUILDERS: dict[type, Callable[[Any], Iterator[Single]]] = {
+    AddWorkerToken: _add_token,
+    EnrolWorker: _enrol,
+    AddApiKey: _add_api_key,
+}
