@@ -11,6 +11,7 @@ CavvyError
 │   ├── Refused                the store will never take these writes: replay them singly
 │   ├── CommitUnknown          nobody knows whether it was written: exit 75, start again
 │   └── Fenced                 a newer term rules: decide nothing more, exit 75
+├── ConfigInvalid              cavvy.toml says what cannot be followed
 ├── InvalidInput               what came from outside breaks the contract
 ├── WorkerRefused              the coordinator refused this worker, for good
 ├── ProviderError              the model, not Cavvy, failed
@@ -36,6 +37,7 @@ __all__ = [
     "CavvyError",
     "ClientError",
     "CommitUnknown",
+    "ConfigInvalid",
     "DataHeld",
     "Fenced",
     "InputTooLarge",
@@ -102,6 +104,10 @@ class CommitUnknown(StoreError):
 
 class Fenced(StoreError):
     """A newer term rules this store; this process must decide nothing more."""
+
+
+class ConfigInvalid(CavvyError):
+    """cavvy.toml cannot be trusted, read or followed; the message names file and line where it can."""
 
 
 class InvalidInput(CavvyError):

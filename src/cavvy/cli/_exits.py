@@ -25,6 +25,7 @@ class Exit(IntEnum):
 
 
 _CODES: tuple[tuple[type[Exception], Exit], ...] = (
+    (errors.ConfigInvalid, Exit.USAGE),
     (errors.InvalidInput, Exit.USAGE),
     (errors.NoCoordinator, Exit.NO_COORDINATOR),
     (errors.RequestRefused, Exit.REFUSED),

@@ -1,7 +1,7 @@
 """Where the coordinator is, which key opens it, and which workers' keys this account has met.
 
-Precedence: arguments > CAVVY_URL, CAVVY_API_KEY > credentials.toml > defaults. CAVVY_DATA_DIR and CAVVY_CONFIG_DIR move
-the directories.
+Precedence: arguments > CAVVY_URL, CAVVY_API_KEY, CAVVY_PIN > cavvy.toml > credentials.toml > defaults. CAVVY_DATA_DIR
+and CAVVY_CONFIG_DIR move the directories.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from cavvy import defaults
+from cavvy.client.configfile import ConfigFile, read_config
 from cavvy.errors import ClientError
 from cavvy.private_files import make_private_directory, write_private
 
@@ -27,10 +28,15 @@ __all__ = [
     "Connection",
     "Credentials",
     "KnownWorker",
+    "Setting",
+    "Settings",
     "config_dir",
+    "config_file",
     "connection",
+    "connection_settings",
     "credentials_path",
     "data_dir",
+    "first_said",
     "is_loopback",
     "known_workers",
     "put_credentials_aside",
@@ -43,11 +49,27 @@ __all__ = [
 T = TypeVar("T")
 
 
+class Setting(NamedTuple, Generic[T]):
+    """A value and who said it, for people."""
+
+    value: T
+    origin: str
+
+
+class Settings(NamedTuple):
+    """A client's settings with their origins."""
+
+    url: Setting[str]
+    key: Setting[str | None]
+    pin: Setting[str | None]
+
+
 class Connection(NamedTuple):
-    """Where requests go and the key they carry (None: none)."""
+    """Where requests go and the key they carry (None: none); `pin` is SHA-256 (hex) of the certificate's public key."""
 
     url: str
     key: str | None
+    pin: str | None = None
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +78,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None = None
     key: str | None = None
     operator_key: str | None = None
+    pin: str | None = None
 
 
 class KnownWorker(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,18 +102,62 @@ def credentials_path() -> Path:
     return config_dir() / "credentials.toml"
 
 
-def connection(url: str | None = None, key: str | None = None) -> Connection:
-    """What to connect to. The file's key goes to the file's URL only, never to another address."""
-    stored = read_credentials()
-    default = f"http://{defaults.HOST}:{defaults.PORT}"
-    chosen = (url or os.environ.get("CAVVY_URL") or stored.url or default).rstrip("/")
-    _check_url(chosen)
-    secret = key or os.environ.get("CAVVY_API_KEY") or None
-    if secret is None and _same_place(chosen, stored.url or default):
-        secret = stored.key
-    if secret is not None and not re.fullmatch(r"[!-~]+", secret):
-        raise ClientError("the API key holds spaces or other characters no key has; copy it again")
-    return Connection(chosen, secret)
+def config_file(given: Path | str | None = None) -> ConfigFile:
+    """The cavvy.toml that counts; `given` is the one that was named. Raises ConfigInvalid."""
+    return read_config(given, config_dir())
+
+
+def connection(
+    url: str | None = None, key: str | None = None, *, pin: str | None = None, config: Path | str | None = None
+) -> Connection:
+    """What to connect to. Raises ClientError, ConfigInvalid. See `connection_settings`."""
+    found = connection_settings(url, key, pin=pin, config=config)
+    return Connection(found.url.value, found.key.value, found.pin.value)
+
+
+def connection_settings(
+    url: str | None = None, key: str | None = None, *, pin: str | None = None, config: Path | str | None = None
+) -> Settings:
+    """What to connect to, and who said so.
+
+    A key or pin in a file goes to that file's URL only, never to another address.
+    """
+    file = config_file(config)
+    file.refuse_unnamed("client")
+    said, stored = file.tables, read_credentials()
+    at_stored = stored.url or f"http://{defaults.HOST}:{defaults.PORT}"
+    chosen = first_said(
+        (url, "argument"),
+        (os.environ.get("CAVVY_URL"), "CAVVY_URL"),
+        (said.url, file.origin("url")),
+        (stored.url, str(credentials_path())),
+        default=at_stored,
+    )
+    chosen = chosen._replace(value=chosen.value.rstrip("/"))
+    _check_url(chosen.value)
+    is_said = _same_place(chosen.value, said.url or at_stored)
+    is_stored = _same_place(chosen.value, at_stored)
+
+    def secret(name: Literal["key", "pin"], argument: str | None, variable: str) -> Setting[str | None]:
+        return first_said(
+            (argument, "argument"),
+            (os.environ.get(variable), variable),
+            (getattr(said, name) if is_said else None, file.origin(name)),
+            (getattr(stored, name) if is_stored else None, str(credentials_path())),
+            default=None,
+        )
+
+    settings = Settings(chosen, secret("key", key, "CAVVY_API_KEY"), secret("pin", pin, "CAVVY_PIN"))
+    _check_key(settings.key.value)
+    return settings
+
+
+def first_said(*candidates: tuple[T | None, str], default: T) -> Setting[T]:
+    """The first of (value, origin) that says something, neither None nor empty; else the default."""
+    for value, origin in candidates:
+        if value is not None and value != "":
+            return Setting(value, origin)
+    return Setting(default, "default")
 
 
 def read_credentials(path: Path | None = None) -> Credentials:
@@ -162,6 +229,11 @@ def _check_url(url: str) -> None:
         sound = False
     if not sound:
         raise ClientError(f"{url!r} is not a URL of a coordinator; give one like http://127.0.0.1:{defaults.PORT}")
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not re.fullmatch(r"[!-~]+", key):
+        raise ClientError("the API key holds spaces or other characters no key has; copy it again")
 
 
 def _same_place(one: str, other: str) -> bool:

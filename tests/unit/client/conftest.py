@@ -25,7 +25,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def config_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty one, so that nothing of the developer's own account is seen."""
-    for name in ("CAVVY_URL", "CAVVY_API_KEY"):
+    for name in ("CAVVY_URL", "CAVVY_API_KEY", "CAVVY_PIN", "CAVVY_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CAVVY_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("CAVVY_DATA_DIR", str(tmp_path / "data"))
