@@ -5,35 +5,34 @@ from __future__ import annotations
 from litestar import Litestar, Request
 from litestar.datastructures import State
 from litestar.enums import ScopeType
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
 
 from cavvy import defaults
 from cavvy.api.events import job_events
 from cavvy.api.health import health_router
 from cavvy.api.jobs import jobs_router
+from cavvy.api.openapi import describe, openapi_document
 from cavvy.api.problems import exception_handlers, problem
 from cavvy.api.services import Services
 from cavvy.api.workers import workers_router
-from cavvy.version import __version__
 
-__all__ = ["create_app"]
+__all__ = ["ROUTES", "create_app"]
+
+ROUTES: tuple[ControllerRouterHandler, ...] = (jobs_router, job_events, workers_router, health_router, openapi_document)
 
 
 def create_app(services: Services) -> ASGIApp:
     """The ASGI application over a running engine."""
     app = Litestar(
-        route_handlers=[jobs_router, job_events, workers_router, health_router],
+        route_handlers=ROUTES,
         state=State({"services": services}),
         exception_handlers=exception_handlers,
         request_max_body_size=defaults.MAX_BODY_BYTES,
-        openapi_config=OpenAPIConfig(
-            title="Cavvy", version=__version__, path="/openapi.json", render_plugins=[JsonRenderPlugin(path="/")]
-        ),
+        openapi_config=None,
         logging_config=None,
         debug=False,
     )
+    app.state["openapi"] = describe(app)
     return _Addressed(app, services.hosts)
 
 

@@ -1,63 +1,110 @@
-"""OpenAPI for bodies that are parsed strictly by hand: the schema still comes from the msgspec type."""
+"""What a route says of itself: the handler parses strictly by hand, the description comes from the same msgspec types.
+
+`openapi.py` makes the document out of it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import msgspec
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, Operation, RequestBody, Schema
+from litestar.openapi.spec import Operation
+from msgspec import Meta
 
-from cavvy.protocol.rest import Problem
+from cavvy.api.examples import JOB_ID, WORKER_ID
 
-__all__ = ["documented", "schema_of"]
+__all__ = ["Documented", "Parameter", "documented", "header", "in_path", "query"]
 
 
-def schema_of(kind: Any) -> Schema:
-    """`kind`'s JSON schema, its components inlined."""
-    (schema,), components = msgspec.json.schema_components([kind], schema_hook=_any, ref_template="#/$defs/{name}")
-    made = Schema()
-    made.to_schema = lambda: _inline(schema, components)  # type: ignore[method-assign]
-    return made
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One parameter; `kind` is its type, with its limits as `Annotated[…, Meta(…)]`."""
+
+    name: str
+    where: Literal["path", "query", "header"]
+    description: str
+    kind: Any
+    example: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Documented:
+    """One operation. `answers` maps a status to its description and type (None: no body); `errors` are codes."""
+
+    summary: str
+    body: Any
+    body_required: bool
+    request_example: Any
+    answers: dict[int, tuple[str, Any]]
+    example: Any
+    media_type: str
+    parameters: tuple[Parameter, ...]
+    errors: tuple[str, ...]
+    public: bool
+
+    def example_of(self, status: int) -> Any:
+        """The example of the answer with this status."""
+        by_status = isinstance(self.example, dict) and set(self.example) <= set(self.answers)
+        return self.example[status] if by_status else self.example
 
 
 def documented(
-    summary: str, *, body: Any = None, answers: dict[int, tuple[str, Any]], media_type: str = "application/json"
+    summary: str,
+    *,
+    body: Any = None,
+    body_required: bool = True,
+    request_example: Any = None,
+    answers: dict[int, tuple[str, Any]],
+    example: Any = None,
+    media_type: str = "application/json",
+    parameters: tuple[Parameter, ...] = (),
+    errors: tuple[str, ...] = (),
+    public: bool = False,
 ) -> type[Operation]:
-    """An operation class for a handler: `answers` maps a status to its description and type (None: no JSON)."""
-    responses = {
-        str(status): OpenAPIResponse(
-            description=text,
-            content=None if kind is None else {media_type: OpenAPIMediaType(schema=schema_of(kind))},
+    """A handler's `operation_class`; its docstring is the description and its name the operationId.
+
+    `example` and `request_example` are plain data or instances of the type; `example` may be a dictionary by status.
+    Left out of `errors` is what follows from the rest: a key unless `public`, a body, parameters, writing.
+    """
+
+    class Described(Operation):
+        documented = Documented(
+            summary=summary,
+            body=body,
+            body_required=body_required,
+            request_example=request_example,
+            answers=answers,
+            example=example,
+            media_type=media_type,
+            parameters=parameters,
+            errors=errors,
+            public=public,
         )
-        for status, (text, kind) in answers.items()
-    }
-    responses["default"] = OpenAPIResponse(
-        description="What went wrong and what to do",
-        content={"application/problem+json": OpenAPIMediaType(schema=schema_of(Problem))},
+
+    return Described
+
+
+def query(name: str, description: str, kind: Any, example: Any) -> Parameter:
+    """A parameter behind the `?`, never required."""
+    return Parameter(name=name, where="query", description=description, kind=kind, example=example)
+
+
+def header(name: str, description: str, kind: Any, example: Any) -> Parameter:
+    """A request header, never required."""
+    return Parameter(name=name, where="header", description=description, kind=kind, example=example)
+
+
+def in_path(name: str, description: str, example: str) -> Parameter:
+    """A part of the path; one of `_KNOWN` needs no declaration."""
+    return Parameter(name=name, where="path", description=description, kind=_NAME, example=example)
+
+
+_NAME = Annotated[str, Meta(min_length=1)]
+#: What is called the same in every path.
+KNOWN_IN_PATH = {
+    one.name: one
+    for one in (
+        in_path("job_id", "The job's id, a UUIDv7.", JOB_ID),
+        in_path("worker_id", "The worker's id (`wrk_…`) or its key in hex.", WORKER_ID),
     )
-    request = RequestBody(content={"application/json": OpenAPIMediaType(schema=schema_of(body))}) if body else None
-
-    @dataclass
-    class Documented(Operation):
-        def __post_init__(self) -> None:
-            self.summary = summary
-            self.request_body = request
-            self.responses = responses  # type: ignore[assignment]
-
-    return Documented
-
-
-def _any(kind: Any) -> dict[str, Any]:
-    return {} if kind is msgspec.Raw else {"type": "string"}
-
-
-def _inline(value: Any, components: dict[str, Any]) -> Any:
-    if isinstance(value, dict):
-        ref = value.get("$ref", "")
-        if ref.startswith("#/$defs/"):
-            return _inline(components[ref.removeprefix("#/$defs/")], components)
-        return {key: _inline(one, components) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_inline(one, components) for one in value]
-    return value
+}

@@ -14,7 +14,8 @@ from litestar.response import Stream
 
 from cavvy import defaults
 from cavvy.api.auth import READS, Caller
-from cavvy.api.documented import documented
+from cavvy.api.documented import documented, header, query
+from cavvy.api.examples import EVENTS
 from cavvy.api.jobs import AnyRequest, find_job, known_query
 from cavvy.api.problems import ProblemError
 from cavvy.api.services import Services, services
@@ -38,7 +39,12 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     operation_class=documented(
         "A job's events",
         answers={200: ("Server-sent events", str), 204: ("You have seen the end", None)},
+        example=EVENTS,
         media_type="text/event-stream",
+        parameters=(
+            header("Last-Event-ID", "The last id seen: the stream goes on behind it.", str, "1.42"),
+            query("after", "The same as `Last-Event-ID`, for readers that cannot set headers.", str, "1.42"),
+        ),
     ),
 )
 async def job_events(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes] | Stream:

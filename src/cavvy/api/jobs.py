@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.params import FromPath
+from msgspec import Meta
 
 from cavvy import defaults
+from cavvy.api import examples
 from cavvy.api.auth import READS, SUBMITS, Caller
 from cavvy.api.bodies import read_object
-from cavvy.api.documented import documented
+from cavvy.api.documented import documented, header, query
 from cavvy.api.problems import ProblemError
 from cavvy.api.services import Services, services
 from cavvy.api.submission import Submission, parse_cancel, parse_submission
@@ -23,6 +25,7 @@ from cavvy.coordinator.engine import CommandFailed
 from cavvy.core.commands import CancelJob, SubmitJob
 from cavvy.core.effects import Reply, ReplyCode
 from cavvy.core.job import TERMINAL, JobStatus
+from cavvy.core.receipt import Envelope, Result
 from cavvy.core.writes import Idempotency
 from cavvy.protocol.rest import CancelBody, Job, JobList, SubmitBody
 from cavvy.store.base import JobRecord
@@ -30,6 +33,9 @@ from cavvy.store.base import JobRecord
 __all__ = ["find_job", "jobs_router", "known_query"]
 
 AnyRequest = Request[Any, Any, Any]
+Name = Annotated[str, Meta(min_length=1, max_length=defaults.MAX_NAME_CHARS)]
+Wait = Annotated[int, Meta(ge=0, le=defaults.MAX_WAIT_S)]
+Limit = Annotated[int, Meta(ge=1, le=defaults.LIST_LIMIT_MAX)]
 _encode = msgspec.json.Encoder().encode
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 _FILTERS_NOT_BUILT = frozenset({"status", "thread", "worker", "effort", "q"})
@@ -40,7 +46,16 @@ _FILTERS_NOT_BUILT = frozenset({"status", "thread", "worker", "effort", "q"})
     operation_class=documented(
         "Submit a job",
         body=SubmitBody,
+        request_example=examples.SUBMIT,
         answers={201: ("Accepted: it is durable", Job), 200: ("The job this Idempotency-Key made before", Job)},
+        example={201: examples.SUBMITTED, 200: examples.COMPLETED},
+        parameters=(
+            header(
+                "Idempotency-Key", "The same key and body within 24 hours: the same job.", Name, "report-2026-11-22"
+            ),
+            header("Prefer", "`wait=N` answers when the job is terminal, at the latest after N s.", str, "wait=10"),
+        ),
+        errors=("not_supported", "idempotency_key_reused", "queue_full"),
     ),
 )
 async def submit_job(request: AnyRequest) -> Response[bytes]:
@@ -118,7 +133,15 @@ async def _answer_replay(here: Services, caller: Caller, job_id: str, wait_s: in
     return _job_response(here, record, 200, {"Idempotent-Replayed": "true"})
 
 
-@get("/v1/jobs/{job_id:str}", operation_class=documented("One job", answers={200: ("The job", Job)}))
+@get(
+    "/v1/jobs/{job_id:str}",
+    operation_class=documented(
+        "One job",
+        answers={200: ("The job", Job)},
+        example=examples.COMPLETED,
+        parameters=(query("wait", "Seconds to wait for it to end.", Wait, 10),),
+    ),
+)
 async def get_job(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]:
     """`?wait=N` answers when the job is terminal, at the latest after N seconds (0 to 60)."""
     here = services(request)
@@ -128,7 +151,19 @@ async def get_job(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]
     return _job_response(here, record, 200)
 
 
-@get("/v1/jobs", operation_class=documented("Jobs, newest first", answers={200: ("One page", JobList)}))
+@get(
+    "/v1/jobs",
+    operation_class=documented(
+        "Jobs, newest first",
+        answers={200: ("One page", JobList)},
+        example=JobList(jobs=[examples.LISTED], cursor="6"),
+        parameters=(
+            query("limit", "How many at most.", Limit, defaults.LIST_LIMIT),
+            query("cursor", "`cursor` of the page before.", str, "6"),
+        ),
+        errors=("not_supported",),
+    ),
+)
 async def list_jobs(request: AnyRequest) -> Response[bytes]:
     """`?limit=N` (1 to 500) and `?cursor=` from the page before."""
     here = services(request)
@@ -148,7 +183,10 @@ async def list_jobs(request: AnyRequest) -> Response[bytes]:
     operation_class=documented(
         "Stop a job",
         body=CancelBody,
+        body_required=False,
+        request_example=CancelBody(reason="no longer needed"),
         answers={200: ("It has ended; this is how", Job), 202: ("Its worker was told to stop", Job)},
+        example={200: examples.COMPLETED, 202: examples.STOPPING},
     ),
 )
 async def cancel_job(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]:
@@ -165,7 +203,15 @@ async def cancel_job(request: AnyRequest, job_id: FromPath[str]) -> Response[byt
     return _job_response(here, record, 200 if record.status in TERMINAL else 202)
 
 
-@get("/v1/jobs/{job_id:str}/result", operation_class=documented("The signed bytes", answers={200: ("RFC 8785", Any)}))
+@get(
+    "/v1/jobs/{job_id:str}/result",
+    operation_class=documented(
+        "The signed bytes",
+        answers={200: ("RFC 8785 JSON", Result)},
+        example=examples.RESULT,
+        errors=("no_result",),
+    ),
+)
 async def get_result(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]:
     """Exactly the bytes whose SHA-256 is `output_hash`."""
     caller = services(request).caller(request, *READS)
@@ -174,7 +220,15 @@ async def get_result(request: AnyRequest, job_id: FromPath[str]) -> Response[byt
     return _exact(record.result, record)
 
 
-@get("/v1/jobs/{job_id:str}/receipt", operation_class=documented("The receipt", answers={200: ("DSSE", Any)}))
+@get(
+    "/v1/jobs/{job_id:str}/receipt",
+    operation_class=documented(
+        "The receipt",
+        answers={200: ("A DSSE envelope", Envelope)},
+        example=examples.RECEIPT,
+        errors=("no_result",),
+    ),
+)
 async def get_receipt(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]:
     """Exactly the envelope the worker sent."""
     caller = services(request).caller(request, *READS)

@@ -12,6 +12,7 @@ from litestar.params import FromPath
 from litestar.types import Receive, Scope, Send
 
 from cavvy import defaults
+from cavvy.api import examples
 from cavvy.api.auth import MANAGES, READS, new_worker_token
 from cavvy.api.bodies import read_object
 from cavvy.api.documented import documented
@@ -29,7 +30,12 @@ AnyRequest = Request[Any, Any, Any]
 
 @post(
     "/v1/worker-tokens",
-    operation_class=documented("A token for one worker", answers={201: ("Shown once", WorkerToken)}),
+    operation_class=documented(
+        "A token for one worker",
+        answers={201: ("Shown once", WorkerToken)},
+        example=examples.WORKER_TOKEN,
+        errors=("not_supported", "invalid_json", "body_too_large", "unsupported_media_type"),
+    ),
 )
 async def make_worker_token(request: AnyRequest) -> Response[bytes]:
     """Single use, 15 minutes; who joins with it is approved at once."""
@@ -60,15 +66,24 @@ async def create_worker_token(here: Services, tenant: str, created_by: str) -> W
     return WorkerToken(token=token, join=f"cavvy://{here.authority}/{token}", expires_at=iso(expires_ms))
 
 
-@get("/v1/workers", operation_class=documented("The fleet", answers={200: ("Every worker", WorkerList)}))
+@get(
+    "/v1/workers",
+    operation_class=documented(
+        "The fleet", answers={200: ("Every worker", WorkerList)}, example=WorkerList(workers=[examples.WORKER])
+    ),
+)
 async def list_workers(request: AnyRequest) -> Response[bytes]:
+    """Every worker of the tenant, oldest first, whether it is online or not."""
     here = services(request)
     caller = here.caller(request, *READS)
     workers = await _workers(here, caller.tenant)
     return Response(msgspec.json.encode(WorkerList(workers=workers)), media_type="application/json")
 
 
-@get("/v1/workers/{worker_id:str}", operation_class=documented("One worker", answers={200: ("It", WorkerView)}))
+@get(
+    "/v1/workers/{worker_id:str}",
+    operation_class=documented("One worker", answers={200: ("The worker", WorkerView)}, example=examples.WORKER),
+)
 async def get_worker(request: AnyRequest, worker_id: FromPath[str]) -> Response[bytes]:
     """By id (`wrk_…`) or by key."""
     here = services(request)

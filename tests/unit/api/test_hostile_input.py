@@ -143,6 +143,10 @@ async def test_a_foreign_origin_is_403_and_changes_nothing(stack: LiveStack) -> 
         "/v1/jobs/%00",
         "/v1/workers/wrk_none",
         "/nowhere",
+        "/openapi.json/x",
+        "/v1/jobs/..%2f..%2fetc%2fpasswd",
+        "/v1/jobs/%2e%2e/workers",
+        "//v1//jobs",
     ],
 )
 async def test_what_is_not_there_is_404(stack: LiveStack, path: str) -> None:

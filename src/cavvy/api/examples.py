@@ -1,0 +1,150 @@
+"""What the API's description shows: one job and its surroundings, the same on every page."""
+
+from __future__ import annotations
+
+import base64
+
+import msgspec
+
+from cavvy.coordinator.login import worker_id
+from cavvy.core.canonical import canonical, sha256_hex
+from cavvy.core.job import JobStatus
+from cavvy.core.receipt import PAYLOAD_TYPE, Envelope, ReceiptPayload, Result, Signature
+from cavvy.core.writes import Usage
+from cavvy.protocol.rest import AttemptView, CancelView, Job, TimelineEntry, UsageView, WorkerToken, WorkerView
+
+__all__ = [
+    "COMPLETED",
+    "EVENTS",
+    "JOB_ID",
+    "LISTED",
+    "RECEIPT",
+    "RESULT",
+    "STOPPING",
+    "SUBMIT",
+    "SUBMITTED",
+    "WORKER",
+    "WORKER_ID",
+    "WORKER_TOKEN",
+]
+
+JOB_ID = "01a20084-0742-7a85-8305-b441f3d27978"
+_KEY = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+WORKER_ID = worker_id(_KEY)
+_TOKEN = "cav_wrk_" + "x" * 43 + "_" + "9c" * 16
+_SALT = "3b" * 32
+_CREATED, _GRANTED, _ENDED = "2026-11-22T00:24:47.599Z", "2026-11-22T00:24:47.612Z", "2026-11-22T00:24:48.904Z"
+
+SUBMIT = {"prompt": "Name three rivers.", "model": "smollm2-135m-instruct", "max_tokens": 64}
+RESULT = Result(text="Amazon, Danube, Niger.", model="smollm2-135m-instruct", finish_reason="stop")
+_HASH = sha256_hex(canonical(RESULT))
+_PAYLOAD = ReceiptPayload(
+    v=2,
+    coordinator="9c" * 32,
+    job_id=JOB_ID,
+    provider_pubkey=_KEY,
+    attempt=1,
+    status="completed",
+    input_hash="5e" * 32,
+    output_hash=_HASH,
+    params_hash="a1" * 32,
+    model=RESULT.model,
+    privacy_class="PUBLIC",
+    started_at=_GRANTED,
+    completed_at=_ENDED,
+    usage=Usage(input_tokens=12, output_tokens=8),
+    payment_ref=None,
+)
+RECEIPT = Envelope(
+    payload=base64.b64encode(canonical(_PAYLOAD)).decode(),
+    payload_type=PAYLOAD_TYPE,
+    signatures=[Signature(keyid=_KEY, sig=base64.b64encode(b"\x2a" * 64).decode())],
+)
+
+SUBMITTED = Job(
+    id=JOB_ID,
+    number=7,
+    status=JobStatus.ASSIGNED,
+    job_type="LLM_INFER",
+    privacy_class="PUBLIC",
+    user_id="owner",
+    created_at=_CREATED,
+    prompt="Name three rivers.",
+    model="smollm2-135m-instruct",
+    max_tokens=64,
+    input_salt=_SALT,
+    attempt=1,
+    attempts=[
+        AttemptView(
+            attempt=1,
+            worker=_KEY,
+            worker_id=WORKER_ID,
+            granted_at=_GRANTED,
+            started_at=None,
+            ended_at=None,
+            end=None,
+            counted=False,
+            input_salt=_SALT,
+            usage=None,
+        )
+    ],
+    timeline=[
+        TimelineEntry(at=_CREATED, event="submitted"),
+        TimelineEntry(at=_GRANTED, event="assigned", attempt=1, worker_id=WORKER_ID),
+    ],
+)
+_USAGE = UsageView(input_tokens=12, output_tokens=8)
+COMPLETED = msgspec.structs.replace(
+    SUBMITTED,
+    status=JobStatus.COMPLETED,
+    completed_at=_ENDED,
+    served_model=RESULT.model,
+    result=msgspec.Raw(canonical(RESULT)),
+    output=RESULT.text,
+    output_hash=_HASH,
+    usage=_USAGE,
+    attempts=[
+        msgspec.structs.replace(
+            SUBMITTED.attempts[0], started_at=_GRANTED, ended_at=_ENDED, end="completed", usage=_USAGE
+        )
+    ],
+    timeline=[*SUBMITTED.timeline, TimelineEntry(at=_ENDED, event="completed", attempt=1)],
+    receipt=msgspec.Raw(msgspec.json.encode(RECEIPT)),
+)
+#: Without texts, as in lists.
+LISTED = msgspec.structs.replace(
+    COMPLETED,
+    prompt=None,
+    result=None,
+    output=None,
+    receipt=None,
+    input_salt=None,
+    usage=None,
+    attempts=[],
+    timeline=[],
+)
+STOPPING = msgspec.structs.replace(
+    SUBMITTED,
+    status=JobStatus.RUNNING,
+    cancel_requested=CancelView(by="owner", reason="no longer needed", at=_ENDED),
+)
+EVENTS = (
+    f'event: job\ndata: {{"id":"{JOB_ID}","status":"running"}}\n\n'
+    'event: attempt\ndata: {"attempt":1}\n\n'
+    'event: delta\nid: 1.6\ndata: {"attempt":1,"offset":0,"kind":"text","text":"Amazon"}\n\n'
+    f'event: end\nid: 1.end\ndata: {{"attempt":1,"length":22,"output_hash":"{_HASH}"}}\n\n'
+)
+WORKER = WorkerView(
+    id=WORKER_ID,
+    key=_KEY,
+    name="laptop",
+    status="approved",
+    enrolled_at="2026-11-21T09:12:03.120Z",
+    online=True,
+    slots=2,
+    free=1,
+    models=["smollm2-135m-instruct"],
+    version="0.1.0",
+    skew_ms=3,
+)
+WORKER_TOKEN = WorkerToken(token=_TOKEN, join=f"cavvy://127.0.0.1:4010/{_TOKEN}", expires_at="2026-11-22T00:39:47.599Z")
