@@ -19,6 +19,7 @@ from cavvy.cli import _serve, main
 from cavvy.core.writes import Usage
 from cavvy.protocol.messages import RegisterAck
 from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, TextChunk
+from cavvy.providers.build import Discovered
 from cavvy.worker import agent, session
 from cavvy.worker.attempts import Attempts
 
@@ -42,9 +43,6 @@ class KnownAnswer:
 
     name, models, job_types = "scripted", ("scripted",), ("LLM_INFER",)
 
-    def __init__(self, *_: Any, **__: Any) -> None:
-        """Takes what the model's provider takes."""
-
     async def open(self) -> None:
         pass
 
@@ -60,6 +58,10 @@ class KnownAnswer:
         for character in ANSWER[len(FIRST) :]:
             yield TextChunk(character, 1)
         yield FinalChunk(finish_reason="stop", usage=Usage(input_tokens=1, output_tokens=9), model="scripted")
+
+
+async def found(*_: Any, **__: Any) -> Discovered:
+    return Discovered([KnownAnswer()], [], [])
 
 
 class Noted(Attempts):
@@ -80,7 +82,7 @@ async def noted_login(socket: Any, request: Any) -> tuple[str, RegisterAck]:
 
 if __name__ == "__main__":
     with (
-        patch.multiple(_serve, weights=lambda model: Path(), LlamaCpp=KnownAnswer),
+        patch.object(_serve, "discover", found),
         patch.multiple(agent, Attempts=Noted, login=noted_login),
     ):
         main()

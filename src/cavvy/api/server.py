@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import structlog
@@ -58,7 +58,7 @@ class CoordinatorServer:
     """Serves on 127.0.0.1 and, where there is one, ::1.
 
     `admin_key` and `operator_key` are set by the very first start only. It hands itself to `keep_keys` before the keys
-    are durable: were it killed in between, nobody would ever know them.
+    are durable: were it killed in between, nobody would ever know them. `limits` are fields of Settings.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class CoordinatorServer:
         *,
         port: int = defaults.PORT,
         settings: Settings | None = None,
+        limits: Mapping[str, int] | None = None,
         keep_keys: Callable[[CoordinatorServer], None] = lambda _: None,
     ) -> None:
         self.data_dir = data_dir
@@ -76,6 +77,7 @@ class CoordinatorServer:
         self._store = store
         self._port = port
         self._settings = settings
+        self._limits = limits or {}
         self._keep_keys = keep_keys
         self._services: Services | None = None
         self._uvicorn: _Uvicorn | None = None
@@ -94,7 +96,7 @@ class CoordinatorServer:
         seed = load_or_create_seed(self.data_dir / "coordinator.key")
         hub = Hub()
         sessions = Sessions(hub, seed, system_clock)
-        settings = self._settings or Settings(coordinator_key=public_key(seed).hex())
+        settings = self._settings or Settings(coordinator_key=public_key(seed).hex(), **self._limits)
         engine = Engine(self._store, settings, clock=system_clock, dice=os.urandom, outlet=sessions)
         sockets: list[socket.socket] = []
         try:

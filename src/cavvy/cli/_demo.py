@@ -18,6 +18,7 @@ from cavvy.cli._exits import Exit, exit_code
 from cavvy.cli._limits import time_limit
 from cavvy.client import Cavvy, Job
 from cavvy.client.config import read_credentials
+from cavvy.client.configfile import FILE
 from cavvy.errors import CavvyError, StartError
 
 __all__ = ["run"]
@@ -44,7 +45,13 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def _in_directory(directory: Path, model: Path | None) -> int:
-    places = {"CAVVY_DATA_DIR": str(directory / "data"), "CAVVY_CONFIG_DIR": str(directory / "config")}
+    settings = directory / FILE
+    settings.touch()  # empty: no cavvy.toml of the user's counts here
+    places = {
+        "CAVVY_DATA_DIR": str(directory / "data"),
+        "CAVVY_CONFIG_DIR": str(directory / "config"),
+        "CAVVY_CONFIG": str(settings),
+    }
     with Children(directory, places) as children:
         try:
             with time_limit(LIMIT_S, StartError(f"the demo took longer than {LIMIT_S:.0f} s")):
@@ -72,7 +79,7 @@ def _start_coordinator(directory: Path, children: Children) -> Cavvy:
     ready = msgspec.json.decode(child.first_line())
     credentials = read_credentials(directory / "config" / "credentials.toml")
     _output.note(f"coordinator: {ready['url']} (process {ready['pid']})")
-    return Cavvy(ready["url"], credentials.key)
+    return Cavvy(ready["url"], credentials.key, config=directory / FILE)
 
 
 def _start_worker(children: Children, client: Cavvy, model: Path | None) -> Child:

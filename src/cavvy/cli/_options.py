@@ -1,10 +1,11 @@
-"""Options that every command has, before or after its name: --json, and --url, --key for the client commands."""
+"""Options that every command has, before or after its name: --json, --config, and --url, --key for client commands."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -12,10 +13,14 @@ import typer
 if TYPE_CHECKING:
     from cavvy.client import Cavvy
 
-__all__ = ["Common", "client_options", "json_option", "without_key_option"]
+__all__ = ["Common", "client_options", "json_option", "server_options", "without_key_option"]
 
 _ADDED: dict[str, tuple[Any, Any]] = {
     "json": (Annotated[bool, typer.Option("--json", help="Print JSON.")], False),
+    "config": (
+        Annotated[Path | None, typer.Option("--config", help="The cavvy.toml to follow.", show_default="see `doctor`")],
+        None,
+    ),
     "url": (Annotated[str | None, typer.Option("--url", help="The coordinator's address.")], None),
     "key": (Annotated[str | None, typer.Option("--key", help="The API key.")], None),
 }
@@ -27,21 +32,27 @@ class Common(NamedTuple):
     json: bool = False
     url: str | None = None
     key: str | None = None
+    config: Path | None = None
 
     def client(self, *, timeout: float = 30.0) -> Cavvy:
         from cavvy.client import Cavvy
 
-        return Cavvy(self.url, self.key, timeout=timeout)
+        return Cavvy(self.url, self.key, config=self.config, timeout=timeout)
 
 
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives `command(common, …)` the options --json, --url and --key."""
-    return _with_options(command, ("json", "url", "key"))
+    """Gives `command(common, …)` the options --json, --config, --url and --key."""
+    return _with_options(command, ("json", "config", "url", "key"))
 
 
 def without_key_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives `command(common, …)` the options --json and --url; its own --key means something else."""
-    return _with_options(command, ("json", "url"))
+    """Gives `command(common, …)` the options --json, --config and --url; its own --key means something else."""
+    return _with_options(command, ("json", "config", "url"))
+
+
+def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives `command(common, …)` the options --json and --config."""
+    return _with_options(command, ("json", "config"))
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:

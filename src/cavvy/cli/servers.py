@@ -8,55 +8,78 @@ from typing import Annotated
 import typer
 
 from cavvy import defaults
-from cavvy.cli._options import Common, json_option
+from cavvy.cli._options import Common, server_options
 
 __all__ = ["coordinator", "up", "worker"]
 
 DataDir = Annotated[Path | None, typer.Option(help="Where the data is kept.", show_default="the user's data directory")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")]
-Model = Annotated[Path | None, typer.Option(help="A GGUF file to run.", show_default="a tiny demo model")]
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.", show_default=str(defaults.PORT))
+]
+Model = Annotated[Path | None, typer.Option(help="A GGUF file to run.", show_default="what is found here")]
 Name = Annotated[str | None, typer.Option(help="What to call the worker.", show_default="the machine's name")]
-Slots = Annotated[int, typer.Option(min=1, max=defaults.MAX_SLOTS, help="Jobs at the same time.")]
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads of the model.")]
+Slots = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=defaults.MAX_SLOTS, help="Jobs at the same time.", show_default=str(defaults.LLAMACPP_SLOTS)
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="CPU threads of a GGUF model.", show_default=str(defaults.LLAMACPP_THREADS)),
+]
+Cloud = Annotated[bool, typer.Option("--cloud", help="Also use the cloud providers whose keys are found; costs money.")]
 
 
-@json_option
+@server_options
 def up(
     common: Common,
     model: Model = None,
-    port: Port = defaults.PORT,
+    cloud: Cloud = False,
+    port: Port = None,
     data_dir: DataDir = None,
     name: Name = None,
-    slots: Slots = defaults.LLAMACPP_SLOTS,
-    threads: Threads = defaults.LLAMACPP_THREADS,
+    slots: Slots = None,
+    threads: Threads = None,
 ) -> int:
-    """Run a coordinator and a worker on this machine, until Ctrl-C."""
-    from cavvy.cli import _serve
+    """Run a coordinator and a worker on this machine, until Ctrl-C. It uses the local models it finds."""
+    from cavvy.cli import _config, _serve
+    from cavvy.client.config import config_file
 
-    options = _serve.WorkerOptions(weights=_serve.weights(model), name=name, slots=slots, threads=threads)
-    return _serve.run(_serve.up(_serve.data_directory(data_dir), port, options, as_json=common.json))
+    file = config_file(common.config)
+    where = _config.coordinator_plan(file, port=port, data_dir=data_dir)
+    flags = _config.ModelFlags(model, threads)
+    plan = _config.worker_plan(file, flags, name=name, slots=slots, data_dir=data_dir, cloud=cloud)
+    return _serve.run(_serve.up(where, plan, file, as_json=common.json))
 
 
-@json_option
-def coordinator(common: Common, port: Port = defaults.PORT, data_dir: DataDir = None) -> int:
+@server_options
+def coordinator(common: Common, port: Port = None, data_dir: DataDir = None) -> int:
     """Run a coordinator, until Ctrl-C. With --json it prints {"url", "pid"} once it listens."""
-    from cavvy.cli import _serve
+    from cavvy.cli import _config, _serve
+    from cavvy.client.config import config_file
 
-    return _serve.run(_serve.coordinator(_serve.data_directory(data_dir), port, as_json=common.json))
+    file = config_file(common.config)
+    plan = _config.coordinator_plan(file, port=port, data_dir=data_dir)
+    return _serve.run(_serve.coordinator(plan, file, as_json=common.json))
 
 
-@json_option
+@server_options
 def worker(
     common: Common,
     join: Annotated[str | None, typer.Option(help="What `cavvy workers token` printed; only the first time.")] = None,
     model: Model = None,
+    cloud: Cloud = False,
     data_dir: DataDir = None,
     name: Name = None,
-    slots: Slots = defaults.LLAMACPP_SLOTS,
-    threads: Threads = defaults.LLAMACPP_THREADS,
+    slots: Slots = None,
+    threads: Threads = None,
 ) -> int:
-    """Run a worker, until Ctrl-C."""
-    from cavvy.cli import _serve
+    """Run a worker, until Ctrl-C. It uses the local models it finds."""
+    from cavvy.cli import _config, _serve
+    from cavvy.client.config import config_file
 
-    options = _serve.WorkerOptions(weights=_serve.weights(model), name=name, slots=slots, threads=threads)
-    return _serve.run(_serve.worker(_serve.data_directory(data_dir) / "worker", join, options))
+    flags = _config.ModelFlags(model, threads)
+    file = config_file(common.config)
+    plan = _config.worker_plan(file, flags, name=name, slots=slots, data_dir=data_dir, cloud=cloud)
+    return _serve.run(_serve.worker(plan, file, join))

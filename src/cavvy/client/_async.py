@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -29,13 +30,20 @@ T = TypeVar("T")
 class AsyncCavvy:
     """A coordinator's client. `timeout` is how many seconds one request may take beyond the time it asks to wait.
 
-    Without arguments it finds coordinator and key as the command line does: CAVVY_URL, CAVVY_API_KEY, the credentials
-    file. Every method may raise NoCoordinator or RequestRefused. Requests whose answer got lost are repeated; a submit
-    carries an Idempotency-Key, so that it stays one job.
+    Without arguments it finds coordinator and key as the command line does: CAVVY_URL, CAVVY_API_KEY, cavvy.toml
+    (`config` names it), the credentials file. Every method may raise NoCoordinator or RequestRefused. Requests whose
+    answer got lost are repeated; a submit carries an Idempotency-Key, so that it stays one job.
     """
 
-    def __init__(self, url: str | None = None, api_key: str | None = None, *, timeout: float = 30.0) -> None:
-        place = connection(url, api_key)
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        config: Path | str | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        place = connection(url, api_key, config=config)
         self.url = place.url
         self._http = httpx.AsyncClient(**_http.options(place))
         self._flows = Flows(place.url)

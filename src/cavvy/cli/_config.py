@@ -1,0 +1,144 @@
+"""What the servers follow: options, then the environment, then cavvy.toml, then defaults; with each value's origin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from cavvy import defaults
+from cavvy.client import config
+from cavvy.client.config import Setting, first_said
+from cavvy.client.configfile import ConfigFile
+from cavvy.errors import ConfigInvalid, ModelMissing
+from cavvy.providers.settings import ProviderTable, kind_of
+
+__all__ = [
+    "CoordinatorPlan",
+    "ModelFlags",
+    "WorkerPlan",
+    "coordinator_plan",
+    "limits",
+    "provider_tables",
+    "worker_plan",
+]
+
+LLAMACPP = "llamacpp"
+
+
+class ModelFlags(NamedTuple):
+    """What the command line said of the embedded model."""
+
+    model: Path | None = None
+    threads: int | None = None
+
+
+class CoordinatorPlan(NamedTuple):
+    """How a coordinator starts. `limits` has those that were chosen, by the names of defaults.py in lower case."""
+
+    port: Setting[int]
+    data_dir: Setting[Path]
+    limits: Mapping[str, int]
+
+
+class WorkerPlan(NamedTuple):
+    """How a worker starts; `data_dir` is where `worker/` lies. Cloud providers run after `cloud` only."""
+
+    name: Setting[str | None]
+    slots: Setting[int]
+    data_dir: Setting[Path]
+    providers: Mapping[str, ProviderTable]
+    cloud: bool
+
+
+def coordinator_plan(file: ConfigFile, *, port: int | None = None, data_dir: Path | None = None) -> CoordinatorPlan:
+    """Raises ConfigInvalid."""
+    file.refuse_unnamed("coordinator")
+    return CoordinatorPlan(
+        port=first_said(
+            (port, "--port"),
+            (file.tables.coordinator.port, file.origin("coordinator.port")),
+            default=defaults.PORT,
+        ),
+        data_dir=_data_dir(file, "coordinator", data_dir),
+        limits=limits(file),
+    )
+
+
+def worker_plan(
+    file: ConfigFile,
+    flags: ModelFlags,
+    *,
+    name: str | None = None,
+    slots: int | None = None,
+    data_dir: Path | None = None,
+    cloud: bool = False,
+) -> WorkerPlan:
+    """Raises ConfigInvalid."""
+    file.refuse_unnamed("worker", "providers")
+    said = file.tables.worker
+    at_once = first_said((slots, "--slots"), (said.slots, file.origin("worker.slots")), default=defaults.LLAMACPP_SLOTS)
+    return WorkerPlan(
+        name=first_said((name, "--name"), (said.name, file.origin("worker.name")), default=None),
+        slots=at_once,
+        data_dir=_data_dir(file, "worker", data_dir),
+        providers=_with_flags(provider_tables(file), flags, at_once.value),
+        cloud=cloud,
+    )
+
+
+def provider_tables(file: ConfigFile) -> dict[str, ProviderTable]:
+    """The `[providers.NAME]` tables, checked; a model's path made absolute. Raises ConfigInvalid."""
+    tables = {}
+    for name, raw in file.tables.providers.items():
+        table = file.check_table(raw, ProviderTable, f"providers.{name}")
+        if table.model is not None:
+            table = msgspec.structs.replace(table, model=str(file.directory(table.model)))
+        tables[name] = table
+    return tables
+
+
+def limits(file: ConfigFile) -> dict[str, int]:
+    """The limits that were chosen. Raises ConfigInvalid for those that contradict each other."""
+    chosen = {name: value for name, value in msgspec.structs.asdict(file.tables.limits).items() if value is not None}
+    whole = chosen.get("max_pending", defaults.MAX_PENDING)
+    if chosen.get("max_pending_per_tenant", min(whole, defaults.MAX_PENDING_PER_TENANT)) > whole:
+        raise ConfigInvalid(
+            f"{file.origin('limits.max_pending_per_tenant')}: limits.max_pending_per_tenant is more than"
+            f" limits.max_pending ({whole}); a tenant's queue is a part of the queue"
+        )
+    return chosen
+
+
+def _check_model(path: Path) -> None:
+    """Raises ModelMissing before anything is started."""
+    if not path.is_file():
+        raise ModelMissing(f"there is no model file {path}; give a GGUF file with --model")
+
+
+def _data_dir(file: ConfigFile, section: str, option: Path | None) -> Setting[Path]:
+    variable = os.environ.get("CAVVY_DATA_DIR")
+    said = getattr(file.tables, section).data_dir
+    return first_said(
+        (option, "--data-dir"),
+        (Path(variable) if variable else None, "CAVVY_DATA_DIR"),
+        (file.directory(said) if said else None, file.origin(f"{section}.data_dir")),
+        default=config.data_dir(),
+    )
+
+
+def _with_flags(tables: dict[str, ProviderTable], flags: ModelFlags, slots: int) -> dict[str, ProviderTable]:
+    """The tables, the embedded model's overruled by the command line."""
+    if flags.model is not None:
+        table = tables.get(LLAMACPP, ProviderTable())
+        tables = {LLAMACPP: table, **tables}
+        _check_model(flags.model)
+        tables[LLAMACPP] = msgspec.structs.replace(table, model=str(flags.model), enabled=True)
+    for name, table in tables.items():
+        if kind_of(name, table) == LLAMACPP:
+            threads = flags.threads or table.threads
+            tables[name] = msgspec.structs.replace(table, threads=threads, slots=table.slots or slots)
+    return tables

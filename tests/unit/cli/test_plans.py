@@ -1,0 +1,121 @@
+"""What a server starts with: options, then the environment, then cavvy.toml, then defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cavvy import defaults
+from cavvy.cli import _config
+from cavvy.cli._config import ModelFlags, coordinator_plan, worker_plan
+from cavvy.client.config import config_file
+from cavvy.client.configfile import ConfigFile, LimitsTable
+from cavvy.core.settings import Settings
+from cavvy.errors import ConfigInvalid, ModelMissing
+from tests.unit.cli.conftest import Cli
+
+NOTHING = ModelFlags()
+
+
+def file_with(directory: Path, text: str) -> ConfigFile:
+    """A file that was named."""
+    path = directory / "named.toml"
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o600)
+    return config_file(path)
+
+
+def test_without_anything_it_is_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CAVVY_DATA_DIR")
+    plan = coordinator_plan(ConfigFile())
+    assert plan.port == (defaults.PORT, "default")
+    assert plan.data_dir.origin == "default"
+    assert plan.limits == {}
+    assert worker_plan(ConfigFile(), NOTHING).slots == (defaults.LLAMACPP_SLOTS, "default")
+
+
+def test_options_come_before_the_environment_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = file_with(tmp_path, "[coordinator]\nport = 4011\ndata_dir = 'filed'\n[worker]\nslots = 3\nname = 'n'")
+    assert coordinator_plan(file, port=0, data_dir=Path("given")).port == (0, "--port")
+    assert coordinator_plan(file, data_dir=Path("given")).data_dir == (Path("given"), "--data-dir")
+    assert coordinator_plan(file).data_dir == (tmp_path / "data", "CAVVY_DATA_DIR")
+    monkeypatch.delenv("CAVVY_DATA_DIR")
+    assert coordinator_plan(file).data_dir == (tmp_path / "filed", f"{file.path}, line 3")
+    assert coordinator_plan(file).port == (4011, f"{file.path}, line 2")
+    assert worker_plan(file, NOTHING, slots=1).slots == (1, "--slots")
+    assert worker_plan(file, NOTHING).slots == (3, f"{file.path}, line 5")
+    assert worker_plan(file, NOTHING).name.value == "n"
+
+
+def test_limits_reach_the_coordinators_settings(tmp_path: Path) -> None:
+    plan = coordinator_plan(file_with(tmp_path, "[limits]\nmax_pending = 10\nmax_pending_per_tenant = 5"))
+    settings = Settings(coordinator_key="", **plan.limits)
+    assert (settings.max_pending, settings.max_pending_per_tenant) == (10, 5)
+
+
+def test_every_limit_has_a_default() -> None:
+    assert {name.upper() for name in LimitsTable.__struct_fields__} <= vars(defaults).keys()
+
+
+@pytest.mark.parametrize(
+    "text", ["max_pending_per_tenant = 11\nmax_pending = 10", "max_pending_per_tenant = 1_000_001"]
+)
+def test_limits_that_contradict_each_other_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigInvalid, match=r"line 2: .*a tenant's queue is a part of the queue"):
+        coordinator_plan(file_with(tmp_path, f"[limits]\n{text}"))
+
+
+def test_the_whole_queue_may_be_smaller_than_a_tenants_default(tmp_path: Path) -> None:
+    assert _config.limits(file_with(tmp_path, "[limits]\nmax_pending = 10"))["max_pending"] == 10
+
+
+def test_a_providers_table_is_checked_with_its_line(tmp_path: Path) -> None:
+    file = file_with(tmp_path, "[providers.ollama]\nurl = 'http://127.0.0.1:1'\nslot = 2")
+    with pytest.raises(ConfigInvalid, match=r"line 3: providers\.ollama\.slot is not known; did you mean slots\?"):
+        worker_plan(file, NOTHING)
+
+
+def test_a_model_on_the_command_line_comes_before_every_other_provider(tmp_path: Path) -> None:
+    model = tmp_path / "model.gguf"
+    model.touch()
+    file = file_with(tmp_path, "[providers.ollama]\n[providers.llamacpp]\nenabled = false\ncontext_tokens = 512")
+    tables = worker_plan(file, ModelFlags(model, threads=3), slots=4).providers
+    assert list(tables) == ["llamacpp", "ollama"]
+    table = tables["llamacpp"]
+    assert (table.model, table.enabled, table.threads, table.slots) == (str(model), True, 3, 4)
+    assert table.context_tokens == 512
+
+
+def test_a_models_path_in_the_file_is_relative_to_the_file(tmp_path: Path) -> None:
+    tables = worker_plan(file_with(tmp_path, "[providers.llamacpp]\nmodel = 'm.gguf'"), NOTHING).providers
+    assert tables["llamacpp"].model == str(tmp_path / "m.gguf")
+
+
+def test_a_model_that_is_not_there_is_refused_at_once() -> None:
+    with pytest.raises(ModelMissing, match=r"there is no model file /nonexistent\.gguf"):
+        worker_plan(ConfigFile(), ModelFlags(Path("/nonexistent.gguf")))
+
+
+@pytest.mark.parametrize("command", [["up"], ["coordinator"], ["worker"], ["jobs", "list"], ["--json", "run", "hi"]])
+def test_a_file_that_cannot_be_followed_is_a_usage_error_of_every_command(
+    cli: Cli, tmp_path: Path, command: list[str]
+) -> None:
+    file = tmp_path / "named.toml"
+    file.write_text("prot = 1", encoding="utf-8")
+    file.chmod(0o600)
+    ended = cli(*command, "--config", str(file))
+    assert (ended.code, ended.out) == (2, "")
+    assert f"{file}, line 1: prot is not known" in ended.err
+
+
+def test_a_file_nobody_named_cannot_make_up_run_a_program(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cavvy.toml").write_text("[providers.evil]\ncommand = ['sh']", encoding="utf-8")
+    (tmp_path / "cavvy.toml").chmod(0o600)
+    ended = cli("up", "--port", "0")
+    assert ended.code == 2
+    assert "sets providers.evil.command, and you did not name this file" in ended.err
+    assert not (tmp_path / "data").exists()
