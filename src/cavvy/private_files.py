@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from cavvy.errors import StartError
 
-__all__ = ["make_private_directory", "read_private", "write_private"]
+__all__ = ["locked_directory", "make_private_directory", "read_private", "write_private"]
 
 
 def make_private_directory(directory: Path) -> None:
@@ -41,6 +43,17 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             draft.unlink()
+
+
+@contextlib.contextmanager
+def locked_directory(directory: Path) -> Iterator[None]:
+    """Waits until nobody else is in such a block for `directory`: what is read there and written back loses nothing."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def read_private(path: Path) -> bytes:

@@ -82,7 +82,7 @@ class Backoff:
         """The next pause; `at_least_s` is what the other side asked for."""
         if self.tries == 0:
             self._since = time.monotonic()
-        longest = min(PAUSE_BASE_S * 2**self.tries, defaults.RECONNECT_CAP_S)
+        longest = min(PAUSE_BASE_S * 2 ** min(self.tries, 16), defaults.RECONNECT_CAP_S)
         self.tries += 1
         jittered = longest * random.uniform(0.5, 1.0)  # noqa: S311 (spreads clients, guards nothing)
         return Pause(max(jittered, min(at_least_s or 0.0, RETRY_AFTER_CAP_S)))
@@ -133,6 +133,8 @@ class Flows:
         while not text.ended:
             opened = yield Open(protocol.events_request(job_id, text.last_id))
             if isinstance(opened, Lost) or opened.status in RETRIED:
+                if isinstance(opened, Lost) and not opened.sent and text.job is None:
+                    raise self._unreachable(opened, "")  # nobody was ever seen there
                 if backoff.lasted_s > PATIENCE_S:
                     raise self._unreachable(opened, f"job {job_id} goes on")
                 yield backoff.pause(None if isinstance(opened, Lost) else protocol.retry_after_s(opened))

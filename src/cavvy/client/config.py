@@ -22,7 +22,7 @@ import msgspec
 from cavvy import defaults
 from cavvy.client.configfile import ConfigFile, read_config
 from cavvy.errors import ClientError
-from cavvy.private_files import make_private_directory, write_private
+from cavvy.private_files import locked_directory, make_private_directory, write_private
 
 __all__ = [
     "Connection",
@@ -189,14 +189,19 @@ def known_workers() -> Mapping[str, KnownWorker]:
 
 
 def remember_worker(key: str, name: str) -> KnownWorker:
-    """Notes a worker's key with the time, unless it is known already; what is known of it."""
-    known = dict(known_workers())
-    if key not in known:
-        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        known[key] = KnownWorker(name=name, first_seen=now)
-        tables = (f"[{_quote(each)}]\n{_toml(msgspec.to_builtins(worker))}" for each, worker in known.items())
-        _keep(_known_workers_path(), "\n".join(tables))
-    return known[key]
+    """Notes a worker's key with the time, unless it is known already; what is known of it.
+
+    Processes that do so at the same time lose nothing of each other's.
+    """
+    make_private_directory(config_dir())
+    with locked_directory(config_dir()):
+        known = dict(known_workers())
+        if key not in known:
+            now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            known[key] = KnownWorker(name=name, first_seen=now)
+            tables = (f"[{_quote(each)}]\n{_toml(msgspec.to_builtins(worker))}" for each, worker in known.items())
+            _keep(_known_workers_path(), "\n".join(tables))
+        return known[key]
 
 
 def is_loopback(url: str) -> bool:

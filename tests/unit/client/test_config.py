@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,3 +124,29 @@ def test_the_directories_follow_the_environment(tmp_path: Path, monkeypatch: pyt
     assert (config.data_dir(), config.config_dir()) == (tmp_path / "data", tmp_path / "config")
     monkeypatch.delenv("CAVVY_DATA_DIR")
     assert config.data_dir().name == "cavvy"
+
+
+NOTE = """
+import sys
+from cavvy.client import config
+print("ready", flush=True)
+sys.stdin.readline()
+for n in range(20):
+    config.remember_worker(f"{sys.argv[1]}{n}", "w")
+"""
+
+
+def test_processes_that_note_workers_at_the_same_time_lose_nothing(config_directory: Path) -> None:
+    pipe = subprocess.PIPE
+    processes = [subprocess.Popen([sys.executable, "-c", NOTE, name], stdin=pipe, stdout=pipe) for name in "abc"]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert len(config.known_workers()) == 60

@@ -1,0 +1,249 @@
+"""Every command of the command line, and the coordinators it is tried with.
+
+A command that is added to the program gets a line in `ENTRIES`. What it says is then written down once, to be read and
+committed:
+
+    CAVVY_WRITE_MESSAGES=1 pytest tests/unit/cli/test_every_command.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sqlite3
+import string
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import typer.main
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from cavvy import __version__
+from cavvy.cli._app import app
+from cavvy.store.sqlite import SqliteStore
+from cavvy.store.sqlite.writer import Writer
+from cavvy.testing import LiveStack, ScriptedProvider, live_stack
+
+__all__ = [
+    "ENTRIES", "MAKERS", "MESSAGES", "NOBODYS",
+    "Condition", "Entry", "Live", "commands", "live", "placeholders", "steady",
+]  # fmt: skip
+
+MESSAGES = Path(__file__).parent / "messages"
+
+
+class Condition(StrEnum):
+    """What each command is tried with."""
+
+    LIVE = "a live coordinator"
+    NOBODY = "no coordinator"
+    WRONG_KEY = "a wrong key"
+    FULL_DISK = "a coordinator whose disk is full"
+
+
+class Entry(NamedTuple):
+    """A command as it is typed, with `{placeholders}` for what has to be made first.
+
+    `instead` has another line for a condition, or, behind `#`, why the command is not tried with it.
+    `client` is a command that talks to a coordinator: it takes --json anywhere and imports no server.
+    """
+
+    line: str
+    instead: Mapping[Condition, str] = {}
+    client: bool = True
+
+    def for_condition(self, condition: Condition) -> str:
+        return self.instead.get(condition, self.line)
+
+
+_OWN = "# it brings a coordinator of its own, and takes no key"
+_STARTS = "# it is what starts one: tests/e2e"
+
+#: By the command's full name.
+ENTRIES: dict[str, Entry] = {
+    "coordinator": Entry(
+        "coordinator --port 0 --data-dir {data}",
+        {Condition.NOBODY: _STARTS, Condition.WRONG_KEY: _OWN, Condition.FULL_DISK: _STARTS},
+        client=False,
+    ),
+    "demo": Entry("# it brings all it needs: tests/e2e", client=False),
+    "jobs cancel": Entry("jobs cancel {waiting} --reason enough"),
+    "jobs list": Entry("jobs list --limit 2"),
+    "jobs show": Entry("jobs show {job}"),
+    "jobs watch": Entry("jobs watch {job}"),
+    "receipt verify": Entry("receipt verify {job}"),
+    "run": Entry("run hello --max-tokens 5"),
+    "up": Entry(
+        "up --port 0 --data-dir {data} --model {gguf}",
+        {Condition.NOBODY: _STARTS, Condition.WRONG_KEY: _OWN, Condition.FULL_DISK: _STARTS},
+        client=False,
+    ),
+    "worker": Entry(
+        "worker --data-dir {directory}/other --join {used_token}",
+        {
+            Condition.NOBODY: "worker --data-dir {directory}/new",
+            Condition.WRONG_KEY: "worker --data-dir {directory}/wrong --join {others_token}",
+            Condition.FULL_DISK: "# it waits until the coordinator can let it in: tests/e2e",
+        },
+        client=False,
+    ),
+    "workers list": Entry("workers list"),
+    "workers show": Entry("workers show {worker}"),
+    "workers token": Entry("workers token"),
+}  # fmt: skip
+
+
+class _Disk:
+    """What a store is on; while it is full, no commit goes through."""
+
+    def __init__(self) -> None:
+        self.full = False
+
+    def store(self, directory: Path) -> SqliteStore:
+        disk = self
+
+        class FillableWriter(Writer):
+            def _commit_transaction(self) -> None:
+                if disk.full:
+                    error = sqlite3.OperationalError("database or disk is full")
+                    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+                    raise error
+                super()._commit_transaction()
+
+        store = SqliteStore(directory)
+        store.writer_class = FillableWriter
+        return store
+
+
+class Live(NamedTuple):
+    """A coordinator on a thread of its own, with a worker that answers "hello"."""
+
+    portal: BlockingPortal
+    stack: LiveStack
+    directory: Path
+    disk: _Disk
+
+    def get(self, path: str) -> Any:
+        return self._answer("GET", path).json()
+
+    def post(self, path: str, body: Any = None, **headers: str) -> Any:
+        answer = self._answer("POST", path, json=body, headers=headers)
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+    def fill(self) -> None:
+        """From now on nothing can be written, and the coordinator knows it."""
+        self.disk.full = True
+        assert self._answer("POST", "/v1/jobs", json={"prompt": "hi"}).status_code == 503
+
+    def _answer(self, method: str, path: str, **more: Any) -> httpx.Response:
+        return self.portal.call(lambda: self.stack.http.request(method, path, **more))
+
+
+@contextlib.contextmanager
+def live(directory: Path) -> Iterator[Live]:
+    """One that starts here and stops at the end."""
+    data, disk = directory / "data", _Disk()
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(live_stack(data, disk.store(data))) as stack,
+    ):
+        portal.call(lambda: stack.add_worker(ScriptedProvider(["hel", "lo"]), name="desk"))
+        yield Live(portal, stack, directory, disk)
+        disk.full = False
+
+
+def _completed(here: Live) -> str:
+    return str(here.post("/v1/jobs", {"prompt": "hi"}, Prefer="wait=30")["id"])
+
+
+def _waiting(here: Live) -> str:
+    return str(here.post("/v1/jobs", {"prompt": "hi", "model": "huge"})["id"])
+
+
+def _worker(here: Live) -> str:
+    return str(here.get("/v1/workers")["workers"][0]["id"])
+
+
+def _unknown_token(here: Live) -> str:
+    """A join line of this coordinator whose token it does not know, as if it had been used."""
+    join: str = here.post("/v1/worker-tokens")["join"]
+    return re.sub("cav_wrk_[0-9A-Za-z]{43}", "cav_wrk_" + "x" * 43, join)
+
+
+def _others_token(here: Live) -> str:
+    """A join line with the name of another coordinator's key."""
+    join: str = here.post("/v1/worker-tokens")["join"]
+    fingerprint = join.rpartition("_")[2]
+    return join.removesuffix(fingerprint) + fingerprint[::-1]
+
+
+def _file(here: Live, name: str, text: str) -> str:
+    path = here.directory / name
+    path.write_text(text)
+    return str(path)
+
+
+#: What stands for a placeholder: made on demand.
+MAKERS: dict[str, Callable[[Live], str]] = {
+    "data": lambda here: str(here.stack.directory),
+    "directory": lambda here: str(here.directory),
+    "gguf": lambda here: _file(here, "model.gguf", ""),
+    "job": _completed,
+    "others_token": _others_token,
+    "used_token": _unknown_token,
+    "waiting": _waiting,
+    "worker": _worker,
+}
+
+#: What stands for them where there is no coordinator.
+NOBODYS = {name: f"/nowhere/{name}" for name in MAKERS} | {
+    "job": "01990000-0000-7000-8000-000000000001",
+    "waiting": "01990000-0000-7000-8000-000000000002",
+    "worker": "wrk_00000000000000000000",
+}
+
+
+def placeholders(line: str) -> list[str]:
+    return [name for _, name, _, _ in string.Formatter().parse(line) if name]
+
+
+def commands() -> list[str]:
+    """The full name of every command of the program."""
+    return sorted(_names(typer.main.get_command(app), ()))
+
+
+def _names(command: Any, path: Sequence[str]) -> Iterator[str]:
+    below: Mapping[str, Any] = getattr(command, "commands", {})
+    if not below:
+        yield " ".join(path)
+    for name, each in below.items():
+        yield from _names(each, (*path, name))
+
+
+#: What differs from run to run, and what is shown for it.
+_STEADY = (
+    (r"cav_[a-z]{3}_[0-9A-Za-z_]+", "KEY"),
+    (r"cavvy://\S+", "cavvy://JOIN"),
+    (r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "JOB"),
+    (r"wrk_[0-9a-f]{20}", "WORKER"),
+    (r"\b[0-9a-f]{64}\b", "HEX"),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?(Z|\+00:00)", "TIME"),
+    (r"skew_ms:( +)-?\d+", r"skew_ms:\1MS"),
+    (r"(127\.0\.0\.1|localhost):\d+", r"\1:PORT"),
+    (r"\bpid \d+", "pid PID"),
+    (r"[0-9a-f]{16}…", "HEX…"),
+    (re.escape(__version__), "VERSION"),
+)
+
+
+def steady(text: str, *directories: Path) -> str:
+    """`text` without what differs from run to run."""
+    for directory in directories:
+        text = text.replace(str(directory), "DIRECTORY")
+    for pattern, shown in _STEADY:
+        text = re.sub(pattern, shown, text)
+    return text
