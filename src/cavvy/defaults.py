@@ -7,6 +7,8 @@ from typing import Final
 # Where
 HOST: Final = "127.0.0.1"
 PORT: Final = 4010
+CERTIFICATE_DAYS: Final = 3650  # a self-signed certificate is trusted by its pin, not for its age
+CERTIFICATE_RENEWAL_DAYS: Final = 60  # a start this close to its end makes a new one, with the same key
 
 # Clocks between coordinator and workers (seconds)
 HEARTBEAT_S: Final = 3.0  # cheap, and three of them fit a lease

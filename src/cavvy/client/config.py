@@ -6,7 +6,6 @@ and CAVVY_CONFIG_DIR move the directories.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import tomllib
@@ -23,6 +22,8 @@ from cavvy import defaults
 from cavvy.client.configfile import ConfigFile, read_config
 from cavvy.errors import ClientError
 from cavvy.private_files import locked_directory, make_private_directory, write_private
+from cavvy.protocol.line import is_loopback_host
+from cavvy.protocol.pinning import valid_pin
 
 __all__ = [
     "Connection",
@@ -73,7 +74,7 @@ class Connection(NamedTuple):
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
-    """credentials.toml: the coordinator of this account, its owner's key, and the operator's."""
+    """credentials.toml: the coordinator of this account, its owner's key, the operator's, and its certificate's pin."""
 
     url: str | None = None
     key: str | None = None
@@ -112,7 +113,7 @@ def connection(
 ) -> Connection:
     """What to connect to. Raises ClientError, ConfigInvalid. See `connection_settings`."""
     found = connection_settings(url, key, pin=pin, config=config)
-    return Connection(found.url.value, found.key.value, found.pin.value)
+    return Connection(found.url.value, found.key.value, _checked_pin(found.url.value, found.pin.value))
 
 
 def connection_settings(
@@ -206,11 +207,7 @@ def remember_worker(key: str, name: str) -> KnownWorker:
 
 def is_loopback(url: str) -> bool:
     """Whether `url` can only be this machine, which no proxy should be asked for."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback_host(urlsplit(url).hostname or "")
 
 
 def _known_workers_path() -> Path:
@@ -239,6 +236,17 @@ def _check_url(url: str) -> None:
 def _check_key(key: str | None) -> None:
     if key is not None and not re.fullmatch(r"[!-~]+", key):
         raise ClientError("the API key holds spaces or other characters no key has; copy it again")
+
+
+def _checked_pin(url: str, text: str | None) -> str | None:
+    if text is None:
+        return None
+    pin = valid_pin(text)
+    if pin is None:
+        raise ClientError(f"{text!r} is not a certificate's pin: 64 hex digits; copy it again")
+    if not url.startswith("https:"):
+        raise ClientError(f"a pin needs TLS, and {url} has none; use https://, or leave the pin out")
+    return pin
 
 
 def _same_place(one: str, other: str) -> bool:
