@@ -11,7 +11,7 @@ from cavvy import __version__, defaults
 from cavvy.client._protocol import Lost, Request
 from cavvy.client.config import Connection, is_loopback
 from cavvy.errors import CertificateRefused, ClientError
-from cavvy.protocol.pinning import PinMismatch, pinned_context
+from cavvy.protocol.pinning import PinMismatch, pinned_context, valid_pin
 
 __all__ = ["lost", "options", "outgoing"]
 
@@ -25,7 +25,7 @@ _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 def options(connection: Connection) -> dict[str, Any]:
     """Arguments for `httpx.Client` and `httpx.AsyncClient`. This machine is reached without any proxy.
 
-    Raises ClientError rather than show a key to everyone on the way.
+    Raises ClientError for a pin that cannot be one, and rather than show a key to everyone on the way.
     """
     _refuse_to_show(connection)
     headers = {"User-Agent": f"cavvy/{__version__}", "Accept": "application/json"}
@@ -41,9 +41,14 @@ def options(connection: Connection) -> dict[str, Any]:
 
 def _trusted(connection: Connection) -> ssl.SSLContext | bool:
     """Whom TLS trusts. Plain HTTP is spared the loading of certificates."""
-    if connection.pin is not None:
-        return pinned_context(connection.pin)
-    return connection.url.startswith("https:")
+    if connection.pin is None:
+        return connection.url.startswith("https:")
+    pin = valid_pin(connection.pin)
+    if pin is None:
+        raise ClientError(f"{connection.pin!r} is not a certificate's pin: 64 hex digits; copy it again")
+    if not connection.url.startswith("https:"):
+        raise ClientError(f"a pin needs TLS, and {connection.url} has none; use https://, or leave the pin out")
+    return pinned_context(pin)
 
 
 def _refuse_to_show(connection: Connection) -> None:

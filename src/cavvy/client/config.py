@@ -23,7 +23,6 @@ from cavvy.client.configfile import ConfigFile, read_config
 from cavvy.errors import ClientError
 from cavvy.private_files import locked_directory, make_private_directory, write_private
 from cavvy.protocol.line import is_loopback_host
-from cavvy.protocol.pinning import valid_pin
 
 __all__ = [
     "Connection",
@@ -113,7 +112,7 @@ def connection(
 ) -> Connection:
     """What to connect to. Raises ClientError, ConfigInvalid. See `connection_settings`."""
     found = connection_settings(url, key, pin=pin, config=config)
-    return Connection(found.url.value, found.key.value, _checked_pin(found.url.value, found.pin.value))
+    return Connection(found.url.value, found.key.value, found.pin.value)
 
 
 def connection_settings(
@@ -236,17 +235,6 @@ def _check_url(url: str) -> None:
 def _check_key(key: str | None) -> None:
     if key is not None and not re.fullmatch(r"[!-~]+", key):
         raise ClientError("the API key holds spaces or other characters no key has; copy it again")
-
-
-def _checked_pin(url: str, text: str | None) -> str | None:
-    if text is None:
-        return None
-    pin = valid_pin(text)
-    if pin is None:
-        raise ClientError(f"{text!r} is not a certificate's pin: 64 hex digits; copy it again")
-    if not url.startswith("https:"):
-        raise ClientError(f"a pin needs TLS, and {url} has none; use https://, or leave the pin out")
-    return pin
 
 
 def _same_place(one: str, other: str) -> bool:
