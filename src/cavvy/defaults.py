@@ -72,6 +72,12 @@ IDEMPOTENCY_LIVE_S: Final = 120.0  # the core remembers a key this long: longer 
 WORKER_TOKEN_TTL_S: Final = 15 * 60
 SKEW_WARN_MS: Final = 5_000  # a worker's clock off by more is shown
 
+# What `cavvy doctor` calls wrong
+DOCTOR_FSYNCS: Final = 25  # measured for the median
+DOCTOR_SLOW_FSYNC_MS: Final = 20.0  # a rotating disk needs up to 17; more is a disk that lies in a network, or is ill
+DOCTOR_FREE_BYTES: Final = 1 << 30  # a write-ahead log and a few hundred thousand jobs
+DOCTOR_TIMEOUT_S: Final = 5.0  # for an answer of the coordinator
+
 # The tenant and user of a single-owner installation
 TENANT: Final = "default"
 USER: Final = "owner"
