@@ -70,6 +70,7 @@ ENTRIES: dict[str, Entry] = {
         client=False,
     ),
     "demo": Entry("# it brings all it needs: tests/e2e", client=False),
+    "doctor": Entry("# what it says depends on the machine: tests/unit/cli/test_doctor.py", client=False),
     "jobs cancel": Entry("jobs cancel {waiting} --reason enough"),
     "jobs list": Entry("jobs list --limit 2"),
     "jobs show": Entry("jobs show {job}"),
