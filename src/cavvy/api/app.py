@@ -14,11 +14,19 @@ from cavvy.api.jobs import jobs_router
 from cavvy.api.openapi import describe, openapi_document
 from cavvy.api.problems import exception_handlers
 from cavvy.api.services import Services
+from cavvy.api.whoami import whoami_router
 from cavvy.api.workers import workers_router
 
 __all__ = ["ROUTES", "create_app"]
 
-ROUTES: tuple[ControllerRouterHandler, ...] = (jobs_router, job_events, workers_router, health_router, openapi_document)
+ROUTES: tuple[ControllerRouterHandler, ...] = (
+    jobs_router,
+    job_events,
+    workers_router,
+    health_router,
+    whoami_router,
+    openapi_document,
+)
 
 
 def create_app(services: Services) -> ASGIApp:

@@ -117,6 +117,10 @@ class AsyncCavvy:
         """A token for one worker; `join` is what goes behind `cavvy worker --join`. Never repeated by itself."""
         return await self._fetch(protocol.token_request(), rest.WorkerToken)
 
+    async def own_key(self) -> rest.OwnKey:
+        """What this client's key is: its role, tenant and user."""
+        return await self._fetch(protocol.get("/v1/key"), rest.OwnKey)
+
     async def health(self) -> rest.Health:
         """Whether the coordinator's process is alive; needs no key."""
         return await self._fetch(protocol.get("/v1/health"), rest.Health)

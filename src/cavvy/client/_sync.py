@@ -117,6 +117,10 @@ class Cavvy:
         """A token for one worker; `join` is what goes behind `cavvy worker --join`. Never repeated by itself."""
         return self._fetch(protocol.token_request(), rest.WorkerToken)
 
+    def own_key(self) -> rest.OwnKey:
+        """What this client's key is: its role, tenant and user."""
+        return self._fetch(protocol.get("/v1/key"), rest.OwnKey)
+
     def health(self) -> rest.Health:
         """Whether the coordinator's process is alive; needs no key."""
         return self._fetch(protocol.get("/v1/health"), rest.Health)

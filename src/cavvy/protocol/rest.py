@@ -26,6 +26,7 @@ __all__ = [
     "Job",
     "JobList",
     "Message",
+    "OwnKey",
     "Problem",
     "QueueView",
     "SubmitBody",
@@ -205,6 +206,15 @@ class WorkerToken(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     join: str
     expires_at: str
+
+
+class OwnKey(msgspec.Struct, frozen=True, kw_only=True):
+    """What the key in the request is; the operator's has no tenant."""
+
+    id: str
+    role: str
+    tenant: str | None
+    user: str
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
