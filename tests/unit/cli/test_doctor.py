@@ -123,7 +123,7 @@ def test_it_is_readable_without_json(patient: Patient, cli: Cli) -> None:
 
 
 def test_each_setting_is_shown_with_where_it_came_from(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = patient.write("url = 'http://127.0.0.1:1'\n[coordinator]\nport = 1\n[limits]\nmax_pending = 7")
+    path = patient.write("url = 'http://127.0.0.1:1'\n[coordinator]\nport = 1\nlan = true\n[limits]\nmax_pending = 7")
     monkeypatch.setenv("CAVVY_API_KEY", KEY)
     _, said = patient.examine("--config", str(path))
     shown = {each["name"]: (each["value"], each["origin"]) for each in said["settings"]}
@@ -132,7 +132,8 @@ def test_each_setting_is_shown_with_where_it_came_from(patient: Patient, monkeyp
     assert shown["pin"] == (None, "default")
     assert shown["port"] == (0, "--port")
     assert shown["data_dir"] == (str(patient.data), "CAVVY_DATA_DIR")
-    assert shown["limits.max_pending"] == (7, f"{path}, line 5")
+    assert shown["limits.max_pending"] == (7, f"{path}, line 6")
+    assert shown["lan"] == ("True", f"{path}, line 4")
     assert shown["worker.slots"] == (2, "default")
 
 
@@ -250,6 +251,13 @@ def test_credentials_that_others_can_read_are_found(patient: Patient) -> None:
     path = config.write_credentials(Credentials(key=KEY))
     path.chmod(0o644)
     assert patient.one_wrong()["fix"] == f"chmod 600 {path}"
+
+
+def test_a_tls_key_that_others_can_read_is_found(patient: Patient) -> None:
+    (patient.directory / "tls.key").touch()
+    (patient.directory / "tls.key").chmod(0o640)
+    path = patient.write("[coordinator]\ntls_cert = 'tls.pem'\ntls_key = 'tls.key'")
+    assert patient.one_wrong("--config", str(path))["fix"] == f"chmod 600 {patient.directory / 'tls.key'}"
 
 
 def test_data_of_another_account_is_found(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:

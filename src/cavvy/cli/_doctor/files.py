@@ -15,9 +15,11 @@ __all__ = ["look_at_files"]
 CHECK = "permissions"
 
 
-def look_at_files(data_dir: Path, config_dir: Path) -> list[Finding]:
-    """The data directory with all that is in it, and the files with keys beside the credentials."""
-    private = (*_all_of(data_dir), *sorted(config_dir.glob("credentials*.toml")), config_dir / "known_workers.toml")
+def look_at_files(data_dir: Path, config_dir: Path, *, tls_key: Path | None) -> list[Finding]:
+    """The data directory with all that is in it, the credentials and what is kept beside them, and the TLS key."""
+    private = [*_all_of(data_dir), *sorted(config_dir.glob("credentials*.toml")), config_dir / "known_workers.toml"]
+    if tls_key is not None:
+        private.append(tls_key)
     found = list(_loose(private))
     return found or [fine(CHECK, f"only you can read {data_dir} and the credentials in {config_dir}")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -92,7 +92,7 @@ def diagnose(asked: Asked) -> Diagnosis:
     if plan is not None:
         look.add(look_at_models(plan.providers, is_client_only=not here))
     look.add(look_at_disk(data_dir))
-    look.add(look_at_files(data_dir, config.config_dir()))
+    look.add(look_at_files(data_dir, config.config_dir(), tls_key=where.listen.tls_key))
     look.add(look_at_holder(data_dir, holder, answers=answer.health is not None or not here))
     look.add(look_at_port(where.port, running_at=client.url.value if client and here and answer.is_open else None))
     if client is not None:
@@ -121,12 +121,23 @@ def _shown(
     if client is not None:
         rows += [_row("url", client.url), _secret("key", client.key), _row("pin", client.pin)]
     rows += [_row("port", where.port), _row("data_dir", where.data_dir)]
+    rows += [Shown(name, _text(value), file.origin(f"coordinator.{name}")) for name, value in _listening(file)]
     rows += [Shown(f"limits.{name}", value, file.origin(f"limits.{name}")) for name, value in where.limits.items()]
     if plan is not None:
         rows += [_row("worker.name", plan.name), _row("worker.slots", plan.slots)]
         rows += [Shown(f"providers.{name}", "set", file.origin(f"providers.{name}")) for name in plan.providers]
     moved = "CAVVY_CONFIG_DIR" if os.environ.get("CAVVY_CONFIG_DIR") else "default"
     return [*rows, Shown("credentials", str(config.credentials_path()), moved)]
+
+
+def _listening(file: ConfigFile) -> list[tuple[str, Any]]:
+    """What the file says of how to listen, apart from what is shown anyway."""
+    said = msgspec.structs.asdict(file.tables.coordinator)
+    return [(name, value) for name, value in said.items() if value is not None and name not in ("port", "data_dir")]
+
+
+def _text(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def _row(name: str, setting: Setting[str] | Setting[str | None] | Setting[int] | Setting[Path]) -> Shown:
