@@ -8,9 +8,9 @@
                        │  lost, stale, newer epoch            │ (a report that was sent and needs no answer
                        └────────▶ DROPPING ───▶ (nothing)     │  is forgotten at once)
 ```
-An attempt is WAITING while attempts that are stopping still take up the provider. A result is kept until the coordinator
-has decided it; other ends are remembered for a while, and an attempt that ended is never run again. A loss of the
-connection changes nothing but what can be sent.
+An attempt is WAITING while attempts that are stopping still take up the provider. A result is kept until the
+coordinator has decided it; other ends are remembered for a while, and an attempt that ended is never run again. A loss
+of the connection changes nothing but what can be sent.
 """
 
 from __future__ import annotations
