@@ -283,8 +283,8 @@ class Worker:
             case CloseCode.UNPROVEN:
                 raise WorkerRefused(
                     f"The coordinator at {self._url} does not believe this worker's key: {reason}."
-                    " Connect to it directly, by the address in the join line. If a proxy is between, the coordinator has"
-                    " to be started with --behind-proxy and its address."
+                    " Connect to it directly, by the address in the join line. Through a proxy it needs a coordinator"
+                    " that was started with --behind-proxy and the proxy's address."
                 )
             case CloseCode.NOT_ALLOWED:
                 raise WorkerRefused(
