@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
+from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import AttemptEnd, CancelRequest, Failure, FailureCode, JobHeader, Needs
 from cavvy.core.writes import (
     AddApiKey,
+    AddTenant,
     AddWorkerToken,
     CompleteJob,
     EnrolWorker,
@@ -14,6 +18,7 @@ from cavvy.core.writes import (
     GrantJob,
     Idempotency,
     InsertJob,
+    ReplaceApiKey,
     RequestCancel,
     RequeueJob,
     ReviveAttempt,
@@ -116,10 +121,36 @@ def enrolled(token_hash: bytes = b"token", worker: str = WORKER, **changes: Any)
     return EnrolWorker(**(values | changes))
 
 
-def api_key(key_id: str = "key-1") -> AddApiKey:
-    return AddApiKey(
-        key_id=key_id, secret_hash=b"\x01\x02", role="admin", tenant=TENANT, user_id="owner", created_at_ms=300
-    )
+KEY = ApiKey(
+    key_id="key-1",
+    secret_hash=b"\x01\x02",
+    role="admin",
+    tenant=TENANT,
+    user_id="owner",
+    created_at_ms=300,
+    name="laptop",
+    created_by="key-0",
+    act_for_users=True,
+    expires_at_ms=400,
+)
+
+
+def api_key() -> AddApiKey:
+    return AddApiKey(key=KEY)
+
+
+def rotated(secret_hash: bytes = b"new", before: bytes = KEY.secret_hash) -> ReplaceApiKey:
+    """A new secret; the one before goes on for a while."""
+    changes = {"secret_hash": secret_hash, "old_secret_hash": before, "old_until_ms": 350}
+    return ReplaceApiKey(key=replace(KEY, **changes), secret_hash_before=before)
+
+
+def revoked(secret_hash: bytes = KEY.secret_hash) -> ReplaceApiKey:
+    return ReplaceApiKey(key=replace(KEY, secret_hash=secret_hash, revoked_at_ms=320), secret_hash_before=secret_hash)
+
+
+def tenant(name: str = TENANT) -> AddTenant:
+    return AddTenant(tenant=Tenant(id=name, created_at_ms=50))
 
 
 class OpenStore:
@@ -148,4 +179,5 @@ class OpenStore:
             told.append(await self.store.workers(tenant))
             told.append(await self.store.idempotent(tenant, "once", not_before_ms=0))
         told.append(await self.store.api_keys())
+        told += await self.store.tenants()
         return told

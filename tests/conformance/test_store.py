@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
+from cavvy.core.identity import ApiKey
 from cavvy.core.job import (
     AttemptEnd,
     Failure,
@@ -18,10 +19,9 @@ from cavvy.core.job import (
     PrivacyClass,
     WorkerStatus,
 )
-from cavvy.core.writes import Usage, Write
+from cavvy.core.writes import AddApiKey, Usage, Write
 from cavvy.errors import Fenced, Refused
 from cavvy.store.base import (
-    ApiKeyRecord,
     AssignInput,
     AttemptRecord,
     IdempotencyRecord,
@@ -34,6 +34,7 @@ from tests.conformance.samples import (
     ABORTED,
     CANCEL,
     DAY_MS,
+    KEY,
     TENANT,
     WORKER,
     OpenStore,
@@ -48,7 +49,10 @@ from tests.conformance.samples import (
     key,
     requeued,
     revived,
+    revoked,
+    rotated,
     started,
+    tenant,
     token,
 )
 
@@ -343,16 +347,51 @@ async def test_workers_are_listed_oldest_first(opened: OpenStore) -> None:
 
 async def test_an_api_key_is_listed_as_it_was_added(opened: OpenStore) -> None:
     await opened.commit(api_key())
-    assert await opened.store.api_keys() == [
-        ApiKeyRecord(
-            key_id="key-1",
-            secret_hash=b"\x01\x02",
-            role="admin",
-            tenant=TENANT,
-            user_id="owner",
-            created_at_ms=300,
-        )
-    ]
+    bare = ApiKey(key_id="key-2", secret_hash=b"", role="operator", tenant="", user_id="owner", created_at_ms=0)
+    await opened.commit(AddApiKey(key=bare))
+    assert await opened.store.api_keys() == [KEY, bare]
+
+
+async def test_a_rotated_key_keeps_all_but_its_secrets(opened: OpenStore) -> None:
+    await opened.commit(api_key(), rotated())
+    expected = replace(KEY, secret_hash=b"new", old_secret_hash=KEY.secret_hash, old_until_ms=350)
+    assert await opened.store.api_keys() == [expected]
+
+
+async def test_a_revoked_key_is_listed_and_not_loaded(opened: OpenStore) -> None:
+    await opened.commit(tenant(), api_key())
+    assert await opened.loaded() == [tenant().tenant, KEY]
+    await opened.commit(rotated(), revoked(b"new"))
+    assert [key.revoked_at_ms for key in await opened.store.api_keys()] == [320]
+    assert await opened.loaded() == [tenant().tenant]
+
+
+async def test_tenants_are_listed_oldest_first(opened: OpenStore) -> None:
+    await opened.commit(tenant("b"), tenant("a"))
+    assert [one.id for one in await opened.store.tenants()] == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(revoked(), id="revoked twice"),
+        pytest.param(rotated(), id="rotated after it was revoked"),
+    ],
+)
+async def test_a_revoked_key_is_never_changed(opened: OpenStore, write: Write) -> None:
+    await opened.commit(api_key(), revoked())
+    before = await opened.everything()
+    with pytest.raises(Refused):
+        await opened.commit(write)
+    assert await opened.everything() == before
+
+
+async def test_a_key_with_another_secret_than_was_decided_on_is_not_changed(opened: OpenStore) -> None:
+    await opened.commit(api_key(), rotated())
+    with pytest.raises(Refused):
+        await opened.commit(revoked())
+    with pytest.raises(Refused):
+        await opened.commit(rotated(b"newer"))
 
 
 # Conditions
@@ -441,6 +480,7 @@ async def test_a_late_start_touches_nothing_and_is_no_conflict(opened: OpenStore
         pytest.param(inserted(1, idempotency=key()), inserted(2, idempotency=key()), id="idempotency key"),
         pytest.param(token(), token(), id="token"),
         pytest.param(api_key(), api_key(), id="API key"),
+        pytest.param(tenant(), tenant(), id="tenant"),
     ],
 )
 @pytest.mark.parametrize("together", [True, False])

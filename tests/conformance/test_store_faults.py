@@ -29,16 +29,19 @@ from tests.conformance.samples import (
     key,
     requeued,
     revived,
+    revoked,
+    rotated,
     started,
+    tenant,
     token,
 )
 
 SCENARIO: list[list[Write]] = [
-    [token(), enrolled(), api_key()],
+    [token(), enrolled(), tenant(), api_key()],
     [inserted(1, idempotency=key()), granted(1), inserted(2), granted(2), inserted(3)],
     [started(1), requeued(1), started(2), cancelled(2), granted(3)],
     [revived(1), completed(1), failed(2), requeued(3), granted(3, 2)],
-    [completed(3, 2)],
+    [completed(3, 2), rotated(), revoked(b"new")],
 ]
 
 

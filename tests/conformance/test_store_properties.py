@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cavvy import defaults
+from cavvy.core.identity import ApiKey
 from cavvy.core.job import AttemptEnd, CancelRequest, Failure, FailureCode, Needs
 from cavvy.core.writes import (
     AddApiKey,
@@ -181,22 +182,26 @@ def test_no_text_and_no_number_of_a_worker_or_key_makes_its_writes_fail(
         token_hash=unique.encode(),
         enrolled_at_ms=draw(times),
     )
-    key = AddApiKey(
+    key = ApiKey(
         key_id=unique,
         secret_hash=draw(bodies),
         role=draw(texts),
         tenant=tenant,
         user_id=draw(texts),
         created_at_ms=draw(times),
+        name=draw(st.none() | texts),
+        created_by=draw(texts),
+        act_for_users=draw(st.booleans()),
+        expires_at_ms=draw(st.none() | times),
     )
 
     async def store_and_read() -> Any:
-        await lasting.commit(token, enrol, key)
+        await lasting.commit(token, enrol, AddApiKey(key=key))
         return await lasting.store.workers(tenant), await lasting.store.api_keys()
 
     (worker,), keys = loop.run(store_and_read())
     assert (worker.key, worker.id, worker.name, worker.tenant) == (unique, unique, enrol.name, tenant)
-    assert (keys[-1].key_id, keys[-1].role, keys[-1].user_id) == (unique, key.role, key.user_id)
+    assert keys[-1] == key
 
 
 @pytest.fixture(scope="module")

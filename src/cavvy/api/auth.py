@@ -6,23 +6,25 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import secrets
 import string
 import zlib
-from collections.abc import Iterable
-from enum import StrEnum
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import msgspec
 from litestar import Request
 
 from cavvy import defaults
+from cavvy.api.limits import Bucket, FailureLimit, RateLimits
 from cavvy.api.problems import ProblemError
-from cavvy.core.writes import AddApiKey
-from cavvy.store.base import ApiKeyRecord
+from cavvy.core.identity import ApiKey, Role
+from cavvy.core.job import Now
 
 __all__ = [
     "MANAGES",
+    "OPERATES",
     "READS",
     "SUBMITS",
     "Caller",
@@ -30,87 +32,166 @@ __all__ = [
     "Role",
     "first_keys",
     "new_key",
+    "new_secret",
     "new_worker_token",
 ]
 
-_ALPHABET = string.digits + string.ascii_letters
-_DUMMY = hashlib.sha256(b"no such key").digest()
-
-
-class Role(StrEnum):
-    OPERATOR = "operator"  # the coordinator: tenants, their keys, shared workers; no jobs
-    ADMIN = "admin"  # all of one tenant
-    SUBMIT = "submit"  # its jobs: submit, cancel, read
-    READ = "read"  # sees its jobs and workers, changes nothing
-    WORKER = "worker"
-
-
-#: Which roles a route of a tenant is open to.
+#: Which roles a route is open to.
+OPERATES = (Role.OPERATOR,)
 MANAGES = (Role.ADMIN,)
 SUBMITS = (Role.ADMIN, Role.SUBMIT)
 READS = (Role.ADMIN, Role.SUBMIT, Role.READ)
 
 #: `wrk` begins a worker's enrolment token.
 _PREFIX = {Role.OPERATOR: "opr", Role.ADMIN: "adm", Role.SUBMIT: "sub", Role.READ: "ro", Role.WORKER: "wkr"}
+_ALPHABET = string.digits + string.ascii_letters
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks, as the key says."""
+    """Who asks, as the key says; `secret_hash` is that of the secret that was sent."""
 
     key_id: str
     role: Role
     tenant: str
     user_id: str
+    act_for_users: bool = False
+    secret_hash: bytes = b""
+
+
+class _Secret(NamedTuple):
+    """Who sends it, and until when it is good (infinity: no end is known)."""
+
+    caller: Caller
+    ends_ms: float
+
+    def left_s(self, clock: Callable[[], Now]) -> float:
+        return math.inf if self.ends_ms == math.inf else max(0.0, (self.ends_ms - clock().wall_ms) / 1000)
+
+
+class _Held:
+    """A key that is good, and how much it has asked lately."""
+
+    __slots__ = ("bucket", "newest", "old")
+
+    def __init__(self, key: ApiKey, bucket: Bucket) -> None:
+        self.bucket = bucket
+        self.newest = _Secret(_caller(key, key.secret_hash), key.ends_ms())
+        self.old = _Secret(_caller(key, key.old_secret_hash or bytes(32)), min(key.ends_ms(), key.old_until_ms or 0))
+
+
+#: Looked at where there is no such key, so that it takes as long.
+_NOBODY = _Secret(Caller(key_id="", role=Role.WORKER, tenant="", user_id="", secret_hash=bytes(32)), 0.0)
 
 
 class KeyRing:
-    """All keys, in memory: a look-up is a dictionary and one constant-time comparison."""
+    """All keys that are not revoked, in memory: a look-up is a dictionary and one constant-time comparison."""
 
-    def __init__(self, keys: Iterable[ApiKeyRecord]) -> None:
-        self._keys = {key.key_id: (key.secret_hash, _caller(key)) for key in keys}
+    def __init__(self, clock: Callable[[], Now], limits: RateLimits | None = None) -> None:
+        self._clock = clock
+        self._limits = limits or RateLimits()
+        self._failures = FailureLimit(self._limits)
+        self._keys: dict[str, _Held] = {}
+
+    def load(self, keys: Iterable[ApiKey]) -> None:
+        """Takes up what the store holds."""
+        for key in keys:
+            self.take(key)
+
+    def take(self, key: ApiKey) -> None:
+        """A key as it is from now on; to be called when that is durable."""
+        held = self._keys.pop(key.key_id, None)
+        if key.revoked_at_ms is None:
+            bucket = held.bucket if held else Bucket(self._limits.key_requests_per_s, self._limits.key_requests_burst)
+            self._keys[key.key_id] = _Held(key, bucket)
 
     def authenticate(self, request: Request[Any, Any, Any], *roles: Role) -> Caller:
         """The caller behind the request's bearer key.
 
-        Raises ProblemError: 401 without a valid key, 403 for its role.
+        Raises ProblemError: 401 without a valid key, 403 for its role, 429 when it asks too often, or when its address
+        failed too often. No failure of others stops a valid key.
         """
+        now = self._clock()
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        caller = self._caller_of(token.strip()) if scheme.lower() == "bearer" else None
-        if caller is None:
-            detail = "Send a valid key as 'Authorization: Bearer cav_…'; `cavvy up` writes yours to credentials.toml."
-            raise ProblemError("unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+        held, caller = self._find(token.strip()) if scheme.lower() == "bearer" else (None, None)
+        if held is None or caller is None:
+            raise self._failure(request, now, given=bool(token))
+        if not held.bucket.take(now.mono_s):
+            detail = "This key has asked too often; slow down, and come back after Retry-After seconds."
+            raise ProblemError("rate_limited", detail, headers={"Retry-After": str(held.bucket.wait_s())})
         if caller.role not in roles:
             raise ProblemError("forbidden", _too_small(caller.role, roles))
         return caller
 
-    def _caller_of(self, token: str) -> Caller | None:
+    def left_s(self, caller: Caller) -> float:
+        """For how many seconds more the secret that `caller` sent is good; 0 when it has ended, infinity if no end is
+        known.
+        """
+        held = self._keys.get(caller.key_id)
+        if held is not None:
+            for secret in (held.newest, held.old):
+                if secret.caller.secret_hash == caller.secret_hash:
+                    return secret.left_s(self._clock)
+        return 0.0
+
+    def check(self, caller: Caller, **extra: Any) -> None:
+        """Raises ProblemError (401) when the caller's key has ended since it was let in."""
+        if not self.left_s(caller):
+            detail = "This key was revoked or has expired meanwhile; ask an admin for another one."
+            raise ProblemError("unauthorized", detail, headers={"WWW-Authenticate": "Bearer"}, **extra)
+
+    def _find(self, token: str) -> tuple[_Held | None, Caller | None]:
         parts = token.split("_", 3)
         if len(parts) != 4 or not token.isascii():
-            return None
-        known, caller = self._keys.get(parts[2], (_DUMMY, None))
-        same = hmac.compare_digest(hashlib.sha256(token.encode()).digest(), known)
-        return caller if same else None
+            return None, None
+        held = self._keys.get(parts[2])
+        digest = hashlib.sha256(token.encode()).digest()
+        for secret in (held.newest, held.old) if held is not None else (_NOBODY, _NOBODY):
+            if hmac.compare_digest(digest, secret.caller.secret_hash) and secret.left_s(self._clock):
+                return held, secret.caller
+        return None, None
+
+    def _failure(self, request: Request[Any, Any, Any], now: Now, *, given: bool) -> ProblemError:
+        client = request.scope.get("client")
+        wait_s = self._failures.failed(client[0] if client else "", now.mono_s)
+        if wait_s:
+            detail = "Too many requests without a valid key came from this address; send a valid one."
+            return ProblemError("rate_limited", detail, headers={"Retry-After": str(wait_s)})
+        if given:
+            detail = "This key is wrong, revoked or expired; an admin makes another one with `cavvy keys create`."
+        else:
+            detail = "Send a valid key as 'Authorization: Bearer cav_…'; `cavvy up` writes yours to credentials.toml."
+        return ProblemError("unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-def new_key(role: Role, tenant: str, user_id: str, now_ms: int) -> tuple[str, AddApiKey]:
-    """A fresh key, shown once, and the write that makes it known."""
-    key_id = _random(12)
+def new_secret(role: Role, key_id: str) -> tuple[str, bytes]:
+    """What the key's owner gets to see once, and its hash."""
     body = f"cav_{_PREFIX[role]}_{key_id}_{_random(43)}"
     token = body + _checksum(body)
-    record = AddApiKey(
+    return token, hashlib.sha256(token.encode()).digest()
+
+
+def new_key(role: Role, tenant: str, user_id: str, now_ms: int, **more: Any) -> tuple[str, ApiKey]:
+    """A fresh key, shown once, and what is kept of it; `more` are further fields of ApiKey."""
+    key_id = _random(12)
+    token, secret_hash = new_secret(role, key_id)
+    key = ApiKey(
         key_id=key_id,
-        secret_hash=hashlib.sha256(token.encode()).digest(),
+        secret_hash=secret_hash,
         role=role.value,
         tenant=tenant,
         user_id=user_id,
         created_at_ms=now_ms,
+        **more,
     )
-    return token, record
+    return token, key
 
 
-def first_keys(now_ms: int) -> dict[Role, tuple[str, AddApiKey]]:
-    """What a new installation starts with: the operator's key and the default tenant's admin key."""
-    return {role: new_key(role, defaults.TENANT, defaults.USER, now_ms) for role in (Role.OPERATOR, Role.ADMIN)}
+def first_keys(now_ms: int) -> dict[Role, tuple[str, ApiKey]]:
+    """What a new installation starts with: the operator's key, which is of no tenant, and the default tenant's admin
+    key.
+    """
+    tenants = {Role.OPERATOR: "", Role.ADMIN: defaults.TENANT}
+    return {role: new_key(role, tenant, defaults.USER, now_ms) for role, tenant in tenants.items()}
 
 
 def new_worker_token(fingerprint: str) -> str:
@@ -124,11 +205,20 @@ def _too_small(role: Role, wanted: tuple[Role, ...]) -> str:
             "The operator's key manages tenants, keys and shared workers; jobs and workers belong to a tenant. "
             f"Use a key of that tenant with the role {' or '.join(wanted)}."
         )
+    if wanted == OPERATES:
+        return f"This key's role is {role}; this needs the operator's, which is in the credentials file of `cavvy up`."
     return f"This key's role is {role}; this needs {' or '.join(wanted)}. An admin makes keys with `cavvy keys create`."
 
 
-def _caller(key: ApiKeyRecord) -> Caller:
-    return Caller(key_id=key.key_id, role=Role(key.role), tenant=key.tenant, user_id=key.user_id)
+def _caller(key: ApiKey, secret_hash: bytes) -> Caller:
+    return Caller(
+        key_id=key.key_id,
+        role=Role(key.role),
+        tenant=key.tenant,
+        user_id=key.user_id,
+        act_for_users=key.act_for_users,
+        secret_hash=secret_hash,
+    )
 
 
 def _random(length: int) -> str:

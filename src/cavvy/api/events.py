@@ -82,12 +82,15 @@ def _reader_at(position: str | None) -> _Reader:
 
 
 async def _stream(here: Services, caller: Caller, job_id: str, reader: _Reader) -> AsyncIterator[bytes]:
-    """Subscribes first and reads the store then, so that nothing falls between."""
+    """Subscribes first and reads the store then, so that nothing falls between. Lasts as long as the caller's key."""
+    good_s = here.left_s(caller)
     with here.hub.subscribe(job_id) as topic:
-        while True:
+        while good_s():
             if topic.version != reader.version:
                 first, reader.version = reader.version < 0, topic.version
                 record = await find_job(here, caller, job_id)
+                if not good_s():
+                    break
                 snapshot = _event("job", job_view(record, here.profiles(), topic, texts=False))
                 if record.status in TERMINAL:
                     streamed = _new_text(topic, reader) if record.accepted_epoch is None else b""
@@ -95,14 +98,16 @@ async def _stream(here: Services, caller: Caller, job_id: str, reader: _Reader) 
                     yield b"".join([snapshot, *rest, end] if first else [*rest, snapshot, end])
                     return
                 yield snapshot
-            if text := _new_text(topic, reader):
+            elif text := _new_text(topic, reader):
                 yield text
-            elif topic.version == reader.version:
+            else:
                 if here.hub.stopping:
                     yield _event("bye", Bye(retry_ms=defaults.SSE_RETRY_MS))
                     return
-                if not await topic.changed(defaults.SSE_HEARTBEAT_S):
+                beat_s = min(defaults.SSE_HEARTBEAT_S, good_s())
+                if not await topic.changed(beat_s) and good_s():
                     yield b": still here\n\n"
+        yield _event("bye", Bye(retry_ms=defaults.SSE_RETRY_MS))
 
 
 def _rest(record: JobRecord, topic: Topic, reader: _Reader) -> list[bytes]:

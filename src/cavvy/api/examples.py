@@ -11,18 +11,38 @@ from cavvy.core.canonical import canonical, sha256_hex
 from cavvy.core.job import JobStatus
 from cavvy.core.receipt import PAYLOAD_TYPE, Envelope, ReceiptPayload, Result, Signature
 from cavvy.core.writes import Usage
-from cavvy.protocol.rest import AttemptView, CancelView, Job, TimelineEntry, UsageView, WorkerToken, WorkerView
+from cavvy.protocol.rest import (
+    AttemptView,
+    CancelView,
+    Job,
+    KeyView,
+    NewKey,
+    NewTenant,
+    TenantView,
+    TimelineEntry,
+    UsageView,
+    WorkerToken,
+    WorkerView,
+)
 
 __all__ = [
     "COMPLETED",
     "EVENTS",
     "JOB_ID",
+    "KEY",
+    "KEY_BODY",
+    "KEY_ID",
     "LISTED",
+    "NEW_KEY",
+    "NEW_TENANT",
     "RECEIPT",
     "RESULT",
+    "REVOKED_KEY",
+    "ROTATED_KEY",
     "STOPPING",
     "SUBMIT",
     "SUBMITTED",
+    "TENANT",
     "WORKER",
     "WORKER_ID",
     "WORKER_TOKEN",
@@ -148,3 +168,37 @@ WORKER = WorkerView(
     skew_ms=3,
 )
 WORKER_TOKEN = WorkerToken(token=_TOKEN, join=f"cavvy://127.0.0.1:4010/{_TOKEN}", expires_at="2026-11-22T00:39:47.599Z")
+
+KEY_ID = "4Tq0pZ9rKcXw"
+_SECRET = f"cav_sub_{KEY_ID}_" + "x" * 49
+KEY_BODY = {"role": "submit", "name": "website", "expires_at": "2027-01-01T00:00:00Z"}
+KEY = KeyView(
+    id=KEY_ID,
+    role="submit",
+    status="active",
+    tenant="default",
+    name="website",
+    user="owner",
+    act_for_users=False,
+    created_at=_CREATED,
+    created_by="b7Wn1Ys5QeLd",
+    expires_at="2027-01-01T00:00:00.000Z",
+    revoked_at=None,
+    old_secret_until=None,
+)
+REVOKED_KEY = msgspec.structs.replace(KEY, status="revoked", revoked_at=_ENDED)
+NEW_KEY = NewKey(**msgspec.structs.asdict(KEY), key=_SECRET)
+ROTATED_KEY = msgspec.structs.replace(NEW_KEY, old_secret_until=_ENDED)
+TENANT = TenantView(id="acme", created_at=_CREATED)
+NEW_TENANT = NewTenant(
+    id="acme",
+    created_at=_CREATED,
+    admin=msgspec.structs.replace(
+        NEW_KEY,
+        role="admin",
+        tenant="acme",
+        name=None,
+        expires_at=None,
+        key=f"cav_adm_{KEY_ID}_" + "x" * 49,
+    ),
+)

@@ -67,7 +67,7 @@ async def submit_job(request: AnyRequest) -> Response[bytes]:
     caller = here.caller(request, *SUBMITS)
     known_query(request)
     body = await read_object(request)
-    submission = parse_submission(body, caller.tenant)
+    submission = parse_submission(body, caller)
     wait_s = _preferred_wait(request)
     key = _idempotency(request, body)
     replayed = await _replayed(here, caller, key)
@@ -78,7 +78,8 @@ async def submit_job(request: AnyRequest) -> Response[bytes]:
             if made != job_id:
                 replayed = made
         if wait_s and replayed is None:
-            await topic.end(wait_s)
+            await topic.end(wait_s, here.left_s(caller))
+            here.ring.check(caller, job_id=job_id)
     if replayed is not None:
         return await _answer_replay(here, caller, replayed, wait_s)
     return _job_response(here, await find_job(here, caller, job_id), 201)
@@ -90,7 +91,7 @@ async def _submit(here: Services, caller: Caller, it: Submission, key: Idempoten
     command = SubmitJob(
         ref=ref,
         id=job_id,
-        user_id=caller.user_id,
+        user_id=it.user_id,
         needs=it.needs,
         input=it.input,
         params=it.params,
@@ -253,7 +254,8 @@ async def _wait_for(here: Services, caller: Caller, job_id: str, wait_s: int) ->
         record = await find_job(here, caller, job_id)
         if record.status in TERMINAL:
             return record
-        await topic.end(wait_s)
+        await topic.end(wait_s, here.left_s(caller))
+    here.ring.check(caller)
     return await find_job(here, caller, job_id)
 
 

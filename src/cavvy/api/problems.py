@@ -29,6 +29,9 @@ CODES: dict[str, tuple[int, str]] = {
     "not_found": (404, "Nothing here"),
     "no_result": (404, "The job has no result"),
     "method_not_allowed": (405, "Not with this method"),
+    "tenant_taken": (409, "There is a tenant of this id"),
+    "last_key": (409, "The last key of its kind"),
+    "too_many_keys": (409, "Too many keys"),
     "body_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "The body is not application/json"),
     "misdirected_request": (421, "Not this coordinator's name"),
@@ -36,6 +39,7 @@ CODES: dict[str, tuple[int, str]] = {
     "not_supported": (422, "Not built yet"),
     "idempotency_key_reused": (422, "The Idempotency-Key was used for another body"),
     "queue_full": (429, "The queue is full"),
+    "rate_limited": (429, "Too many requests"),
     "internal": (500, "Something broke here"),
     "store_unavailable": (503, "The store takes no writes now"),
 }

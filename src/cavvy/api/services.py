@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from litestar import Request
 
 from cavvy.api.auth import Caller, KeyRing, Role
-from cavvy.api.listening import Reach
 from cavvy.coordinator.engine import Engine
 from cavvy.coordinator.hub import Hub
 from cavvy.coordinator.sessions import Sessions
@@ -22,7 +22,7 @@ __all__ = ["Services", "services"]
 
 @dataclass(kw_only=True)
 class Services:
-    """The coordinator's parts."""
+    """The coordinator's parts. `authority` is HOST:PORT as told to workers; `hosts` are the names it answers to."""
 
     engine: Engine
     hub: Hub
@@ -30,7 +30,8 @@ class Services:
     store: Store
     ring: KeyRing
     clock: Callable[[], Now]
-    reach: Reach
+    authority: str
+    hosts: frozenset[str]
 
     def profiles(self) -> list[Profile]:
         """What the workers online offer, for saying why a job waits."""
@@ -39,6 +40,10 @@ class Services:
     def caller(self, request: Request[Any, Any, Any], *roles: Role) -> Caller:
         """Who asks; see KeyRing.authenticate."""
         return self.ring.authenticate(request, *roles)
+
+    def left_s(self, caller: Caller) -> Callable[[], float]:
+        """How long the caller's key is good, to be asked again and again; see KeyRing.left_s."""
+        return partial(self.ring.left_s, caller)
 
 
 def services(request: Request[Any, Any, Any]) -> Services:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
 from cavvy import defaults
+from cavvy.api.auth import Caller
+from cavvy.api.problems import ProblemError
 from cavvy.core.job import JobType, Needs, PrivacyClass
 from cavvy.core.receipt import Params, params_bytes
 from cavvy.errors import InvalidInput
 from cavvy.protocol.rest import NOT_BUILT_FIELDS, NOT_BUILT_VALUES, CancelBody, SubmitBody
 
-__all__ = ["Submission", "parse_cancel", "parse_submission"]
+__all__ = ["Submission", "checked_name", "parse_body", "parse_cancel", "parse_submission", "refuse"]
 
 T = TypeVar("T")
 _ALLOWED = {
@@ -25,24 +28,28 @@ ROLES = ("system", "user", "assistant")
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """`input` and `params` are hashed and sent exactly as they are here; `params` is RFC 8785."""
 
+    user_id: str
     needs: Needs
     input: bytes
     params: bytes
     metadata: bytes | None
 
 
-def parse_submission(body: dict[str, Any], tenant: str) -> Submission:
-    """Raises InvalidInput (`not_supported`, `invalid_field`) naming the field and what is allowed."""
-    _known_fields(body, SubmitBody)
+def parse_submission(body: dict[str, Any], caller: Caller) -> Submission:
+    """Raises InvalidInput (`not_supported`, `invalid_field`) naming the field and what is allowed; ProblemError (403)
+    for a `user_id` that the caller may not give.
+    """
+    _known_fields(body, SubmitBody, NOT_BUILT_FIELDS)
     _known_values(body)
     _known_parts(body)
     submit = _convert(body, SubmitBody)
     return Submission(
+        user_id=_user(submit, caller),
         needs=Needs(
-            tenant=tenant,
+            tenant=caller.tenant,
             job_type=JobType(submit.job_type),
             privacy_class=PrivacyClass(submit.privacy_class),
-            model=_name(submit.model, "model"),
+            model=checked_name(submit.model, "model"),
         ),
         input=_input(submit),
         params=params_bytes(_params(submit)),
@@ -52,16 +59,21 @@ def parse_submission(body: dict[str, Any], tenant: str) -> Submission:
 
 def parse_cancel(body: dict[str, Any]) -> str | None:
     """The reason, if one is given."""
-    _known_fields(body, CancelBody)
-    return _name(_convert(body, CancelBody).reason, "reason")
+    return checked_name(parse_body(body, CancelBody).reason, "reason")
 
 
-def _known_fields(body: dict[str, Any], kind: type[msgspec.Struct]) -> None:
-    allowed = kind.__struct_fields__
+def parse_body(body: dict[str, Any], kind: type[T], not_built: Collection[str] = ()) -> T:
+    """Raises InvalidInput, also for a field that `kind` does not have."""
+    _known_fields(body, kind, not_built)
+    return _convert(body, kind)
+
+
+def _known_fields(body: dict[str, Any], kind: type[Any], not_built: Collection[str] = ()) -> None:
+    allowed: tuple[str, ...] = kind.__struct_fields__
     for name in body:
         if name in allowed:
             continue
-        if kind is SubmitBody and name in NOT_BUILT_FIELDS:
+        if name in not_built:
             raise InvalidInput("not_supported", f"{name!r} is not supported yet; leave it out.", field=name)
         listed = ", ".join(sorted(allowed))
         raise InvalidInput("invalid_field", f"There is no field {name[:80]!r}; allowed are: {listed}.", field=name[:80])
@@ -74,7 +86,7 @@ def _known_values(body: dict[str, Any]) -> None:
         value = body[field]
         if isinstance(value, str) and value in NOT_BUILT_VALUES[field]:
             raise InvalidInput("not_supported", f"{field} {value} is not supported yet.", field=field)
-        _refuse(field, f"must be exactly one of: {', '.join(allowed)}")
+        refuse(field, f"must be exactly one of: {', '.join(allowed)}")
 
 
 def _known_parts(body: dict[str, Any]) -> None:
@@ -100,35 +112,47 @@ def _convert(body: dict[str, Any], kind: type[T]) -> T:
         raise InvalidInput("invalid_field", f"{where}{text[0].lower()}{text[1:]}.", field=field) from error
 
 
+def _user(submit: SubmitBody, caller: Caller) -> str:
+    if submit.user_id is None:
+        return caller.user_id
+    if not caller.act_for_users:
+        detail = (
+            "This key may not act for users: leave 'user_id' out, or use a key made with"
+            " `cavvy keys create --act-for-users`."
+        )
+        raise ProblemError("forbidden", detail, field="user_id")
+    return checked_name(submit.user_id, "user_id") or ""
+
+
 def _input(submit: SubmitBody) -> bytes:
     if (submit.prompt is None) == (submit.messages is None):
-        _refuse("prompt", "give exactly one of 'prompt' and 'messages'")
+        refuse("prompt", "give exactly one of 'prompt' and 'messages'")
     if submit.prompt is not None:
         if not submit.prompt:
-            _refuse("prompt", "must not be empty")
+            refuse("prompt", "must not be empty")
         return msgspec.json.encode({"prompt": submit.prompt})
     messages = submit.messages or []
     if not 1 <= len(messages) <= defaults.MAX_MESSAGES:
-        _refuse("messages", f"must hold 1 to {defaults.MAX_MESSAGES} messages")
+        refuse("messages", f"must hold 1 to {defaults.MAX_MESSAGES} messages")
     for index, message in enumerate(messages):
         if message.role not in ROLES:
-            _refuse(f"messages[{index}].role", f"must be one of: {', '.join(ROLES)}")
+            refuse(f"messages[{index}].role", f"must be one of: {', '.join(ROLES)}")
         if not message.content:
-            _refuse(f"messages[{index}].content", "must not be empty")
+            refuse(f"messages[{index}].content", "must not be empty")
     return msgspec.json.encode({"messages": messages})
 
 
 def _params(submit: SubmitBody) -> Params:
     tokens, temperature = submit.max_tokens, submit.temperature
     if tokens is not None and not 1 <= tokens <= defaults.MAX_TOKENS_LIMIT:
-        _refuse("max_tokens", f"must be from 1 to {defaults.MAX_TOKENS_LIMIT}")
+        refuse("max_tokens", f"must be from 1 to {defaults.MAX_TOKENS_LIMIT}")
     if temperature is not None and not 0 <= temperature <= 2:
-        _refuse("temperature", "must be from 0 to 2")
+        refuse("temperature", "must be from 0 to 2")
     stop = [submit.stop] if isinstance(submit.stop, str) else submit.stop
     if stop is not None:
         if not 1 <= len(stop) <= defaults.MAX_STOP_STRINGS:
-            _refuse("stop", f"must hold 1 to {defaults.MAX_STOP_STRINGS} strings")
-        stop = [_name(one, "stop") or "" for one in stop]
+            refuse("stop", f"must hold 1 to {defaults.MAX_STOP_STRINGS} strings")
+        stop = [checked_name(one, "stop") or "" for one in stop]
     return Params(model=submit.model, max_tokens=tokens, temperature=temperature, stop=stop)
 
 
@@ -136,15 +160,17 @@ def _metadata(metadata: dict[str, Any] | None) -> bytes | None:
     if metadata is None:
         return None
     if len(metadata) > defaults.MAX_METADATA_KEYS:
-        _refuse("metadata", f"must hold at most {defaults.MAX_METADATA_KEYS} keys")
+        refuse("metadata", f"must hold at most {defaults.MAX_METADATA_KEYS} keys")
     return msgspec.json.encode(metadata)
 
 
-def _name(value: str | None, field: str) -> str | None:
+def checked_name(value: str | None, field: str) -> str | None:
+    """`value` unless it is too long or empty. Raises InvalidInput."""
     if value is not None and not 1 <= len(value) <= defaults.MAX_NAME_CHARS:
-        _refuse(field, f"must be 1 to {defaults.MAX_NAME_CHARS} characters long")
+        refuse(field, f"must be 1 to {defaults.MAX_NAME_CHARS} characters long")
     return value
 
 
-def _refuse(field: str, what: str) -> NoReturn:
+def refuse(field: str, what: str) -> NoReturn:
+    """Raises InvalidInput: the field, then what it must be."""
     raise InvalidInput("invalid_field", f"Field {field!r}: {what}.", field=field)

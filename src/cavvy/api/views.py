@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 
 from cavvy.coordinator.hub import Topic
 from cavvy.coordinator.login import OnlineWorker, worker_id
+from cavvy.core.identity import ApiKey
 from cavvy.core.job import Failure, JobStatus, Needs
 from cavvy.core.matching import Profile, waiting_reason
 from cavvy.core.receipt import Params
@@ -18,6 +20,8 @@ from cavvy.protocol.rest import (
     CancelView,
     FailureView,
     Job,
+    KeyView,
+    NewKey,
     QueueView,
     TimelineEntry,
     UsageView,
@@ -25,7 +29,7 @@ from cavvy.protocol.rest import (
 )
 from cavvy.store.base import AttemptRecord, JobRecord, WorkerRecord
 
-__all__ = ["iso", "job_view", "worker_view"]
+__all__ = ["iso", "job_view", "key_view", "new_key_view", "worker_view"]
 
 _params = msgspec.json.Decoder(Params).decode
 _input = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -101,6 +105,39 @@ def worker_view(record: WorkerRecord, online: OnlineWorker | None) -> WorkerView
         version=online.version if online else None,
         skew_ms=online.skew_ms if online else None,
     )
+
+
+def key_view(key: ApiKey, now_ms: int) -> KeyView:
+    """The key without its secret."""
+    return KeyView(**_key_fields(key, now_ms))
+
+
+def new_key_view(key: ApiKey, now_ms: int, secret: str) -> NewKey:
+    """The key with its secret, for the one answer that shows it."""
+    return NewKey(**_key_fields(key, now_ms), key=secret)
+
+
+def _key_fields(key: ApiKey, now_ms: int) -> dict[str, Any]:
+    in_grace = key.old_until_ms is not None and now_ms < key.old_until_ms
+    ended = "revoked" if key.revoked_at_ms is not None else "expired" if key.ends_ms() <= now_ms else None
+    return {
+        "id": key.key_id,
+        "role": key.role,
+        "status": ended or "active",
+        "tenant": key.tenant or None,
+        "name": key.name,
+        "user": key.user_id,
+        "act_for_users": key.act_for_users,
+        "created_at": iso(key.created_at_ms),
+        "created_by": key.created_by or None,
+        "expires_at": _iso_or_none(key.expires_at_ms),
+        "revoked_at": _iso_or_none(key.revoked_at_ms),
+        "old_secret_until": _iso_or_none(key.old_until_ms) if in_grace and ended is None else None,
+    }
+
+
+def _iso_or_none(wall_ms: int | None) -> str | None:
+    return None if wall_ms is None else iso(wall_ms)
 
 
 def _shown_result(record: JobRecord, result: bytes | None) -> msgspec.Raw | None:

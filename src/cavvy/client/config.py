@@ -6,6 +6,7 @@ and CAVVY_CONFIG_DIR move the directories.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -22,7 +23,6 @@ from cavvy import defaults
 from cavvy.client.configfile import ConfigFile, read_config
 from cavvy.errors import ClientError
 from cavvy.private_files import locked_directory, make_private_directory, write_private
-from cavvy.protocol.line import is_loopback_host
 
 __all__ = [
     "Connection",
@@ -73,7 +73,7 @@ class Connection(NamedTuple):
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
-    """credentials.toml: the coordinator of this account, its owner's key, the operator's, and its certificate's pin."""
+    """credentials.toml: the coordinator of this account, its owner's key, and the operator's."""
 
     url: str | None = None
     key: str | None = None
@@ -206,7 +206,11 @@ def remember_worker(key: str, name: str) -> KnownWorker:
 
 def is_loopback(url: str) -> bool:
     """Whether `url` can only be this machine, which no proxy should be asked for."""
-    return is_loopback_host(urlsplit(url).hostname or "")
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _known_workers_path() -> Path:

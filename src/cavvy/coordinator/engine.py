@@ -20,6 +20,7 @@ from cavvy import defaults
 from cavvy.core.commands import Command, Heartbeat, JobCompleted
 from cavvy.core.coordinator import Batch, Coordinator, KnownToken, KnownWorker, Settings
 from cavvy.core.effects import Effect, HeartbeatAnswered, Registered, Reply
+from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import JobHeader, Now
 from cavvy.core.writes import Write
 from cavvy.errors import CommitUnknown, Fenced, Refused, RolledBack
@@ -120,9 +121,10 @@ class Engine:
         return self._opened
 
     async def bootstrap(self, writes: Sequence[Write]) -> None:
-        """Commits the first keys, before the loop runs."""
+        """Commits the first keys and takes them up, before the loop runs."""
         assert self._opened is not None
         await self.store.commit(writes, term=self._opened.term)
+        await self._load(*self._core.counters, grace_until_s=self._core.grace_until_s)
 
     async def run(self) -> None:
         """Runs until `stop`, or until `exit_code` says that this process must not go on."""
@@ -342,7 +344,7 @@ class Engine:
             future.set_exception(error)
 
 
-def _known(row: LoadRow) -> JobHeader | KnownWorker | KnownToken:
+def _known(row: LoadRow) -> JobHeader | KnownWorker | KnownToken | ApiKey | Tenant:
     match row:
         case WorkerRecord():
             return KnownWorker(key=row.key, id=row.id, tenant=row.tenant, status=row.status)

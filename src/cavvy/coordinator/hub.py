@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 
 from cavvy import defaults
 from cavvy.core.effects import JobChanged, JobEnded
@@ -48,11 +49,14 @@ class Topic:
             return False
         return True
 
-    async def end(self, timeout_s: float) -> JobEnded | None:
-        """Waits until the job is terminal; None when it is not after `timeout_s`, or when the coordinator stops."""
+    async def end(self, timeout_s: float, left_s: Callable[[], float] = lambda: math.inf) -> JobEnded | None:
+        """Waits until the job is terminal.
+
+        None when it is not after `timeout_s`, when the coordinator stops, or when the waiter has no time `left_s`.
+        """
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while self.ended is None and not self._hub.stopping:
+            async with asyncio.timeout(min(timeout_s, left_s())):
+                while self.ended is None and not self._hub.stopping and left_s():
                     await self._news()
         return self.ended
 
@@ -156,6 +160,10 @@ class Hub:
     def stop(self) -> None:
         """The coordinator stops: every reader and waiter looks up and says goodbye."""
         self.stopping = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Every reader and waiter looks whether it may go on."""
         for topic in list(self._topics.values()):
             topic.wake()
 

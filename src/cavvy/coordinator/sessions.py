@@ -1,4 +1,5 @@
-"""Every worker session. The engine's outlet: effects about jobs go to the hub, the others to their session."""
+"""Every worker session. The engine's outlet: effects about jobs go to the hub, about keys to `key_changed`, the
+others to their session."""
 
 from __future__ import annotations
 
@@ -20,8 +21,10 @@ from cavvy.core.effects import (
     HeartbeatAnswered,
     JobChanged,
     JobEnded,
+    KeyChanged,
     StopAttempt,
 )
+from cavvy.core.identity import ApiKey
 from cavvy.core.job import Now
 from cavvy.core.matching import Profile
 from cavvy.protocol.handshake import CloseCode
@@ -32,11 +35,14 @@ __all__ = ["Sessions"]
 class Sessions:
     """Every worker socket. The engine's outlet: effects about jobs go to the hub, the others to their session."""
 
-    def __init__(self, hub: Hub, seed: bytes, clock: Callable[[], Now]) -> None:
+    def __init__(
+        self, hub: Hub, seed: bytes, clock: Callable[[], Now], *, key_changed: Callable[[ApiKey], None] = lambda _: None
+    ) -> None:
         self.hub = hub
         self.seed = seed
         self.key = public_key(seed)
         self.clock = clock
+        self._key_changed = key_changed
         self.sent: dict[str, Sent] = {}
         self._sessions: dict[int, Session] = {}
         self._ids = count(1)
@@ -48,6 +54,9 @@ class Sessions:
             case JobEnded():
                 self.sent.pop(effect.job_id, None)
                 self.hub.ended(effect)
+            case KeyChanged():
+                self._key_changed(effect.key)
+                self.hub.wake()
             case (
                 Assign() | StopAttempt() | CompletionAnswered() | FrameRefused() | HeartbeatAnswered() | CloseSession()
             ):

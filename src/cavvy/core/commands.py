@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import AttemptRef, Needs
 from cavvy.core.matching import Profile
 from cavvy.core.writes import Idempotency, Usage
@@ -12,6 +13,8 @@ __all__ = [
     "CancelJob",
     "Command",
     "CommandBase",
+    "CreateApiKey",
+    "CreateTenant",
     "CreateWorkerToken",
     "Heartbeat",
     "JobCompleted",
@@ -19,6 +22,8 @@ __all__ = [
     "JobStarted",
     "JobStopped",
     "RegisterWorker",
+    "RevokeApiKey",
+    "RotateApiKey",
     "SessionClosed",
     "SessionResumed",
     "SubmitJob",
@@ -57,6 +62,37 @@ class CreateWorkerToken(CommandBase, frozen=True, kw_only=True, tag=True):
     tenant: str
     created_by: str
     ttl_s: int
+
+
+class CreateTenant(CommandBase, frozen=True, kw_only=True, tag=True):
+    """A new tenant and its first key. `by` is, here and below, the id of the key that asks."""
+
+    ref: int
+    by: str
+    tenant: Tenant
+    key: ApiKey
+
+
+class CreateApiKey(CommandBase, frozen=True, kw_only=True, tag=True):
+    ref: int
+    by: str
+    key: ApiKey
+
+
+class RevokeApiKey(CommandBase, frozen=True, kw_only=True, tag=True):
+    ref: int
+    by: str
+    tenant: str
+    key_id: str
+
+
+class RotateApiKey(CommandBase, frozen=True, kw_only=True, tag=True):
+    ref: int
+    by: str
+    tenant: str
+    key_id: str
+    secret_hash: bytes
+    grace_s: int
 
 
 class RegisterWorker(CommandBase, frozen=True, kw_only=True, tag=True):
@@ -148,6 +184,10 @@ Command = (
     SubmitJob
     | CancelJob
     | CreateWorkerToken
+    | CreateTenant
+    | CreateApiKey
+    | RevokeApiKey
+    | RotateApiKey
     | RegisterWorker
     | SessionResumed
     | SessionClosed

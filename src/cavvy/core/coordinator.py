@@ -16,6 +16,8 @@ from cavvy.core.board import Board
 from cavvy.core.commands import (
     CancelJob,
     Command,
+    CreateApiKey,
+    CreateTenant,
     CreateWorkerToken,
     Heartbeat,
     JobCompleted,
@@ -23,6 +25,8 @@ from cavvy.core.commands import (
     JobStarted,
     JobStopped,
     RegisterWorker,
+    RevokeApiKey,
+    RotateApiKey,
     SessionClosed,
     SessionResumed,
     SubmitJob,
@@ -36,7 +40,9 @@ from cavvy.core.effects import (
     Verdict,
 )
 from cavvy.core.fleet import Session
+from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import AttemptRef, CancelRequest, FailureCode, JobHeader, JobStatus, Now
+from cavvy.core.keys import KeyBook
 from cavvy.core.lifecycle import Event, phase_of, step
 from cavvy.core.outbox import Batch, Outbox
 from cavvy.core.roster import KnownToken, KnownWorker, Roster
@@ -65,6 +71,7 @@ class Coordinator:
         self._out = Outbox(settings.lazy_write_s)
         self._board = Board(settings, dice, self._out)
         self._roster = Roster(settings, self._board, self._out)
+        self._key_book = KeyBook(self._out)
         self._keys: dict[tuple[str, str], _LiveKey] = {}
         self._seq = 0
         self._numbers: dict[str, int] = {}
@@ -74,6 +81,10 @@ class Coordinator:
             SubmitJob: self._submit,
             CancelJob: self._cancel,
             CreateWorkerToken: self._roster.create_token,
+            CreateTenant: self._key_book.create_tenant,
+            CreateApiKey: self._key_book.create_key,
+            RevokeApiKey: self._key_book.revoke,
+            RotateApiKey: self._key_book.rotate,
             RegisterWorker: self._roster.register,
             SessionResumed: self._roster.session_resumed,
             SessionClosed: self._roster.session_closed,
@@ -89,7 +100,7 @@ class Coordinator:
 
     def restore(
         self,
-        rows: Iterable[JobHeader | KnownWorker | KnownToken],
+        rows: Iterable[JobHeader | KnownWorker | KnownToken | ApiKey | Tenant],
         *,
         seq: int,
         numbers: dict[str, int],
@@ -101,6 +112,8 @@ class Coordinator:
         for row in rows:
             if isinstance(row, JobHeader):
                 self._board.restore_job(row, now, grace_until_s)
+            elif isinstance(row, (ApiKey, Tenant)):
+                self._key_book.know(row)
             else:
                 self._roster.know(row)
         if self._board.leases:

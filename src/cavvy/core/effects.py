@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from cavvy.core.identity import ApiKey
 from cavvy.core.job import AttemptRef, CancelRequest, JobStatus
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "HeartbeatAnswered",
     "JobChanged",
     "JobEnded",
+    "KeyChanged",
     "Registered",
     "Reply",
     "ReplyCode",
@@ -32,8 +34,12 @@ class ReplyCode(StrEnum):
     REPLAYED = "replayed"  # the same Idempotency-Key: `job_id` is the job it made
     KEY_REUSED = "idempotency_key_reused"
     QUEUE_FULL = "queue_full"
-    NOT_FOUND = "not_found"  # no job of that id that is not terminal
+    NOT_FOUND = "not_found"  # no job of that id that is not terminal; no such key, no such tenant
     TOKEN_REFUSED = "token_refused"  # noqa: S105 - a reply code, not a secret
+    FORBIDDEN = "forbidden"  # the key that asks has ended, or may not do that
+    TENANT_TAKEN = "tenant_taken"
+    LAST_KEY = "last_key"
+    TOO_MANY_KEYS = "too_many_keys"
     WORKER_UNKNOWN = "worker_unknown"
     WORKER_REVOKED = "worker_revoked"
 
@@ -146,6 +152,12 @@ class JobEnded(EffectBase, frozen=True, kw_only=True, tag=True):
     result: bytes | None = None
 
 
+class KeyChanged(EffectBase, frozen=True, kw_only=True, tag=True):
+    """From now on this is the key: new, rotated, or revoked."""
+
+    key: ApiKey
+
+
 Effect = (
     Reply
     | Registered
@@ -157,4 +169,5 @@ Effect = (
     | CloseSession
     | JobChanged
     | JobEnded
+    | KeyChanged
 )

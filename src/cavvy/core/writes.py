@@ -9,10 +9,12 @@ from typing import Annotated
 
 import msgspec
 
+from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import AttemptEnd, CancelRequest, Failure, JobStatus, Needs
 
 __all__ = [
     "AddApiKey",
+    "AddTenant",
     "AddWorkerToken",
     "CompleteJob",
     "EnrolWorker",
@@ -20,6 +22,7 @@ __all__ = [
     "GrantJob",
     "Idempotency",
     "InsertJob",
+    "ReplaceApiKey",
     "RequestCancel",
     "RequeueJob",
     "ReviveAttempt",
@@ -176,14 +179,22 @@ class EnrolWorker(WriteBase, frozen=True, kw_only=True, tag=True):
 
 
 class AddApiKey(WriteBase, frozen=True, kw_only=True, tag=True):
-    """A bearer key: its public id and the SHA-256 of its secret."""
+    """A new key. Refused when its id is there already."""
 
-    key_id: str
-    secret_hash: bytes
-    role: str
-    tenant: str
-    user_id: str
-    created_at_ms: int
+    key: ApiKey
+
+
+class ReplaceApiKey(WriteBase, frozen=True, kw_only=True, tag=True):
+    """`key`'s secrets and its end; conditional on it not being revoked and having the secret it was decided on."""
+
+    key: ApiKey
+    secret_hash_before: bytes
+
+
+class AddTenant(WriteBase, frozen=True, kw_only=True, tag=True):
+    """A new tenant. Refused when its id is there already."""
+
+    tenant: Tenant
 
 
 Write = (
@@ -198,6 +209,8 @@ Write = (
     | AddWorkerToken
     | EnrolWorker
     | AddApiKey
+    | ReplaceApiKey
+    | AddTenant
 )
 
 #: Statuses from which each write may go; the stores and the tests read the conditions here.

@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 
+from cavvy import defaults
 from cavvy.core.job import FailureCode, JobStatus
 
 __all__ = [
     "NOT_BUILT_FIELDS",
+    "NOT_BUILT_KEY_FIELDS",
     "NOT_BUILT_VALUES",
     "AttemptStarted",
     "AttemptView",
@@ -25,11 +27,19 @@ __all__ = [
     "Health",
     "Job",
     "JobList",
+    "KeyBody",
+    "KeyList",
+    "KeyView",
     "Message",
-    "OwnKey",
+    "NewKey",
+    "NewTenant",
     "Problem",
     "QueueView",
+    "RotateBody",
     "SubmitBody",
+    "TenantBody",
+    "TenantList",
+    "TenantView",
     "TextPart",
     "TimelineEntry",
     "UsageView",
@@ -62,13 +72,14 @@ class SubmitBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
     temperature: float | None = None
     stop: str | list[str] | None = None
     metadata: dict[str, Any] | None = None
+    user_id: str | None = None
 
 
 #: Fields of the interface whose feature is not built yet: refused by name, never accepted and ignored.
 NOT_BUILT_FIELDS = frozenset({
     "context", "context_from", "deadline", "effort", "first_token_timeout_s", "input", "match_window_s", "max_attempts",
     "max_cost_usd", "mode", "not_before", "on_no_trusted", "payload", "payment_ref", "response_format",
-    "stall_timeout_s", "tags", "targets", "task_type", "thread_id", "timeout_s", "user_id",
+    "stall_timeout_s", "tags", "targets", "task_type", "thread_id", "timeout_s",
 })  # fmt: skip
 #: Values of built fields whose feature is not built yet.
 NOT_BUILT_VALUES = {"job_type": frozenset({"TASK"}), "privacy_class": frozenset({"PRIVATE"})}
@@ -208,13 +219,79 @@ class WorkerToken(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: str
 
 
-class OwnKey(msgspec.Struct, frozen=True, kw_only=True):
-    """What the key in the request is; the operator's has no tenant."""
+#: Fields of a key whose feature is not built yet.
+NOT_BUILT_KEY_FIELDS = frozenset({"budget"})
+
+
+class KeyBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`POST /v1/keys`. `user` is `owner` if not given; `expires_at` is ISO 8601, none: it does not expire."""
+
+    role: str
+    name: str | None = None
+    user: str | None = None
+    act_for_users: bool = False
+    expires_at: str | None = None
+
+
+class RotateBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`POST /v1/keys/{id}/rotate`; the body may be missing. For `grace_s` seconds the old secret goes on."""
+
+    grace_s: int = defaults.KEY_GRACE_S
+
+
+class KeyView(msgspec.Struct, frozen=True, kw_only=True):
+    """An API key without its secret. `status` is `active`, `expired` or `revoked`.
+
+    `tenant` is null for the operator's; `created_by` is the id of the key that asked for it, null for the first ones.
+    """
 
     id: str
     role: str
+    status: str
     tenant: str | None
+    name: str | None
     user: str
+    act_for_users: bool
+    created_at: str
+    created_by: str | None
+    expires_at: str | None
+    revoked_at: str | None
+    old_secret_until: str | None
+
+
+class NewKey(KeyView, frozen=True, kw_only=True):
+    """A key and its secret, which is shown this once."""
+
+    key: str
+
+
+class KeyList(msgspec.Struct, frozen=True, kw_only=True):
+    """Oldest first."""
+
+    keys: list[KeyView]
+
+
+class TenantBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/tenants`: `id` is 1 to 63 of a-z, 0-9 and `-`, not beginning with `-`."""
+
+    id: str
+
+
+class TenantView(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    created_at: str
+
+
+class NewTenant(TenantView, frozen=True, kw_only=True):
+    """A tenant and its first admin key."""
+
+    admin: NewKey
+
+
+class TenantList(msgspec.Struct, frozen=True, kw_only=True):
+    """Oldest first."""
+
+    tenants: list[TenantView]
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

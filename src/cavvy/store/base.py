@@ -7,11 +7,11 @@ from typing import Protocol
 
 import msgspec
 
+from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import AttemptEnd, CancelRequest, Failure, JobHeader, JobStatus, JobType, PrivacyClass, WorkerStatus
 from cavvy.core.writes import Usage, Write
 
 __all__ = [
-    "ApiKeyRecord",
     "AssignInput",
     "AttemptRecord",
     "IdempotencyRecord",
@@ -50,16 +50,7 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True):
     expires_at_ms: int
 
 
-class ApiKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
-    key_id: str
-    secret_hash: bytes
-    role: str
-    tenant: str
-    user_id: str
-    created_at_ms: int
-
-
-LoadRow = JobHeader | WorkerRecord | TokenRecord
+LoadRow = JobHeader | WorkerRecord | TokenRecord | ApiKey | Tenant
 
 
 class AssignInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +118,8 @@ class Store(Protocol):
         """Lets go of everything; idempotent."""
 
     def load(self) -> AsyncIterator[LoadRow]:
-        """Every job that is not terminal, in order of `seq`; every worker; every token not used up. No bodies.
+        """Every job that is not terminal, in order of `seq`; every worker; every token not used up; every
+        tenant; every key that is not revoked. No bodies.
 
         One state of the data only while nothing is committed.
         """
@@ -157,5 +149,8 @@ class Store(Protocol):
     async def workers(self, tenant: str) -> Sequence[WorkerRecord]:
         """Every worker of the tenant, oldest first."""
 
-    async def api_keys(self) -> Sequence[ApiKeyRecord]:
-        """Every key."""
+    async def api_keys(self) -> Sequence[ApiKey]:
+        """Every key, revoked ones too, oldest first."""
+
+    async def tenants(self) -> Sequence[Tenant]:
+        """Every tenant, oldest first."""

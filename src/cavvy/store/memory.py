@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import JobHeader, Needs
 from cavvy.core.writes import Write
 from cavvy.errors import Fenced, Refused
 from cavvy.store.base import (
-    ApiKeyRecord,
     AssignInput,
     AttemptRecord,
     IdempotencyRecord,
@@ -78,6 +78,11 @@ class MemoryStore:
         for token in list(self._tables.tokens.values()):
             if not token.used:
                 yield TokenRecord(token_hash=token.token_hash, tenant=token.tenant, expires_at_ms=token.expires_at_ms)
+        for tenant in list(self._tables.tenants.values()):
+            yield tenant
+        for key in list(self._tables.api_keys.values()):
+            if key.revoked_at_ms is None:
+                yield key
 
     async def inputs(self, job_ids: Sequence[str]) -> Mapping[str, AssignInput]:
         self._check_open()
@@ -125,9 +130,13 @@ class MemoryStore:
         found = [worker for worker in self._tables.workers.values() if worker.tenant == tenant]
         return sorted(found, key=lambda worker: worker.enrolled_at_ms)
 
-    async def api_keys(self) -> Sequence[ApiKeyRecord]:
+    async def api_keys(self) -> Sequence[ApiKey]:
         self._check_open()
         return list(self._tables.api_keys.values())
+
+    async def tenants(self) -> Sequence[Tenant]:
+        self._check_open()
+        return list(self._tables.tenants.values())
 
 
 def _check_storable(writes: Sequence[Write]) -> None:

@@ -11,16 +11,19 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import AttemptEnd, JobStatus, WorkerStatus
 from cavvy.core.writes import (
     ACTIVE,
     AddApiKey,
+    AddTenant,
     AddWorkerToken,
     CompleteJob,
     EnrolWorker,
     FailJob,
     GrantJob,
     InsertJob,
+    ReplaceApiKey,
     RequestCancel,
     RequeueJob,
     ReviveAttempt,
@@ -28,7 +31,7 @@ from cavvy.core.writes import (
     Write,
 )
 from cavvy.errors import Refused
-from cavvy.store.base import ApiKeyRecord, AttemptRecord, IdempotencyRecord, JobRecord, TokenRecord, WorkerRecord
+from cavvy.store.base import AttemptRecord, IdempotencyRecord, JobRecord, TokenRecord, WorkerRecord
 
 __all__ = ["Tables", "Transaction", "waits_after_loss"]
 
@@ -77,7 +80,8 @@ class Tables:
         self.workers: dict[str, WorkerRecord] = {}
         self.worker_ids: dict[str, str] = {}
         self.tokens: dict[bytes, StoredToken] = {}
-        self.api_keys: dict[str, ApiKeyRecord] = {}
+        self.api_keys: dict[str, ApiKey] = {}
+        self.tenants: dict[str, Tenant] = {}
         self._methods: dict[type, Callable[[Transaction, Any], None]] = {
             InsertJob: self._insert_job,
             GrantJob: self._grant_job,
@@ -90,6 +94,8 @@ class Tables:
             AddWorkerToken: self._add_worker_token,
             EnrolWorker: self._enrol_worker,
             AddApiKey: self._add_api_key,
+            ReplaceApiKey: self._replace_api_key,
+            AddTenant: self._add_tenant,
         }
 
     def apply(self, transaction: Transaction, write: Write) -> None:
@@ -214,16 +220,25 @@ class Tables:
         transaction.put(self.worker_ids, write.id, write.worker)
 
     def _add_api_key(self, transaction: Transaction, write: AddApiKey) -> None:
-        _require(write.key_id not in self.api_keys, write, "the key's id is taken")
-        record = ApiKeyRecord(
-            key_id=write.key_id,
-            secret_hash=write.secret_hash,
-            role=write.role,
-            tenant=write.tenant,
-            user_id=write.user_id,
-            created_at_ms=write.created_at_ms,
+        _require(write.key.key_id not in self.api_keys, write, "the key's id is taken")
+        transaction.put(self.api_keys, write.key.key_id, write.key)
+
+    def _replace_api_key(self, transaction: Transaction, write: ReplaceApiKey) -> None:
+        key = self.api_keys.get(write.key.key_id)
+        if key is None or key.revoked_at_ms is not None or key.secret_hash != write.secret_hash_before:
+            raise Refused("ReplaceApiKey: there is no such key, or it was changed meanwhile")
+        changed = replace(
+            key,
+            secret_hash=write.key.secret_hash,
+            old_secret_hash=write.key.old_secret_hash,
+            old_until_ms=write.key.old_until_ms,
+            revoked_at_ms=write.key.revoked_at_ms,
         )
-        transaction.put(self.api_keys, write.key_id, record)
+        transaction.put(self.api_keys, key.key_id, changed)
+
+    def _add_tenant(self, transaction: Transaction, write: AddTenant) -> None:
+        _require(write.tenant.id not in self.tenants, write, "the tenant's id is taken")
+        transaction.put(self.tenants, write.tenant.id, write.tenant)
 
 
 def _new_job(write: InsertJob) -> JobRecord:

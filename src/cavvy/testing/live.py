@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import httpx
 
-from cavvy.api.listening import Listen
 from cavvy.api.server import CoordinatorServer
 from cavvy.core.settings import Settings
-from cavvy.protocol.pinning import pinned_context
 from cavvy.providers.base import Provider
 from cavvy.store.base import Store
 from cavvy.worker.agent import Worker
@@ -24,9 +22,16 @@ __all__ = ["LiveStack", "live_stack"]
 class LiveStack:
     """`http` speaks with the admin key; `workers` were added by `add_worker`."""
 
-    def __init__(self, directory: Path, store: Store, settings: Settings | None, listen: Listen) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        store: Store,
+        settings: Settings | None,
+        port: int,
+        limits: Mapping[str, int] | None = None,
+    ) -> None:
         self.directory = directory
-        self.server = CoordinatorServer(directory, store, listen=listen, settings=settings)
+        self.server = CoordinatorServer(directory, store, port=port, settings=settings, limits=limits)
         self.workers: list[Worker] = []
         self._running: list[asyncio.Task[None]] = []
 
@@ -35,9 +40,8 @@ class LiveStack:
         await self.server.start()
         self.key = key or self.server.admin_key or ""
         self.http = httpx.AsyncClient(
-            base_url=self.server.url, headers={"Authorization": f"Bearer {self.key}"}, trust_env=False, timeout=30,
-            verify=pinned_context(self.server.pin) if self.server.pin else True,
-        )  # fmt: skip
+            base_url=self.server.url, headers={"Authorization": f"Bearer {self.key}"}, trust_env=False, timeout=30
+        )
 
     async def add_worker(self, provider: Provider, *, name: str = "w", slots: int = 2) -> Worker:
         """A worker that has joined and is online."""
@@ -72,12 +76,12 @@ async def live_stack(
     store: Store,
     *,
     settings: Settings | None = None,
+    limits: Mapping[str, int] | None = None,
     port: int = 0,
-    listen: Listen | None = None,
     key: str | None = None,
 ) -> AsyncIterator[LiveStack]:
-    """Starts, and stops whatever happens in the block. It listens on loopback and `port`, or as `listen` says."""
-    stack = LiveStack(directory, store, settings, listen or Listen(port=port))
+    """Starts, and stops whatever happens in the block."""
+    stack = LiveStack(directory, store, settings, port, limits)
     await stack.start(key)
     try:
         yield stack

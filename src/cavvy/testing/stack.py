@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import TypeVar
 
@@ -12,10 +12,11 @@ from cavvy.core.commands import CancelJob, Command, CreateWorkerToken, SubmitJob
 from cavvy.core.coordinator import Coordinator, KnownToken, KnownWorker, Settings
 from cavvy.core.ed25519 import public_key
 from cavvy.core.effects import Assign, Effect, Reply
+from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import JobHeader, Needs
 from cavvy.core.receipt import Params
-from cavvy.core.writes import Idempotency, Write
-from cavvy.store.base import JobRecord, Opened, Store, TokenRecord, WorkerRecord
+from cavvy.core.writes import AddApiKey, AddTenant, Idempotency, Write
+from cavvy.store.base import JobRecord, LoadRow, Opened, Store, TokenRecord, WorkerRecord
 from cavvy.store.memory import MemoryStore
 from cavvy.testing.clock import VirtualClock
 
@@ -61,6 +62,13 @@ class Stack:
         now = self.clock()
         grace_until_s = now.mono_s + (self.settings.restart_grace_s if grace else 0)
         self.core.restore(rows, seq=self._opened.last_seq, numbers=numbers, now=now, grace_until_s=grace_until_s)
+
+    async def know(self, *keys: ApiKey, tenants: Iterable[Tenant] = ()) -> None:
+        """Puts keys and tenants into the store, as a first start does, and takes them up."""
+        assert self._opened is not None
+        writes: list[Write] = [*(AddTenant(tenant=one) for one in tenants), *(AddApiKey(key=key) for key in keys)]
+        await self.store.commit(writes, term=self._opened.term)
+        await self.rebuild()
 
     async def restart(self) -> None:
         """The process dies and comes back: what was not committed is gone."""
@@ -153,7 +161,7 @@ class Stack:
         return next(one for one in reversed(self.effects) if isinstance(one, Assign) and one.job_id == job_id)
 
 
-def _known(row: JobHeader | WorkerRecord | TokenRecord) -> JobHeader | KnownWorker | KnownToken:
+def _known(row: LoadRow) -> JobHeader | KnownWorker | KnownToken | ApiKey | Tenant:
     match row:
         case WorkerRecord():
             return KnownWorker(key=row.key, id=row.id, tenant=row.tenant, status=row.status)

@@ -181,5 +181,4 @@ def test_the_fields_not_built_yet_are_these() -> None:
         "task_type",
         "thread_id",
         "timeout_s",
-        "user_id",
     ]

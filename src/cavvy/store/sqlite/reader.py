@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import JobHeader
-from cavvy.store.base import ApiKeyRecord, AssignInput, IdempotencyRecord, JobRecord, TokenRecord, WorkerRecord
+from cavvy.store.base import AssignInput, IdempotencyRecord, JobRecord, TokenRecord, WorkerRecord
 from cavvy.store.sqlite import queries, records
 from cavvy.store.sqlite.rows import Texts
 
@@ -102,5 +103,8 @@ class Reader:
     def workers(self, tenant: str) -> list[WorkerRecord]:
         return [records.worker(row) for row in self._rows("workers", tenant=_key(tenant))]
 
-    def api_keys(self) -> list[ApiKeyRecord]:
+    def api_keys(self) -> list[ApiKey]:
         return [records.api_key(row) for row in self._rows("api_keys")]
+
+    def tenants(self) -> list[Tenant]:
+        return [Tenant(id=tenant.decode(), created_at_ms=at_ms) for tenant, at_ms in self._rows("tenants")]

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from cavvy.core.identity import ApiKey
 from cavvy.core.job import (
     AttemptEnd,
     CancelRequest,
@@ -19,7 +20,7 @@ from cavvy.core.job import (
     WorkerStatus,
 )
 from cavvy.core.writes import Usage
-from cavvy.store.base import ApiKeyRecord, AttemptRecord, JobRecord, WorkerRecord
+from cavvy.store.base import AttemptRecord, JobRecord, WorkerRecord
 
 __all__ = ["NeedsCache", "Row", "api_key", "header", "job", "listed_job", "worker"]
 
@@ -157,13 +158,23 @@ def worker(row: Row) -> WorkerRecord:
     )
 
 
-def api_key(row: Row) -> ApiKeyRecord:
-    key_id, secret_hash, role, tenant, user_id, created_at_ms = row
-    return ApiKeyRecord(
+def api_key(row: Row) -> ApiKey:
+    (
+        key_id, secret_hash, role, tenant, user_id, created_at_ms, name, created_by, act_for_users, expires_at_ms,
+        revoked_at_ms, old_secret_hash, old_until_ms,
+    ) = row  # fmt: skip
+    return ApiKey(
         key_id=key_id.decode(),
         secret_hash=secret_hash,
         role=role.decode(),
         tenant=tenant.decode(),
         user_id=user_id.decode(),
         created_at_ms=created_at_ms,
+        name=_text(name),
+        created_by=created_by.decode(),
+        act_for_users=bool(act_for_users),
+        expires_at_ms=expires_at_ms,
+        revoked_at_ms=revoked_at_ms,
+        old_secret_hash=old_secret_hash,
+        old_until_ms=old_until_ms,
     )

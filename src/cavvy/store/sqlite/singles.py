@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from cavvy.core.identity import ApiKey
 from cavvy.core.job import WorkerStatus
-from cavvy.core.writes import AddApiKey, AddWorkerToken, EnrolWorker, Write
+from cavvy.core.writes import AddApiKey, AddTenant, AddWorkerToken, EnrolWorker, ReplaceApiKey, Write
 
 __all__ = ["Single", "steps"]
 
@@ -55,21 +56,46 @@ def _enrol(write: EnrolWorker) -> Iterator[Single]:
 
 
 def _add_api_key(write: AddApiKey) -> Iterator[Single]:
+    key = write.key
     yield Single(
         "insert_api_key",
         {
-            "key_id": write.key_id.encode(),
-            "secret_hash": write.secret_hash,
-            "role": write.role.encode(),
-            "tenant": write.tenant.encode(),
-            "user_id": write.user_id.encode(),
-            "created_at_ms": write.created_at_ms,
+            **_secrets(key),
+            "role": key.role.encode(),
+            "tenant": key.tenant.encode(),
+            "user_id": key.user_id.encode(),
+            "created_at_ms": key.created_at_ms,
+            "name": None if key.name is None else key.name.encode(),
+            "created_by": key.created_by.encode(),
+            "act_for_users": key.act_for_users,
+            "expires_at_ms": key.expires_at_ms,
         },
     )
+
+
+def _replace_api_key(write: ReplaceApiKey) -> Iterator[Single]:
+    yield Single("replace_api_key", {**_secrets(write.key), "secret_hash_before": write.secret_hash_before})
+
+
+def _secrets(key: ApiKey) -> dict[str, bytes | str | int | None]:
+    """The columns that may change."""
+    return {
+        "key_id": key.key_id.encode(),
+        "secret_hash": key.secret_hash,
+        "old_secret_hash": key.old_secret_hash,
+        "old_until_ms": key.old_until_ms,
+        "revoked_at_ms": key.revoked_at_ms,
+    }
+
+
+def _add_tenant(write: AddTenant) -> Iterator[Single]:
+    yield Single("insert_tenant", {"id": write.tenant.id.encode(), "created_at_ms": write.tenant.created_at_ms})
 
 
 _BUILDERS: dict[type, Callable[[Any], Iterator[Single]]] = {
     AddWorkerToken: _add_token,
     EnrolWorker: _enrol,
     AddApiKey: _add_api_key,
+    ReplaceApiKey: _replace_api_key,
+    AddTenant: _add_tenant,
 }

@@ -6,11 +6,11 @@ import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
+from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.writes import Write
 from cavvy.errors import StartError
 from cavvy.private_files import make_private_directory
 from cavvy.store.base import (
-    ApiKeyRecord,
     AssignInput,
     IdempotencyRecord,
     JobRecord,
@@ -132,6 +132,11 @@ class SqliteStore:
             yield worker
         for token in await call(reader.unused_tokens):
             yield token
+        for tenant in await call(reader.tenants):
+            yield tenant
+        for key in await call(reader.api_keys):
+            if key.revoked_at_ms is None:
+                yield key
 
     async def inputs(self, job_ids: Sequence[str]) -> Mapping[str, AssignInput]:
         connected = self._now_connected()
@@ -157,6 +162,10 @@ class SqliteStore:
         connected = self._now_connected()
         return await connected.reading.call(connected.reader.workers, tenant)
 
-    async def api_keys(self) -> Sequence[ApiKeyRecord]:
+    async def api_keys(self) -> Sequence[ApiKey]:
         connected = self._now_connected()
         return await connected.reading.call(connected.reader.api_keys)
+
+    async def tenants(self) -> Sequence[Tenant]:
+        connected = self._now_connected()
+        return await connected.reading.call(connected.reader.tenants)

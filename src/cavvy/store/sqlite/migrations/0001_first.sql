@@ -87,11 +87,23 @@ CREATE TABLE worker_token (
     used_by BLOB
 ) STRICT;
 
+CREATE TABLE tenant (
+    id BLOB NOT NULL UNIQUE,
+    created_at_ms INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE api_key (
     key_id BLOB NOT NULL UNIQUE,
     secret_hash BLOB NOT NULL,
     role BLOB NOT NULL,
     tenant BLOB NOT NULL,
     user_id BLOB NOT NULL,
-    created_at_ms INTEGER NOT NULL
+    created_at_ms INTEGER NOT NULL,
+    name BLOB,
+    created_by BLOB NOT NULL,
+    act_for_users INTEGER NOT NULL,
+    expires_at_ms INTEGER,
+    revoked_at_ms INTEGER,
+    old_secret_hash BLOB,
+    old_until_ms INTEGER
 ) STRICT;

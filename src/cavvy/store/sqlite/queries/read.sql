@@ -57,7 +57,14 @@ ORDER BY enrolled_at_ms, rowid;
 SELECT token_hash, tenant, expires_at_ms FROM worker_token WHERE used_by IS NULL;
 
 -- name: api_keys
-SELECT key_id, secret_hash, role, tenant, user_id, created_at_ms FROM api_key ORDER BY rowid;
+SELECT
+    key_id, secret_hash, role, tenant, user_id, created_at_ms, name, created_by, act_for_users, expires_at_ms,
+    revoked_at_ms, old_secret_hash, old_until_ms
+FROM api_key
+ORDER BY rowid;
+
+-- name: tenants
+SELECT id, created_at_ms FROM tenant ORDER BY rowid;
 
 -- name: inputs
 -- :rows and :texts as in write.sql: job id

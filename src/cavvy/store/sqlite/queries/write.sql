@@ -362,5 +362,23 @@ INSERT INTO worker (key, id, name, tenant, status, enrolled_at_ms)
 VALUES (:worker, :id, :name, :tenant, :status, :enrolled_at_ms);
 
 -- name: insert_api_key
-INSERT INTO api_key (key_id, secret_hash, role, tenant, user_id, created_at_ms)
-VALUES (:key_id, :secret_hash, :role, :tenant, :user_id, :created_at_ms);
+INSERT INTO api_key (
+    key_id, secret_hash, role, tenant, user_id, created_at_ms, name, created_by, act_for_users, expires_at_ms,
+    revoked_at_ms, old_secret_hash, old_until_ms
+)
+VALUES (
+    :key_id, :secret_hash, :role, :tenant, :user_id, :created_at_ms, :name, :created_by, :act_for_users, :expires_at_ms,
+    :revoked_at_ms, :old_secret_hash, :old_until_ms
+);
+
+-- name: replace_api_key
+UPDATE api_key
+SET
+    secret_hash = :secret_hash,
+    old_secret_hash = :old_secret_hash,
+    old_until_ms = :old_until_ms,
+    revoked_at_ms = :revoked_at_ms
+WHERE key_id = :key_id AND secret_hash = :secret_hash_before AND revoked_at_ms IS NULL;
+
+-- name: insert_tenant
+INSERT INTO tenant (id, created_at_ms) VALUES (:id, :created_at_ms);
