@@ -23,7 +23,7 @@ from cavvy.worker.identity import WorkerHome, parse_join
 class InstantProvider:
     """Answers at once."""
 
-    name, models, job_types = "instant", ("instant",), ("LLM_INFER",)
+    name, models, job_types, slots = "instant", ("instant",), ("LLM_INFER",), 1024
 
     async def open(self) -> None:
         pass

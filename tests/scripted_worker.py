@@ -41,7 +41,7 @@ def _note(name: str, line: str) -> None:
 class KnownAnswer:
     """Answers ANSWER, a character at a time, whatever is asked."""
 
-    name, models, job_types = "scripted", ("scripted",), ("LLM_INFER",)
+    name, models, job_types, slots = "scripted", ("scripted",), ("LLM_INFER",), 1024
 
     async def open(self) -> None:
         pass

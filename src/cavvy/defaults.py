@@ -58,6 +58,7 @@ MAX_TOKENS_LIMIT: Final = 1_000_000
 MAX_STOP_STRINGS: Final = 16
 MAX_MESSAGES: Final = 1024
 MAX_NAME_CHARS: Final = 256  # model names, worker names, idempotency keys, reasons
+MAX_FAILURE_CHARS: Final = 2560  # of a failure's message: the end of a command's stderr and what goes before it
 MAX_SLOTS: Final = 1024
 MAX_MODELS: Final = 1024
 SESSION_QUEUE: Final = 4096  # frames waiting for one worker's socket; full closes it (1013)
@@ -90,6 +91,22 @@ LLAMACPP_CONTEXT_TOKENS: Final = 2048  # for each slot
 LLAMACPP_MAX_TOKENS: Final = 512  # an answer's length when the job does not say
 LLAMACPP_THREADS: Final = 1  # llama.cpp's threads spin: with two on two busy cores both crawl
 SYSTEM_PROMPT: Final = "You are a helpful assistant."
+
+# Providers reached over HTTP
+PROVIDER_CONNECT_S: Final = 5.0  # nothing that works takes longer to accept a connection
+PROVIDER_READ_S: Final = 600.0  # silence that ends a call: a slow machine reads a long prompt for minutes
+PROVIDER_LOCAL_SLOTS: Final = 1  # what a server on one's own machine surely does side by side
+PROVIDER_CLOUD_SLOTS: Final = 4
+DISCOVER_S: Final = 1.0  # a local server that does not answer within this is not there
+OLLAMA_URL: Final = "http://127.0.0.1:11434"
+OLLAMA_MIN_CONTEXT: Final = 4096  # tokens: Ollama's own default, below which nothing is saved
+OLLAMA_ANSWER_TOKENS: Final = 2048  # room for an answer when the job does not say
+
+# Commands
+COMMAND_SLOTS: Final = 1  # most coding agents want the machine to themselves
+COMMAND_TIMEOUT_S: Final = 3600.0
+COMMAND_KILL_AFTER_S: Final = 2.0  # TERM, then KILL
+COMMAND_STDERR_BYTES: Final = 2048  # of a failed command's words, the last are shown
 
 assert LEASE_TTL_S >= 3 * HEARTBEAT_S, "a lease outlives two lost heartbeats"
 assert RESTART_GRACE_S >= 10 * RECONNECT_CAP_S, "every worker is back before the grace ends"

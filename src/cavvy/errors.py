@@ -16,7 +16,8 @@ CavvyError
 ├── WorkerRefused              the coordinator refused this worker, for good
 ├── ProviderError              the model, not Cavvy, failed
 │   ├── InputTooLarge
-│   └── OutputTooLarge
+│   ├── OutputTooLarge
+│   └── ContextTruncated       it answered without having read all of the prompt
 ├── ReceiptError
 │   ├── ReceiptInvalid         the receipt is wrong
 │   └── ReceiptUndecidable     what is needed to judge it is missing
@@ -38,6 +39,7 @@ __all__ = [
     "ClientError",
     "CommitUnknown",
     "ConfigInvalid",
+    "ContextTruncated",
     "DataHeld",
     "Fenced",
     "InputTooLarge",
@@ -128,9 +130,13 @@ class WorkerRefused(CavvyError):
 
 
 class ProviderError(CavvyError):
-    """The provider failed this attempt; the worker itself is well."""
+    """The provider failed this attempt; the worker itself is well. `retryable`: another try may go better."""
 
     code = "worker_error"
+
+    def __init__(self, message: str, *, retryable: bool | None = None) -> None:
+        super().__init__(message)
+        self.retryable = self.code == ProviderError.code if retryable is None else retryable
 
 
 class InputTooLarge(ProviderError):
@@ -143,6 +149,12 @@ class OutputTooLarge(ProviderError):
     """The output grew beyond `max_output_bytes`."""
 
     code = "output_too_large"
+
+
+class ContextTruncated(ProviderError):
+    """The provider cut the input to fit and answered to what was left of it."""
+
+    code = "context_truncated"
 
 
 class ReceiptError(CavvyError):

@@ -199,7 +199,7 @@ class Session:
                         job_id=message.job_id,
                         epoch=message.epoch,
                         code=message.code,
-                        message=message.message[:2048],
+                        message=message.message[: defaults.MAX_FAILURE_CHARS],
                         usage=message.usage,
                     )
                 )

@@ -9,7 +9,16 @@ import msgspec
 
 from cavvy.core.writes import Usage
 
-__all__ = ["Chunk", "FinalChunk", "InferenceRequest", "Message", "ProgressChunk", "Provider", "TextChunk"]
+__all__ = [
+    "Chunk",
+    "FinalChunk",
+    "InferenceRequest",
+    "Message",
+    "ProgressChunk",
+    "Provider",
+    "ReasoningChunk",
+    "TextChunk",
+]
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -36,6 +45,13 @@ class TextChunk(msgspec.Struct, frozen=True, gc=False):
     tokens: int = 0
 
 
+class ReasoningChunk(msgspec.Struct, frozen=True, gc=False):
+    """The next piece of what the model thinks before it answers; never part of the answer. `tokens` as in TextChunk."""
+
+    text: str
+    tokens: int = 0
+
+
 class ProgressChunk(msgspec.Struct, frozen=True, gc=False):
     """A sign of life before or between texts; `input_tokens` once the provider has counted them."""
 
@@ -50,7 +66,7 @@ class FinalChunk(msgspec.Struct, frozen=True, kw_only=True):
     model: str
 
 
-Chunk = TextChunk | ProgressChunk | FinalChunk
+Chunk = TextChunk | ReasoningChunk | ProgressChunk | FinalChunk
 
 
 class Provider(Protocol):
@@ -62,10 +78,14 @@ class Provider(Protocol):
 
     @property
     def models(self) -> tuple[str, ...]:
-        """What a job may ask for; the first is the default."""
+        """What a job may ask for; the first is the default. Known when `open()` has returned."""
 
     @property
     def job_types(self) -> tuple[str, ...]: ...
+
+    @property
+    def slots(self) -> int:
+        """How many streams it serves side by side; more wait for their turn."""
 
     async def open(self) -> None:
         """Makes it ready to serve. Raises StartError (ModelMissing, say) that tells what to do."""

@@ -70,6 +70,7 @@ class LlamaCpp:
         self._system_prompt = system_prompt
         self._max_tokens = max_tokens
         self._debug = debug
+        self.slots = slots
         self._places = asyncio.Semaphore(slots)
         self._starting = asyncio.Lock()
         self._process: ModelProcess | None = None

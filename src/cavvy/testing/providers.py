@@ -19,6 +19,7 @@ class ScriptedProvider:
 
     name = "scripted"
     job_types = ("LLM_INFER",)
+    slots = 1024
 
     def __init__(
         self,

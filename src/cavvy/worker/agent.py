@@ -39,7 +39,8 @@ class Worker:
 
     `home` keeps its key and what it joined; `join` is needed the first time, and to join another coordinator. What
     happens is told to `log` (structlog): "connected", "disconnected", "unreachable", "job started", "job ended". No
-    prompt and no answer is ever in it.
+    prompt and no answer is ever in it. `slots` is how many jobs run side by side; None: as many as its providers serve.
+    The first provider runs what names no model; a model that several serve is the first one's.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Worker:
         *,
         home: WorkerHome,
         providers: Sequence[Provider],
-        slots: int,
+        slots: int | None = None,
         name: str | None = None,
         join: JoinLine | None = None,
         log: FilteringBoundLogger | None = None,
@@ -56,7 +57,7 @@ class Worker:
         self._home = home
         self._identity = home.identity()
         self._providers = tuple(providers)
-        self._slots = slots
+        self._slots = slots or min(defaults.MAX_SLOTS, sum(provider.slots for provider in self._providers))
         self._log: FilteringBoundLogger = log or structlog.get_logger("cavvy.worker")
         self._join = join
         known = home.membership()
@@ -68,7 +69,7 @@ class Worker:
         self._url = join.url if join is not None else (known.url if known else "")
         self._name = name or (known.name if known else f"worker-{self._identity.key[:8]}")
         self._instance = secrets.token_hex(16)
-        self._capabilities = msgspec.json.encode(self._offer())
+        self._capabilities = b""
         self._with_token = known is None
         self._not_allowed: dict[bool, str] = {}
         self._attempts: Attempts | None = None
@@ -129,6 +130,7 @@ class Worker:
     async def _serve(self) -> None:
         for provider in self._providers:
             await provider.open()
+        self._capabilities = msgspec.json.encode(self._offer())
         self._attempts = Attempts(self._slots, self._log)
         failures = 0
         told = False

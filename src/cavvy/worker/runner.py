@@ -10,20 +10,20 @@ from typing import Literal, get_args
 
 import msgspec
 
+from cavvy import defaults
 from cavvy.core.canonical import canonical_flat, sha256_hex
 from cavvy.core.job import AttemptRef
 from cavvy.core.receipt import Params, ReceiptPayload, Result, input_hash, seal
 from cavvy.core.worker_messages import Assignment, AttemptFailed, AttemptFinished, AttemptStopped, FailedCode
 from cavvy.core.writes import Usage
 from cavvy.errors import OutputTooLarge, ProviderError
-from cavvy.providers.base import FinalChunk, InferenceRequest, Message, Provider, TextChunk
+from cavvy.providers.base import FinalChunk, InferenceRequest, Message, Provider, ReasoningChunk, TextChunk
 from cavvy.worker.identity import Identity
 
 __all__ = ["Ended", "Runner"]
 
 Ended = AttemptFinished | AttemptFailed | AttemptStopped
 
-_MAX_MESSAGE_CHARS = 1000
 _CODES: dict[str, FailedCode] = {code: code for code in get_args(FailedCode)}
 
 
@@ -118,11 +118,11 @@ class Runner:
         except _Unusable as error:
             return _failed(assignment.ref, "worker_error", str(error), answer, retryable=False)
         except ProviderError as error:
-            retryable = error.code == ProviderError.code
             code = _CODES.get(error.code, "worker_error")
-            return _failed(assignment.ref, code, str(error), answer, retryable=retryable)
+            return _failed(assignment.ref, code, str(error), answer, retryable=error.retryable)
         except Exception as error:  # noqa: BLE001 - a provider's bug must not end the worker
-            return _failed(assignment.ref, "worker_error", f"{type(error).__name__}: {error}", answer, retryable=True)
+            message = f"the provider failed with {type(error).__name__}"  # its text could hold the prompt or a key
+            return _failed(assignment.ref, "worker_error", message, answer, retryable=True)
 
     async def _run(self, assignment: Assignment, answer: _Answer) -> AttemptFinished:
         started_at = self._now()
@@ -134,6 +134,8 @@ class Runner:
                 elif isinstance(chunk, FinalChunk):
                     answer.final = chunk
                     break
+                elif isinstance(chunk, ReasoningChunk):
+                    answer.output_tokens += chunk.tokens
                 else:
                     answer.input_tokens = chunk.input_tokens or answer.input_tokens
         if answer.final is None:
@@ -203,5 +205,5 @@ def _message(given: _ChatMessage) -> Message:
 
 
 def _failed(ref: AttemptRef, code: FailedCode, message: str, answer: _Answer, *, retryable: bool) -> AttemptFailed:
-    text = message[:_MAX_MESSAGE_CHARS].encode("utf-8", "replace").decode()
+    text = message[: defaults.MAX_FAILURE_CHARS].encode("utf-8", "replace").decode()
     return AttemptFailed(ref=ref, code=code, message=text, retryable=retryable, usage=answer.usage)

@@ -186,6 +186,7 @@ class FakeProvider:
         self.name = "fake"
         self.models = (model,)
         self.job_types = ("LLM_INFER",)
+        self.slots = 1024
         self.release = asyncio.Event()
         self.holding = asyncio.Event()
         self.stopping = asyncio.Event()
