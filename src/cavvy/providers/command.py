@@ -23,7 +23,7 @@ __all__ = ["PLACEHOLDER", "Command", "transcript"]
 
 PLACEHOLDER = "{prompt}"
 READ_BYTES = 65536
-END_S = command_child.KILL_AFTER_S + 3.0  # the child that cleans up takes no longer, unless it was killed itself
+END_S = defaults.COMMAND_KILL_AFTER_S + 3.0  # the child that cleans up takes no longer, unless it was killed itself
 FOLDERS_IN = Path("/var/tmp")  # noqa: S108 - nothing else is ever made beside the private directory in there
 ALWAYS_IN_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TZ", "USER")
 
@@ -140,7 +140,8 @@ class Command:
             raise ProviderError("a prompt with a NUL cannot be given to a command as an argument", retryable=False)
         try:
             return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", command_child.__file__, str(os.getpid()), str(folder), *arguments),
+                *(sys.executable, "-I", "-S", command_child.__file__),
+                *(str(os.getpid()), str(defaults.COMMAND_KILL_AFTER_S), str(folder), *arguments),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

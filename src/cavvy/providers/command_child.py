@@ -1,9 +1,9 @@
 """Runs one command and sees to it that nothing of it is left: started as `python -I -S command_child.py …`.
 
-Arguments: the worker's process id, the folder to run in, then the command. stdin, stdout, stderr and the environment
-are the command's. It ends when the command does, as the command did, or when it is told to (TERM) or the worker dies.
-What the command started is ended too, TERM first and KILL after KILL_AFTER_S, even if it left its process group: on
-Linux this process inherits every orphan below it. Then the folder is removed.
+Arguments: the worker's process id, the seconds from TERM to KILL, the folder to run in, then the command. stdin,
+stdout, stderr and the environment are the command's. It ends when the command does, as the command did, or when it is
+told to (TERM) or the worker dies. What the command started is ended too, TERM first and then KILL, even if it left its
+process group: on Linux this process inherits every orphan below it. Then the folder is removed.
 
 On Linux the command cannot reach into the folders of other jobs, nor signal a process that is not its own (Landlock,
 https://docs.kernel.org/userspace-api/landlock.html, from kernel 5.19 and 6.12 on). Only the standard library is here.
@@ -23,7 +23,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-KILL_AFTER_S = 2.0
 LOOK_EVERY_S = 0.05
 FOLDERS = "cavvy-jobs-"  # how the directories are called in which workers keep their jobs' folders
 LINUX = sys.platform == "linux"
@@ -41,7 +40,7 @@ _TRUNCATE = 1 << 14
 
 
 def main() -> NoReturn:
-    worker, folder, command = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    worker, kill_after_s, folder, command = int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     if LINUX:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -52,7 +51,7 @@ def main() -> NoReturn:
     if child == 0:
         _become(folder, command)
     status = _watch(child)
-    _end_all()
+    _end_all(kill_after_s)
     shutil.rmtree(folder, ignore_errors=True)
     _end_like(status)
 
@@ -80,9 +79,9 @@ def _watch(child: int) -> int:
                 return status
 
 
-def _end_all() -> None:
+def _end_all(kill_after_s: float) -> None:
     """Returns when nothing below this process lives any more."""
-    ends_s = time.monotonic() + KILL_AFTER_S
+    ends_s = time.monotonic() + kill_after_s
     number = signal.SIGTERM
     told: set[int] = set()
     while left := _below():

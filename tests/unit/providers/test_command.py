@@ -18,7 +18,6 @@ import pytest
 from cavvy import defaults
 from cavvy.core.worker_messages import AttemptFailed
 from cavvy.errors import InputTooLarge, ProviderError, StartError
-from cavvy.providers import command_child
 from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, Message, TextChunk
 from cavvy.providers.command import Command, transcript
 from cavvy.worker.identity import Identity
@@ -181,7 +180,7 @@ open("left", "w")
         async with opened(python(HEAR + "print(os.getpid(), flush=True);" + FOREVER)) as provider:
             stream = provider.stream(request("x"))
             pid = int(await first_text(stream))
-            async with asyncio.timeout(command_child.KILL_AFTER_S):
+            async with asyncio.timeout(defaults.COMMAND_KILL_AFTER_S):
                 await stream.aclose()
             assert not lives(pid)
 

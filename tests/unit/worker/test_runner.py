@@ -162,7 +162,7 @@ async def test_what_a_provider_reports_fails_the_attempt_with_the_usage_so_far()
 
 
 async def test_a_bug_in_a_provider_fails_the_attempt_and_names_the_exception() -> None:
-    assert (await Bench().fail({"prompt": "explode"})).message == "ZeroDivisionError: boom"
+    assert (await Bench().fail({"prompt": "explode"})).message == "the provider failed with ZeroDivisionError"
 
 
 async def test_a_stream_that_breaks_off_is_never_a_result() -> None:
