@@ -7,6 +7,8 @@ from typing import Final
 # Where
 HOST: Final = "127.0.0.1"
 PORT: Final = 4010
+CERTIFICATE_DAYS: Final = 3650  # a self-signed certificate is trusted by its pin, not for its age
+CERTIFICATE_RENEWAL_DAYS: Final = 60  # a start this close to its end makes a new one, with the same key
 
 # Clocks between coordinator and workers (seconds)
 HEARTBEAT_S: Final = 3.0  # cheap, and three of them fit a lease
@@ -73,6 +75,12 @@ KEY_GRACE_S: Final = 24 * 3600  # a rotated key's old secret goes on this long: 
 KEY_GRACE_MAX_S: Final = 30 * 24 * 3600
 MAX_KEYS_PER_TENANT: Final = 1000  # that are not revoked or expired
 SKEW_WARN_MS: Final = 5_000  # a worker's clock off by more is shown
+
+# What `cavvy doctor` calls wrong
+DOCTOR_FSYNCS: Final = 25  # measured for the median
+DOCTOR_SLOW_FSYNC_MS: Final = 20.0  # a rotating disk needs up to 17; more is a disk that lies in a network, or is ill
+DOCTOR_FREE_BYTES: Final = 1 << 30  # a write-ahead log and a few hundred thousand jobs
+DOCTOR_TIMEOUT_S: Final = 5.0  # for an answer of the coordinator
 
 # Rate limits
 KEY_REQUESTS_PER_S: Final = 10_000  # stops a client that runs wild; a coordinator answers far fewer

@@ -23,6 +23,7 @@ CavvyError
 │   └── ReceiptUndecidable     what is needed to judge it is missing
 └── ClientError                the SDK's side
     ├── NoCoordinator          nothing answers at the URL
+    ├── CertificateRefused     what answers there cannot show that it is the coordinator
     ├── RequestRefused         the coordinator answered with a problem (`status`, `code`)
     ├── JobFailed              the job ended `failed` (`job`)
     ├── JobTimeout             waited as long as asked; the job goes on
@@ -36,6 +37,7 @@ from typing import Any
 __all__ = [
     "AttemptRestarted",
     "CavvyError",
+    "CertificateRefused",
     "ClientError",
     "CommitUnknown",
     "ConfigInvalid",
@@ -175,6 +177,10 @@ class ClientError(CavvyError):
 
 class NoCoordinator(ClientError):
     """Nothing answers at the coordinator's URL; start one with `cavvy up`."""
+
+
+class CertificateRefused(ClientError):
+    """What answers at the URL has another key than the pinned one, or no authority vouches for it; it got nothing."""
 
 
 class RequestRefused(ClientError):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -20,6 +20,7 @@ from cavvy import defaults
 from cavvy.api.app import create_app
 from cavvy.api.auth import KeyRing, Role, first_keys
 from cavvy.api.limits import RateLimits
+from cavvy.api.listening import Listen, Reach, bind, certificate, reach
 from cavvy.api.services import Services
 from cavvy.api.workers import create_worker_token
 from cavvy.coordinator.engine import Engine
@@ -30,9 +31,11 @@ from cavvy.core.ed25519 import public_key
 from cavvy.core.identity import Tenant
 from cavvy.core.job import Now
 from cavvy.core.writes import AddApiKey, AddTenant
-from cavvy.errors import PortInUse, StartError
 from cavvy.protocol.keyfile import load_or_create_seed
 from cavvy.store.base import Store
+
+if TYPE_CHECKING:
+    from cavvy.api.certificates import Certificate
 
 __all__ = ["CoordinatorServer", "system_clock"]
 
@@ -60,7 +63,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 class CoordinatorServer:
-    """Serves on 127.0.0.1 and, where there is one, ::1.
+    """Serves where `listen` says: by default on 127.0.0.1 and, where there is one, ::1.
 
     `admin_key` and `operator_key` are set by the very first start only. It hands itself to `keep_keys` before the keys
     are durable: were it killed in between, nobody would ever know them. `limits` are fields of Settings and
@@ -72,7 +75,7 @@ class CoordinatorServer:
         data_dir: Path,
         store: Store,
         *,
-        port: int = defaults.PORT,
+        listen: Listen | None = None,
         settings: Settings | None = None,
         limits: Mapping[str, int] | None = None,
         keep_keys: Callable[[CoordinatorServer], None] = lambda _: None,
@@ -81,7 +84,8 @@ class CoordinatorServer:
         self.admin_key: str | None = None
         self.operator_key: str | None = None
         self._store = store
-        self._port = port
+        self._listen = listen or Listen()
+        self._reach: Reach | None = None
         self._settings = settings
         self._limits = limits or {}
         self._keep_keys = keep_keys
@@ -92,7 +96,22 @@ class CoordinatorServer:
 
     @property
     def url(self) -> str:
-        return f"http://{defaults.HOST}:{self._port}"
+        """For clients on this machine."""
+        assert self._reach is not None
+        scheme = "https" if self._listen.tls else "http"
+        return f"{scheme}://{self._reach.here}"
+
+    @property
+    def pin(self) -> str | None:
+        """The pin of the certificate at `url`, None without TLS."""
+        assert self._reach is not None
+        return self._reach.pin_here
+
+    @property
+    def reach(self) -> Reach:
+        """How it is reached, once it listens."""
+        assert self._reach is not None
+        return self._reach
 
     async def start(self) -> None:
         """Opens the data, then listens.
@@ -108,8 +127,9 @@ class CoordinatorServer:
         sockets: list[socket.socket] = []
         try:
             await engine.open()
-            sockets = _listen(self._port)
-            self._port = sockets[0].getsockname()[1]
+            served = certificate(self._listen, self.data_dir, datetime.now(UTC))
+            sockets = bind(self._listen)
+            self._reach = reach(self._listen, sockets[0].getsockname()[1], served)
             await self._first_start(engine)
             ring.load(await self._store.api_keys())
         except BaseException:
@@ -117,7 +137,6 @@ class CoordinatorServer:
                 each.close()
             await self._store.close()
             raise
-        names = ("127.0.0.1", "localhost", "[::1]")
         self._services = Services(
             engine=engine,
             hub=hub,
@@ -125,16 +144,15 @@ class CoordinatorServer:
             store=self._store,
             ring=ring,
             clock=system_clock,
-            authority=f"{defaults.HOST}:{self._port}",
-            hosts=frozenset(f"{name}:{self._port}" for name in names),
+            reach=self._reach,
         )
-        await self._serve(sockets)
+        await self._serve(sockets, served)
 
     async def create_worker_token(self) -> str:
-        """A join line for one worker of the default tenant."""
+        """A join line for one worker of the default tenant on this machine."""
         assert self._services is not None
         token = await create_worker_token(self._services, defaults.TENANT, defaults.USER)
-        return token.join
+        return self.reach.line(token.token, local=True)
 
     async def wait_closed(self) -> int:
         """Waits until the engine ends: 0 after `stop`, 75 when this process must not go on."""
@@ -174,7 +192,7 @@ class CoordinatorServer:
         tenant = Tenant(id=defaults.TENANT, created_at_ms=now_ms)
         await engine.bootstrap([AddTenant(tenant=tenant), *(AddApiKey(key=key) for _, key in keys.values())])
 
-    async def _serve(self, sockets: list[socket.socket]) -> None:
+    async def _serve(self, sockets: list[socket.socket], served: Certificate | None) -> None:
         assert self._services is not None
         config = uvicorn.Config(
             create_app(self._services),
@@ -188,6 +206,7 @@ class CoordinatorServer:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=2,
+            ssl_context_factory=(lambda *_: served.context) if served else None,
         )
         self._uvicorn = _Uvicorn(config)
         engine = asyncio.create_task(self._services.engine.run(), name="engine")
@@ -201,40 +220,3 @@ class CoordinatorServer:
 def _of(limits: Mapping[str, int], kind: type[msgspec.Struct]) -> dict[str, Any]:
     """Those of `limits` that are fields of `kind`."""
     return {name: value for name, value in limits.items() if name in kind.__struct_fields__}
-
-
-def _listen(port: int) -> list[socket.socket]:
-    """Sockets on both loopback addresses, the same port. Raises PortInUse."""
-    first = _bind(socket.AF_INET, defaults.HOST, port)
-    sockets = [first]
-    try:
-        sockets.append(_bind(socket.AF_INET6, "::1", first.getsockname()[1]))
-    except PortInUse:
-        first.close()
-        if port == 0:
-            return _listen(0)
-        raise
-    except StartError:
-        log.info("no_ipv6_loopback")
-    return sockets
-
-
-def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
-    try:
-        one = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise StartError(f"This machine has no {host}: {error}") from error
-    try:
-        if family == socket.AF_INET6:
-            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        one.bind((host, port))
-        one.listen(1024)
-        one.setblocking(False)
-    except OSError as error:
-        one.close()
-        if error.errno == errno.EADDRINUSE:
-            hint = "stop what listens there, or choose another with --port"
-            raise PortInUse(f"Port {port} on {host} is in use: {hint}.") from error
-        raise StartError(f"Cannot listen on {host}:{port}: {error.strerror}") from error
-    return one

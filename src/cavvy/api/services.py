@@ -10,6 +10,7 @@ from typing import Any
 from litestar import Request
 
 from cavvy.api.auth import Caller, KeyRing, Role
+from cavvy.api.listening import Reach
 from cavvy.coordinator.engine import Engine
 from cavvy.coordinator.hub import Hub
 from cavvy.coordinator.sessions import Sessions
@@ -22,7 +23,7 @@ __all__ = ["Services", "services"]
 
 @dataclass(kw_only=True)
 class Services:
-    """The coordinator's parts. `authority` is HOST:PORT as told to workers; `hosts` are the names it answers to."""
+    """The coordinator's parts."""
 
     engine: Engine
     hub: Hub
@@ -30,8 +31,7 @@ class Services:
     store: Store
     ring: KeyRing
     clock: Callable[[], Now]
-    authority: str
-    hosts: frozenset[str]
+    reach: Reach
 
     def profiles(self) -> list[Profile]:
         """What the workers online offer, for saying why a job waits."""

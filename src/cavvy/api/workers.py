@@ -13,6 +13,7 @@ from litestar.types import Receive, Scope, Send
 
 from cavvy import defaults
 from cavvy.api import examples
+from cavvy.api.addressing import audience
 from cavvy.api.auth import MANAGES, READS, new_worker_token
 from cavvy.api.bodies import read_object
 from cavvy.api.documented import documented
@@ -63,7 +64,7 @@ async def create_worker_token(here: Services, tenant: str, created_by: str) -> W
     )
     await here.engine.ask(command, ref)
     expires_ms = here.clock().wall_ms + defaults.WORKER_TOKEN_TTL_S * 1000
-    return WorkerToken(token=token, join=f"cavvy://{here.authority}/{token}", expires_at=iso(expires_ms))
+    return WorkerToken(token=token, join=here.reach.line(token), expires_at=iso(expires_ms))
 
 
 @get(
@@ -110,8 +111,7 @@ async def connect_worker(scope: Scope, receive: Receive, send: Send) -> None:
     here = scope["litestar_app"].state["services"]
     await receive()
     await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
-    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-    await here.sessions.serve(here.engine, f"ws://{host}", receive, send)
+    await here.sessions.serve(here.engine, audience(scope), receive, send)
 
 
 workers_router = Router("/", route_handlers=[make_worker_token, list_workers, get_worker, connect_worker])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -16,8 +16,12 @@ from cavvy.client.configfile import ConfigFile
 from cavvy.errors import ConfigInvalid, ModelMissing
 from cavvy.providers.settings import ProviderTable, kind_of
 
+if TYPE_CHECKING:
+    from cavvy.api.listening import Listen
+
 __all__ = [
     "CoordinatorPlan",
+    "ListenFlags",
     "ModelFlags",
     "WorkerPlan",
     "coordinator_plan",
@@ -36,11 +40,22 @@ class ModelFlags(NamedTuple):
     threads: int | None = None
 
 
+class ListenFlags(NamedTuple):
+    """What the command line said of how to listen; see Listen."""
+
+    lan: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    behind_proxy: Sequence[str] | None = None
+    hostnames: Sequence[str] | None = None
+
+
 class CoordinatorPlan(NamedTuple):
     """How a coordinator starts. `limits` has those that were chosen, by the names of defaults.py in lower case."""
 
     port: Setting[int]
     data_dir: Setting[Path]
+    listen: Listen
     limits: Mapping[str, int]
 
 
@@ -54,16 +69,24 @@ class WorkerPlan(NamedTuple):
     cloud: bool
 
 
-def coordinator_plan(file: ConfigFile, *, port: int | None = None, data_dir: Path | None = None) -> CoordinatorPlan:
-    """Raises ConfigInvalid."""
+def coordinator_plan(
+    file: ConfigFile,
+    flags: ListenFlags = ListenFlags(),
+    *,
+    port: int | None = None,
+    data_dir: Path | None = None,
+) -> CoordinatorPlan:
+    """Raises ConfigInvalid; StartError for a way to listen that makes no sense."""
     file.refuse_unnamed("coordinator")
+    at = first_said(
+        (port, "--port"),
+        (file.tables.coordinator.port, file.origin("coordinator.port")),
+        default=defaults.PORT,
+    )
     return CoordinatorPlan(
-        port=first_said(
-            (port, "--port"),
-            (file.tables.coordinator.port, file.origin("coordinator.port")),
-            default=defaults.PORT,
-        ),
+        port=at,
         data_dir=_data_dir(file, "coordinator", data_dir),
+        listen=_listen(file, flags, at.value),
         limits=limits(file),
     )
 
@@ -111,6 +134,28 @@ def limits(file: ConfigFile) -> dict[str, int]:
             f" limits.max_pending ({whole}); a tenant's queue is a part of the queue"
         )
     return chosen
+
+
+def _listen(file: ConfigFile, flags: ListenFlags, port: int) -> Listen:
+    from cavvy.api.listening import Listen
+
+    said = file.tables.coordinator
+    own = (
+        flags
+        if flags.tls_cert or flags.tls_key
+        else ListenFlags(
+            tls_cert=file.directory(said.tls_cert) if said.tls_cert else None,
+            tls_key=file.directory(said.tls_key) if said.tls_key else None,
+        )
+    )
+    return Listen(
+        port=port,
+        lan=flags.lan or bool(said.lan),
+        tls_cert=own.tls_cert,
+        tls_key=own.tls_key,
+        behind_proxy=tuple(flags.behind_proxy or said.behind_proxy or ()),
+        hostnames=tuple(flags.hostnames or said.hostnames or ()),
+    )
 
 
 def _check_model(path: Path) -> None:

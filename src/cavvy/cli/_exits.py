@@ -28,6 +28,7 @@ _CODES: tuple[tuple[type[Exception], Exit], ...] = (
     (errors.ConfigInvalid, Exit.USAGE),
     (errors.InvalidInput, Exit.USAGE),
     (errors.NoCoordinator, Exit.NO_COORDINATOR),
+    (errors.CertificateRefused, Exit.REFUSED),
     (errors.RequestRefused, Exit.REFUSED),
     (errors.WorkerRefused, Exit.REFUSED),
     (errors.ReceiptUndecidable, Exit.UNDECIDABLE),

@@ -61,7 +61,7 @@ async def coordinator(plan: CoordinatorPlan, file: ConfigFile, *, as_json: bool)
         if as_json:
             _output.print_json({"url": server.url, "pid": os.getpid()}, line=True)
         else:
-            _say_where(server.url, plan)
+            _say_where(server, plan)
             _output.note("add a worker: `cavvy workers token` prints the line to type")
         return await _first_end(told, server.wait_closed())
 
@@ -89,7 +89,7 @@ async def up(where: CoordinatorPlan, plan: WorkerPlan, file: ConfigFile, *, as_j
                 _output.print_json({"url": server.url, "pid": os.getpid()}, line=True)
             else:
                 _say_models(providers)
-                _say_where(server.url, where)
+                _say_where(server, where)
                 _output.note('in another terminal: cavvy run "What is the capital of France?"')
             return await _first_end(told, server.wait_closed(), work)
 
@@ -123,8 +123,10 @@ def _say_settings(file: ConfigFile) -> None:
         _output.note(f"settings: {file.path}")
 
 
-def _say_where(url: str, plan: CoordinatorPlan) -> None:
-    _output.note(f"coordinator: {url}")
+def _say_where(server: CoordinatorServer, plan: CoordinatorPlan) -> None:
+    _output.note(f"coordinator: {server.url}")
+    if server.reach.there != server.reach.here:
+        _output.note(f"other machines reach it at {server.reach.there}")
     _output.note(f"data: {plan.data_dir.value}")
     _output.note(f"credentials: {config.credentials_path()}")
 
@@ -136,12 +138,12 @@ async def _running_coordinator(plan: CoordinatorPlan) -> AsyncIterator[Coordinat
 
     data_dir = plan.data_dir.value
     server = CoordinatorServer(
-        data_dir, SqliteStore(data_dir), port=plan.port.value, limits=plan.limits, keep_keys=_keep_keys
+        data_dir, SqliteStore(data_dir), listen=plan.listen, limits=plan.limits, keep_keys=_keep_keys
     )
     await server.start()
     try:
         if server.admin_key is None:
-            await _follow_the_port(server.url)
+            await _follow(server)
         yield server
     finally:
         await server.stop()
@@ -173,7 +175,8 @@ def _keep_keys(server: CoordinatorServer) -> None:
         aside = config.put_credentials_aside()
         if aside is not None:
             _output.note(f"the credentials of an earlier coordinator are now in {aside}")
-        config.write_credentials(Credentials(url=server.url, key=server.admin_key, operator_key=server.operator_key))
+        keys = Credentials(key=server.admin_key, operator_key=server.operator_key)
+        config.write_credentials(msgspec.structs.replace(keys, url=server.url, pin=server.pin))
     except OSError as error:
         raise StartError(
             f"cannot write {config.credentials_path()}: {error.strerror}; without the keys in it nobody could use this"
@@ -181,15 +184,15 @@ def _keep_keys(server: CoordinatorServer) -> None:
         ) from error
 
 
-async def _follow_the_port(url: str) -> None:
-    """Corrects the URL in the credentials file if its key opens this coordinator, which listens elsewhere now."""
+async def _follow(server: CoordinatorServer) -> None:
+    """Corrects URL and pin in the credentials file if its key opens this coordinator."""
     stored = config.read_credentials()
-    if stored.key is None or stored.url == url:
+    if stored.key is None or (stored.url, stored.pin) == (server.url, server.pin):
         return
-    async with AsyncCavvy(url, stored.key) as client:
+    async with AsyncCavvy(server.url, stored.key, pin=server.pin) as client:
         with contextlib.suppress(CavvyError):
             await client.workers()
-            config.write_credentials(msgspec.structs.replace(stored, url=url))
+            config.write_credentials(msgspec.structs.replace(stored, url=server.url, pin=server.pin))
 
 
 @contextlib.asynccontextmanager

@@ -16,6 +16,16 @@ DataDir = Annotated[Path | None, typer.Option(help="Where the data is kept.", sh
 Port = Annotated[
     int | None, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.", show_default=str(defaults.PORT))
 ]
+Lan = Annotated[bool, typer.Option("--lan", help="Let other machines connect, with TLS.")]
+TlsCert = Annotated[Path | None, typer.Option(help="Your certificate, PEM with its chain.", show_default="self-signed")]
+TlsKey = Annotated[Path | None, typer.Option(help="Its key.", show_default=False)]
+BehindProxy = Annotated[
+    list[str] | None, typer.Option(metavar="ADDR", help="Believe this proxy's X-Forwarded-*; may be repeated.")
+]
+Hostname = Annotated[
+    list[str] | None,
+    typer.Option(metavar="HOST[:PORT]", help="A name that other machines know it by; may be repeated."),
+]
 Model = Annotated[Path | None, typer.Option(help="A GGUF file to run.", show_default="what is found here")]
 Name = Annotated[str | None, typer.Option(help="What to call the worker.", show_default="the machine's name")]
 Slots = Annotated[
@@ -37,6 +47,11 @@ def up(
     model: Model = None,
     cloud: Cloud = False,
     port: Port = None,
+    lan: Lan = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    behind_proxy: BehindProxy = None,
+    hostname: Hostname = None,
     data_dir: DataDir = None,
     name: Name = None,
     slots: Slots = None,
@@ -47,20 +62,31 @@ def up(
     from cavvy.client.config import config_file
 
     file = config_file(common.config)
-    where = _config.coordinator_plan(file, port=port, data_dir=data_dir)
+    listen = _config.ListenFlags(lan, tls_cert, tls_key, behind_proxy, hostname)
+    where = _config.coordinator_plan(file, listen, port=port, data_dir=data_dir)
     flags = _config.ModelFlags(model, threads)
     plan = _config.worker_plan(file, flags, name=name, slots=slots, data_dir=data_dir, cloud=cloud)
     return _serve.run(_serve.up(where, plan, file, as_json=common.json))
 
 
 @server_options
-def coordinator(common: Common, port: Port = None, data_dir: DataDir = None) -> int:
+def coordinator(
+    common: Common,
+    port: Port = None,
+    lan: Lan = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    behind_proxy: BehindProxy = None,
+    hostname: Hostname = None,
+    data_dir: DataDir = None,
+) -> int:
     """Run a coordinator, until Ctrl-C. With --json it prints {"url", "pid"} once it listens."""
     from cavvy.cli import _config, _serve
     from cavvy.client.config import config_file
 
     file = config_file(common.config)
-    plan = _config.coordinator_plan(file, port=port, data_dir=data_dir)
+    listen = _config.ListenFlags(lan, tls_cert, tls_key, behind_proxy, hostname)
+    plan = _config.coordinator_plan(file, listen, port=port, data_dir=data_dir)
     return _serve.run(_serve.coordinator(plan, file, as_json=common.json))
 
 

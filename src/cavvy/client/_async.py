@@ -30,9 +30,11 @@ T = TypeVar("T")
 class AsyncCavvy:
     """A coordinator's client. `timeout` is how many seconds one request may take beyond the time it asks to wait.
 
-    Without arguments it finds coordinator and key as the command line does: CAVVY_URL, CAVVY_API_KEY, cavvy.toml
-    (`config` names it), the credentials file. Every method may raise NoCoordinator or RequestRefused. Requests whose
-    answer got lost are repeated; a submit carries an Idempotency-Key, so that it stays one job.
+    Without arguments it finds coordinator and key as the command line does: CAVVY_URL, CAVVY_API_KEY, CAVVY_PIN,
+    cavvy.toml (`config` names it), the credentials file. With `pin` (SHA-256 of the certificate's public key, hex) it
+    speaks only to the coordinator with that key, without one to whomever a certificate authority vouches for. Every
+    method may raise NoCoordinator, CertificateRefused or RequestRefused. Requests whose answer got lost are repeated; a
+    submit carries an Idempotency-Key, so that it stays one job.
     """
 
     def __init__(
@@ -40,10 +42,11 @@ class AsyncCavvy:
         url: str | None = None,
         api_key: str | None = None,
         *,
+        pin: str | None = None,
         config: Path | str | None = None,
         timeout: float = 30.0,
     ) -> None:
-        place = connection(url, api_key, config=config)
+        place = connection(url, api_key, pin=pin, config=config)
         self.url = place.url
         self._http = httpx.AsyncClient(**_http.options(place))
         self._flows = Flows(place.url)
@@ -113,6 +116,10 @@ class AsyncCavvy:
     async def create_worker_token(self) -> rest.WorkerToken:
         """A token for one worker; `join` is what goes behind `cavvy worker --join`. Never repeated by itself."""
         return await self._fetch(protocol.token_request(), rest.WorkerToken)
+
+    async def own_key(self) -> rest.OwnKey:
+        """What this client's key is: its role, tenant and user."""
+        return await self._fetch(protocol.get("/v1/key"), rest.OwnKey)
 
     async def health(self) -> rest.Health:
         """Whether the coordinator's process is alive; needs no key."""
@@ -230,7 +237,7 @@ class _Wire:
             if not stream or response.status_code != 200:
                 return Reply(response.status_code, response.headers, await response.aread())
         except httpx.TransportError as error:
-            return _http.lost(error)
+            return _http.lost(error, str(self._http.base_url))
         self._response, self._chunks = response, response.aiter_bytes()
         return Reply(response.status_code, response.headers, b"")
 

@@ -30,10 +30,11 @@ T = TypeVar("T")
 class Cavvy:
     """A coordinator's client. `timeout` is how many seconds one request may take beyond the time it asks to wait.
 
-    Without arguments it finds coordinator and key as the command line does: CAVVY_URL, CAVVY_API_KEY, cavvy.toml
-    (`config` names it), the credentials file. Every method may raise NoCoordinator or RequestRefused. Requests whose
-    answer got lost are repeated; a submit carries an Idempotency-Key, so that it stays one job. Threads may share a
-    client.
+    Without arguments it finds coordinator and key as the command line does: CAVVY_URL, CAVVY_API_KEY, CAVVY_PIN,
+    cavvy.toml (`config` names it), the credentials file. With `pin` (SHA-256 of the certificate's public key, hex) it
+    speaks only to the coordinator with that key, without one to whomever a certificate authority vouches for. Every
+    method may raise NoCoordinator, CertificateRefused or RequestRefused. Requests whose answer got lost are repeated; a
+    submit carries an Idempotency-Key, so that it stays one job. Threads may share a client.
     """
 
     def __init__(
@@ -41,10 +42,11 @@ class Cavvy:
         url: str | None = None,
         api_key: str | None = None,
         *,
+        pin: str | None = None,
         config: Path | str | None = None,
         timeout: float = 30.0,
     ) -> None:
-        place = connection(url, api_key, config=config)
+        place = connection(url, api_key, pin=pin, config=config)
         self.url = place.url
         self._http = httpx.Client(**_http.options(place))
         self._flows = Flows(place.url)
@@ -114,6 +116,10 @@ class Cavvy:
     def create_worker_token(self) -> rest.WorkerToken:
         """A token for one worker; `join` is what goes behind `cavvy worker --join`. Never repeated by itself."""
         return self._fetch(protocol.token_request(), rest.WorkerToken)
+
+    def own_key(self) -> rest.OwnKey:
+        """What this client's key is: its role, tenant and user."""
+        return self._fetch(protocol.get("/v1/key"), rest.OwnKey)
 
     def health(self) -> rest.Health:
         """Whether the coordinator's process is alive; needs no key."""
@@ -231,7 +237,7 @@ class _Wire:
             if not stream or response.status_code != 200:
                 return Reply(response.status_code, response.headers, response.read())
         except httpx.TransportError as error:
-            return _http.lost(error)
+            return _http.lost(error, str(self._http.base_url))
         self._response, self._chunks = response, response.iter_bytes()
         return Reply(response.status_code, response.headers, b"")
 

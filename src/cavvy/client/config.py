@@ -6,7 +6,6 @@ and CAVVY_CONFIG_DIR move the directories.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import tomllib
@@ -23,6 +22,7 @@ from cavvy import defaults
 from cavvy.client.configfile import ConfigFile, read_config
 from cavvy.errors import ClientError
 from cavvy.private_files import locked_directory, make_private_directory, write_private
+from cavvy.protocol.line import is_loopback_host
 
 __all__ = [
     "Connection",
@@ -73,7 +73,7 @@ class Connection(NamedTuple):
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
-    """credentials.toml: the coordinator of this account, its owner's key, and the operator's."""
+    """credentials.toml: the coordinator of this account, its owner's key, the operator's, and its certificate's pin."""
 
     url: str | None = None
     key: str | None = None
@@ -206,11 +206,7 @@ def remember_worker(key: str, name: str) -> KnownWorker:
 
 def is_loopback(url: str) -> bool:
     """Whether `url` can only be this machine, which no proxy should be asked for."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback_host(urlsplit(url).hostname or "")
 
 
 def _known_workers_path() -> Path:

@@ -48,13 +48,13 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class CoordinatorTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[coordinator]`: where it listens and keeps its data."""
 
-    host: str | None = None
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] | None = None
     data_dir: str | None = None
     lan: bool | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
     behind_proxy: list[str] | None = None
+    hostnames: list[str] | None = None
 
 
 class WorkerTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):

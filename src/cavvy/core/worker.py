@@ -3,12 +3,14 @@
 ```
             assign              finished, failed or stopped           acknowledged, stale
   (nothing) ──────▶ RUNNING ─────────────────────────────▶ REPORTING ─────────────────────▶ (nothing)
-                       │  cancel                              ▲
+             WAITING ─▲│  cancel                              ▲
                        ├────────▶ STOPPING ───────────────────┤
                        │  lost, stale, newer epoch            │ (a report that was sent and needs no answer
                        └────────▶ DROPPING ───▶ (nothing)     │  is forgotten at once)
 ```
-A result is kept until the coordinator has decided it. A loss of the connection changes nothing but what can be sent.
+An attempt is WAITING while attempts that are stopping still take up the provider. A result is kept until the
+coordinator has decided it; other ends are remembered for a while, and an attempt that ended is never run again. A loss
+of the connection changes nothing but what can be sent.
 """
 
 from __future__ import annotations
@@ -51,11 +53,14 @@ __all__ = ["HeldPhase", "WorkerCore"]
 
 Report = SendComplete | SendFailed | SendStopped
 
+#: Ended attempts whose report is remembered, in case their assignment comes again.
+REMEMBERED = 1024
 #: Refusals of a result that sending it again cannot heal.
 FINAL_REFUSALS = frozenset({"not_yours", "rejected_receipt"})
 
 
 class HeldPhase(Enum):
+    WAITING = auto()  # taken, until an attempt that is stopping makes room
     RUNNING = auto()
     STOPPING = auto()  # the coordinator waits for its end
     DROPPING = auto()  # nobody waits for its end, but its provider is still busy
@@ -63,11 +68,12 @@ class HeldPhase(Enum):
 
 
 class _Attempt:
-    __slots__ = ("phase", "ref", "report", "sent_s", "started")
+    __slots__ = ("assignment", "phase", "ref", "report", "sent_s", "started")
 
-    def __init__(self, ref: AttemptRef) -> None:
-        self.ref = ref
-        self.phase = HeldPhase.RUNNING
+    def __init__(self, assignment: Assignment) -> None:
+        self.assignment: Assignment | None = assignment
+        self.ref = assignment.ref
+        self.phase = HeldPhase.WAITING
         self.started = False
         self.report: Report | None = None
         self.sent_s = 0.0
@@ -80,8 +86,8 @@ class WorkerCore:
         self._slots = slots
         self._attempts: dict[AttemptRef, _Attempt] = {}
         self._newest: dict[str, AttemptRef] = {}
-        self._busy = 0  # RUNNING and STOPPING
-        self._dropping = 0
+        self._past: dict[AttemptRef, Report | None] = {}
+        self._count = dict.fromkeys(HeldPhase, 0)
         self._connected = False
         self._heartbeat_s = defaults.HEARTBEAT_S
         self._next_heartbeat_s = 0.0
@@ -117,6 +123,16 @@ class WorkerCore:
     def wake_s(self) -> float | None:
         """When the next Tick is due; None while there is no connection."""
         return self._next_heartbeat_s if self._connected else None
+
+    @property
+    def _owed(self) -> int:
+        """Slots the coordinator has given away."""
+        return self._count[HeldPhase.WAITING] + self._count[HeldPhase.RUNNING] + self._count[HeldPhase.STOPPING]
+
+    @property
+    def _working(self) -> int:
+        """Slots whose provider is not idle."""
+        return self._count[HeldPhase.RUNNING] + self._count[HeldPhase.STOPPING] + self._count[HeldPhase.DROPPING]
 
     def handle(self, command: WorkerCommand, now_s: float) -> list[WorkerEffect]:
         """One step. Never raises for a command that does not fit the state: such a one changes nothing."""
@@ -170,7 +186,7 @@ class WorkerCore:
 
     def _send_heartbeat(self) -> None:
         held = tuple(ref for ref, attempt in self._attempts.items() if attempt.phase is not HeldPhase.DROPPING)
-        free = max(0, self._slots - self._busy - self._dropping)
+        free = max(0, self._slots - self._count[HeldPhase.WAITING] - self._working)
         self._effects.append(SendHeartbeat(held=held, free=free))
         self._next_heartbeat_s = self._now_s + self._heartbeat_s
 
@@ -186,13 +202,16 @@ class WorkerCore:
     def _on_assign(self, command: AssignReceived) -> None:
         assignment = command.assignment
         ref = assignment.ref
+        if ref in self._past:
+            self._report_again(ref)
+            return
         newest = self._newest.get(ref.job_id)
         if newest is not None and newest.epoch >= ref.epoch:
             self._assigned_again(self._attempts.get(ref))
             return
         if newest is not None:
             self._drop(self._attempts[newest])
-        if self._busy >= self._slots:
+        if self._owed >= self._slots:
             return  # nobody is to blame: the coordinator takes back a grant that is not taken up, and counts nothing
         self._take(assignment)
 
@@ -204,12 +223,33 @@ class WorkerCore:
         elif attempt.started and attempt.phase is HeldPhase.RUNNING:
             self._effects.append(SendStarted(ref=attempt.ref))
 
+    def _report_again(self, ref: AttemptRef) -> None:
+        """The coordinator has not heard of the end of this one; it is not run twice."""
+        report = self._past[ref]
+        if report is not None and self._connected:
+            self._effects.append(report)
+
     def _take(self, assignment: Assignment) -> None:
-        attempt = _Attempt(assignment.ref)
+        attempt = _Attempt(assignment)
         self._attempts[attempt.ref] = attempt
         self._newest[attempt.ref.job_id] = attempt.ref
-        self._busy += 1
-        self._effects.append(RunAttempt(assignment=assignment))
+        self._count[attempt.phase] += 1
+        self._run_waiting()
+
+    def _run_waiting(self) -> None:
+        """Starts what waits, oldest first, as far as providers are idle."""
+        if not self._count[HeldPhase.WAITING]:
+            return
+        for attempt in self._attempts.values():
+            if attempt.phase is HeldPhase.WAITING and attempt.assignment and self._working < self._slots:
+                self._enter(attempt, HeldPhase.RUNNING)
+                self._effects.append(RunAttempt(assignment=attempt.assignment))
+                attempt.assignment = None
+
+    def _enter(self, attempt: _Attempt, phase: HeldPhase) -> None:
+        self._count[attempt.phase] -= 1
+        self._count[phase] += 1
+        attempt.phase = phase
 
     def _on_cancel(self, command: CancelReceived) -> None:
         attempt = self._attempts.get(command.ref)
@@ -269,12 +309,11 @@ class WorkerCore:
         if attempt.phase is HeldPhase.DROPPING:
             self._dropped(attempt)
             return
-        if attempt.phase is not HeldPhase.REPORTING:
-            attempt.phase = HeldPhase.REPORTING
-            self._busy -= 1
+        self._enter(attempt, HeldPhase.REPORTING)
         attempt.report = report
         if self._connected:
             self._settle(attempt)
+        self._run_waiting()
 
     def _settle(self, attempt: _Attempt) -> None:
         """Sends the report; only a result has an answer to wait for."""
@@ -290,34 +329,36 @@ class WorkerCore:
         self._effects.append(report)
 
     def _stop(self, attempt: _Attempt) -> None:
-        if attempt.phase is HeldPhase.RUNNING:
+        if attempt.phase is HeldPhase.WAITING:
+            self._ended(attempt.ref, SendStopped(ref=attempt.ref))
+        elif attempt.phase is HeldPhase.RUNNING:
             self._effects.append(AbortAttempt(ref=attempt.ref))
-            attempt.phase = HeldPhase.STOPPING
+            self._enter(attempt, HeldPhase.STOPPING)
         elif attempt.phase is HeldPhase.DROPPING:
-            self._dropping -= 1
-            self._busy += 1
-            attempt.phase = HeldPhase.STOPPING
+            self._enter(attempt, HeldPhase.STOPPING)
 
     def _drop(self, attempt: _Attempt) -> None:
         """The attempt is void: nothing is reported of it, its slot is free when its provider is idle."""
-        if attempt.phase is HeldPhase.REPORTING:
+        if attempt.phase in (HeldPhase.REPORTING, HeldPhase.WAITING):
             self._forget(attempt)
         elif attempt.phase is not HeldPhase.DROPPING:
             if attempt.phase is HeldPhase.RUNNING:
                 self._effects.append(AbortAttempt(ref=attempt.ref))
-            attempt.phase = HeldPhase.DROPPING
-            self._busy -= 1
-            self._dropping += 1
+            self._enter(attempt, HeldPhase.DROPPING)
 
     def _dropped(self, attempt: _Attempt) -> None:
-        self._dropping -= 1
         self._forget(attempt)
+        self._run_waiting()
         if self._connected:
             self._send_heartbeat()
 
     def _forget(self, attempt: _Attempt) -> None:
         ref = attempt.ref
         del self._attempts[ref]
+        self._count[attempt.phase] -= 1
+        self._past[ref] = None if type(attempt.report) is SendComplete else attempt.report
+        while len(self._past) > REMEMBERED:
+            del self._past[next(iter(self._past))]
         if self._newest.get(ref.job_id) == ref:
             del self._newest[ref.job_id]
 

@@ -33,6 +33,7 @@ __all__ = [
     "Message",
     "NewKey",
     "NewTenant",
+    "OwnKey",
     "Problem",
     "QueueView",
     "RotateBody",
@@ -217,6 +218,15 @@ class WorkerToken(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     join: str
     expires_at: str
+
+
+class OwnKey(msgspec.Struct, frozen=True, kw_only=True):
+    """What the key in the request is; the operator's has no tenant."""
+
+    id: str
+    role: str
+    tenant: str | None
+    user: str
 
 
 #: Fields of a key whose feature is not built yet.

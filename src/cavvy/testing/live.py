@@ -9,8 +9,10 @@ from pathlib import Path
 
 import httpx
 
+from cavvy.api.listening import Listen
 from cavvy.api.server import CoordinatorServer
 from cavvy.core.settings import Settings
+from cavvy.protocol.pinning import pinned_context
 from cavvy.providers.base import Provider
 from cavvy.store.base import Store
 from cavvy.worker.agent import Worker
@@ -27,11 +29,11 @@ class LiveStack:
         directory: Path,
         store: Store,
         settings: Settings | None,
-        port: int,
+        listen: Listen,
         limits: Mapping[str, int] | None = None,
     ) -> None:
         self.directory = directory
-        self.server = CoordinatorServer(directory, store, port=port, settings=settings, limits=limits)
+        self.server = CoordinatorServer(directory, store, listen=listen, settings=settings, limits=limits)
         self.workers: list[Worker] = []
         self._running: list[asyncio.Task[None]] = []
 
@@ -40,8 +42,9 @@ class LiveStack:
         await self.server.start()
         self.key = key or self.server.admin_key or ""
         self.http = httpx.AsyncClient(
-            base_url=self.server.url, headers={"Authorization": f"Bearer {self.key}"}, trust_env=False, timeout=30
-        )
+            base_url=self.server.url, headers={"Authorization": f"Bearer {self.key}"}, trust_env=False, timeout=30,
+            verify=pinned_context(self.server.pin) if self.server.pin else True,
+        )  # fmt: skip
 
     async def add_worker(self, provider: Provider, *, name: str = "w", slots: int = 2) -> Worker:
         """A worker that has joined and is online."""
@@ -78,10 +81,11 @@ async def live_stack(
     settings: Settings | None = None,
     limits: Mapping[str, int] | None = None,
     port: int = 0,
+    listen: Listen | None = None,
     key: str | None = None,
 ) -> AsyncIterator[LiveStack]:
-    """Starts, and stops whatever happens in the block."""
-    stack = LiveStack(directory, store, settings, port, limits)
+    """Starts, and stops whatever happens in the block. It listens on loopback and `port`, or as `listen` says."""
+    stack = LiveStack(directory, store, settings, listen or Listen(port=port), limits)
     await stack.start(key)
     try:
         yield stack

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import ssl
 import time
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -17,7 +19,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketE
 from cavvy import defaults
 from cavvy.errors import StartError, WorkerRefused
 from cavvy.protocol.handshake import CloseCode
+from cavvy.protocol.line import is_loopback_host
 from cavvy.protocol.messages import Capabilities, RegisterAck
+from cavvy.protocol.pinning import PinMismatch, pinned_context
 from cavvy.providers.base import Provider
 from cavvy.version import __version__
 from cavvy.worker.attempts import Attempts
@@ -53,7 +57,8 @@ class Worker:
         join: JoinLine | None = None,
         log: FilteringBoundLogger | None = None,
     ) -> None:
-        """Raises StartError when the key cannot be used or there is nothing to join."""
+        """Raises StartError when the key cannot be used or there is nothing to join, WorkerRefused rather than speak to
+        another machine without TLS."""
         self._home = home
         self._identity = home.identity()
         self._providers = tuple(providers)
@@ -66,7 +71,10 @@ class Worker:
         if join is None and known is None:
             raise StartError("This worker has not joined a coordinator. Get a line with `cavvy workers token` there.")
         self._pinned_key = known.coordinator_key if known else None
-        self._url = join.url if join is not None else (known.url if known else "")
+        place = join or known
+        assert place is not None
+        self._url, self._pin = place.url, place.pin
+        self._tls = _tls(self._url, self._pin)
         self._name = name or (known.name if known else f"worker-{self._identity.key[:8]}")
         self._instance = secrets.token_hex(16)
         self._capabilities = b""
@@ -90,7 +98,7 @@ class Worker:
 
     @property
     def url(self) -> str:
-        """The coordinator's, `ws://HOST:PORT`."""
+        """The coordinator's, `wss://HOST:PORT`; without TLS (`ws:`) on this machine only."""
         return self._url
 
     async def run(self) -> None:
@@ -139,6 +147,8 @@ class Worker:
             try:
                 await self._connect_once(self._attempts)
                 told = False
+            except ssl.SSLCertVerificationError as error:
+                raise WorkerRefused(self._distrust(error)) from error
             except (OSError, TimeoutError, InvalidHandshake, WebSocketException, LoginBroken) as error:
                 if not told:
                     hint = "it is tried again until it answers"
@@ -163,6 +173,7 @@ class Worker:
             compression=None,
             max_size=defaults.MAX_FRAME_BYTES,
             proxy=None,
+            ssl=self._tls,
             open_timeout=defaults.HANDSHAKE_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
             ping_interval=defaults.HEARTBEAT_S,
@@ -236,12 +247,26 @@ class Worker:
         self._pinned_key = coordinator_key
         self._with_token = False
         self._not_allowed.clear()
-        membership = Membership(url=self._url, coordinator_key=coordinator_key, name=self._name)
+        membership = Membership(url=self._url, coordinator_key=coordinator_key, name=self._name, pin=self._pin)
         if self._home.membership() != membership:
             self._home.remember(membership)
         self._log.info("connected", coordinator=self._url, worker_id=ack.worker_id, name=self._name)
         if abs(ack.skew_ms) > defaults.SKEW_WARN_MS:
             self._log.warning("clock differs from the coordinator's", ms=ack.skew_ms)
+
+    def _distrust(self, error: ssl.SSLCertVerificationError) -> str:
+        """Why this is not the coordinator, and what to do."""
+        if isinstance(error, PinMismatch):
+            return (
+                f"What answers at {self._url} is not the coordinator this worker was told to join: its certificate has"
+                f" another key (pin {error.found[:16]}…). Nothing was sent to it. If the coordinator was set up anew,"
+                " join it with a new line from `cavvy workers token`; else somebody is in between."
+            )
+        return (
+            f"No authority that this machine trusts vouches for the certificate at {self._url}"
+            f" ({error.verify_message}). Nothing was sent to it. Join with the whole line that `cavvy workers token`"
+            " prints, also what is behind its #."
+        )
 
     def _may_try_other_way(self, closed: ConnectionClosed) -> bool:
         """A known worker has used up its token, a removed one needs its new token: a 4403 is tried both ways."""
@@ -260,7 +285,8 @@ class Worker:
             case CloseCode.UNPROVEN:
                 raise WorkerRefused(
                     f"The coordinator at {self._url} does not believe this worker's key: {reason}."
-                    " Connect to it directly, by the address in the join line."
+                    " Connect to it directly, by the address in the join line. Through a proxy it needs a coordinator"
+                    " that was started with --behind-proxy and the proxy's address."
                 )
             case CloseCode.NOT_ALLOWED:
                 raise WorkerRefused(
@@ -272,6 +298,19 @@ class Worker:
                     f"Another process with the same key ({self._home.key_path}) is connected: {reason}. Stop one of the"
                     " two, or give this one a directory, and so a key, of its own."
                 )
+
+
+def _tls(url: str, pin: str | None) -> ssl.SSLContext | None:
+    """Whom TLS trusts, None for none. Raises WorkerRefused when another machine would be spoken to in the clear."""
+    parts = urlsplit(url)
+    if parts.scheme == "wss":
+        return pinned_context(pin) if pin else ssl.create_default_context()
+    if pin is None and is_loopback_host(parts.hostname or ""):
+        return None
+    raise WorkerRefused(
+        f"{url} is another machine, and without TLS everyone on the way could read the jobs. Start the coordinator with"
+        " --lan and join it with a new line from `cavvy workers token`."
+    )
 
 
 def _pause_s(failures: int) -> float:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 import tomllib
-from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -18,6 +16,7 @@ from cavvy.errors import InvalidInput, StartError
 from cavvy.private_files import read_private, write_private
 from cavvy.protocol.handshake import key_fingerprint
 from cavvy.protocol.keyfile import load_or_create_seed
+from cavvy.protocol.line import parse_line
 
 __all__ = ["Identity", "JoinLine", "Membership", "WorkerHome", "parse_join"]
 
@@ -39,20 +38,23 @@ class Identity(NamedTuple):
         return cls(seed, ed25519.public_key(seed).hex())
 
 
-class Membership(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The coordinator joined: its URL (`ws://HOST:PORT`), its pinned key (hex) and the worker's name there."""
+class Membership(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The coordinator joined: its URL (`wss://HOST:PORT`), its pinned key (hex), the worker's name there, and the pin
+    of its certificate if that is pinned."""
 
     url: str
     coordinator_key: str
     name: str
+    pin: str | None = None
 
 
 class JoinLine(NamedTuple):
-    """`cavvy://HOST:PORT/TOKEN`, taken apart; `fingerprint` is that of the coordinator's key."""
+    """`cavvy://HOST:PORT/TOKEN#PIN`, taken apart; `fingerprint` is that of the coordinator's key."""
 
     url: str
     token: str
     fingerprint: str
+    pin: str | None = None
 
     def names(self, coordinator_key: str) -> bool:
         """Whether the line was made by the coordinator with this key (hex)."""
@@ -61,23 +63,13 @@ class JoinLine(NamedTuple):
 
 def parse_join(line: str) -> JoinLine:
     """Raises InvalidInput that tells what is wrong with the line."""
+    if line.strip().startswith(("ws:", "http:")):
+        raise _bad_line("without TLS everyone on the way could read the jobs; it must begin with cavvy://")
     try:
-        parts = urlsplit(line.strip())
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme != "cavvy" or not parts.hostname:
-        raise _bad_line("it must look like cavvy://HOST:PORT/TOKEN")
-    if parts.fragment:
-        raise InvalidInput(
-            "not_supported", "A join line with a certificate pin (#…) needs TLS, which this version does not speak yet."
-        )
-    try:
-        port = parts.port or defaults.PORT
-    except ValueError:
-        raise _bad_line("its port is not a number") from None
-    _require_loopback(parts.hostname)
-    token = parts.path.removeprefix("/")
-    return JoinLine(f"ws://{_bracketed(parts.hostname)}:{port}", token, _fingerprint(token))
+        found = parse_line(line)
+    except ValueError as error:
+        raise _bad_line(str(error)) from None
+    return JoinLine(found.url("ws"), found.secret, _fingerprint(found.secret), found.pin)
 
 
 def _fingerprint(token: str) -> str:
@@ -92,23 +84,6 @@ def _fingerprint(token: str) -> str:
 def _bad_line(reason: str) -> InvalidInput:
     detail = f"This join line cannot be used: {reason}. Print a new one with `cavvy workers token`."
     return InvalidInput("invalid_join", detail)
-
-
-def _require_loopback(host: str) -> None:
-    try:
-        loopback = ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback:
-        raise InvalidInput(
-            "not_supported",
-            f"{host} is another machine: this version connects to 127.0.0.1, ::1 and localhost only, because without"
-            " TLS everyone on the way could read the jobs. An SSH tunnel to the coordinator's port works.",
-        )
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 class WorkerHome:

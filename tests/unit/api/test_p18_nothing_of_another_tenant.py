@@ -54,6 +54,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ("GET", "/v1/workers"): Entry(READS, 200),
     ("GET", "/v1/workers/{worker_id}"): Entry(READS, HIDDEN),
     ("POST", "/v1/worker-tokens"): Entry(MANAGES, 201),
+    ("GET", "/v1/key"): Entry(tuple(Role), 200),
     ("GET", "/v1/keys"): Entry((*MANAGES, *OPERATES), 200),
     ("POST", "/v1/keys"): Entry((*MANAGES, *OPERATES), 201, {"role": "read"}),
     ("GET", "/v1/keys/{key_id}"): Entry((*MANAGES, *OPERATES), HIDDEN),

@@ -70,10 +70,12 @@ ENTRIES: dict[str, Entry] = {
         client=False,
     ),
     "demo": Entry("# it brings all it needs: tests/e2e", client=False),
+    "doctor": Entry("# what it says depends on the machine: tests/unit/cli/test_doctor.py", client=False),
     "jobs cancel": Entry("jobs cancel {waiting} --reason enough"),
     "jobs list": Entry("jobs list --limit 2"),
     "jobs show": Entry("jobs show {job}"),
     "jobs watch": Entry("jobs watch {job}"),
+    "login": Entry("login {login}", {Condition.WRONG_KEY: "login {wrong_login}"}),
     "receipt verify": Entry("receipt verify {job}"),
     "run": Entry("run hello --max-tokens 5"),
     "up": Entry(
@@ -193,15 +195,18 @@ MAKERS: dict[str, Callable[[Live], str]] = {
     "directory": lambda here: str(here.directory),
     "gguf": lambda here: _file(here, "model.gguf", ""),
     "job": _completed,
+    "login": lambda here: f"cavvy://{here.stack.server.reach.here}/{here.stack.key}",
     "others_token": _others_token,
     "used_token": _unknown_token,
     "waiting": _waiting,
     "worker": _worker,
+    "wrong_login": lambda here: f"cavvy://{here.stack.server.reach.here}/cav_adm_none",
 }
 
 #: What stands for them where there is no coordinator.
 NOBODYS = {name: f"/nowhere/{name}" for name in MAKERS} | {
     "job": "01990000-0000-7000-8000-000000000001",
+    "login": "cavvy://127.0.0.1:1/cav_adm_any",
     "waiting": "01990000-0000-7000-8000-000000000002",
     "worker": "wrk_00000000000000000000",
 }

@@ -190,7 +190,7 @@ def test_a_file_nobody_named_cannot_redirect_a_client(here: Path, line: str) -> 
         "[providers.x]\nprovider = 'openai'",
         "[coordinator]\ndata_dir = 'evil'",
         "[coordinator]\nlan = true",
-        "[coordinator]\nhost = '0.0.0.0'",
+        "[coordinator]\nhostnames = ['evil.example']",
         "[coordinator]\ntls_key = 'x'",
         "[coordinator]\nbehind_proxy = ['10.0.0.1']",
         "[worker]\ndata_dir = 'evil'",

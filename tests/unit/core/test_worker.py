@@ -134,12 +134,34 @@ class TestAssignments:
         assert desk.assign(2) == []
         assert desk.heartbeat() == SendHeartbeat(held=(ref(1),), free=0)
 
-    def test_a_newer_epoch_of_a_job_aborts_the_older_one_and_runs(self) -> None:
+    def test_a_newer_epoch_of_a_job_aborts_the_older_one_and_runs_when_its_provider_is_idle(self) -> None:
         desk = Desk(slots=1)
         desk.run(1)
-        assert desk.assign(1, epoch=2) == [AbortAttempt(ref=ref(1)), RunAttempt(assignment=assignment(1, 2))]
-        assert without_heartbeats(desk.do(AttemptStopped(ref=ref(1)))) == []
+        assert desk.assign(1, epoch=2) == [AbortAttempt(ref=ref(1))]
         assert desk.heartbeat() == SendHeartbeat(held=(ref(1, 2),), free=0)
+        run = RunAttempt(assignment=assignment(1, 2))
+        assert without_heartbeats(desk.do(AttemptStopped(ref=ref(1)))) == [run]
+
+    def test_an_attempt_that_waits_for_a_provider_and_is_cancelled_never_runs(self) -> None:
+        desk = Desk(slots=1)
+        desk.run(1)
+        desk.do(HeartbeatAckReceived(lost=(ref(1),)))
+        desk.assign(2)
+        assert desk.do(CancelReceived(ref=ref(2))) == [SendStopped(ref=ref(2))]
+        assert without_heartbeats(desk.do(AttemptStopped(ref=ref(1)))) == []
+
+    def test_the_assignment_of_an_attempt_that_ended_is_answered_with_its_end(self) -> None:
+        """It was sent again because its end was lost on the way; running it again would pay twice."""
+        desk = Desk()
+        desk.run(1)
+        told = desk.do(failed(ref(1)))
+        assert desk.assign(1) == told
+
+    def test_the_assignment_of_an_attempt_whose_result_was_acknowledged_is_ignored(self) -> None:
+        desk = Desk()
+        desk.finish(desk.run(1))
+        desk.do(CompleteAckReceived(ref=ref(1)))
+        assert desk.assign(1) == []
 
     def test_an_older_epoch_than_the_one_held_is_ignored(self) -> None:
         desk = Desk()
@@ -381,11 +403,12 @@ class TestHeartbeats:
         assert without_heartbeats(desk.finish(ref(1))) == []
         assert desk.core.finished == ()
 
-    def test_an_assignment_that_comes_while_a_lost_attempt_still_stops_is_not_refused(self) -> None:
+    def test_an_assignment_that_comes_while_a_lost_attempt_still_stops_runs_when_it_has_stopped(self) -> None:
         desk = Desk(slots=1)
         desk.run(1)
         desk.do(HeartbeatAckReceived(lost=(ref(1),)))
-        assert desk.assign(2) == [RunAttempt(assignment=assignment(2))]
+        assert desk.assign(2) == []
+        assert without_heartbeats(desk.do(AttemptStopped(ref=ref(1)))) == [RunAttempt(assignment=assignment(2))]
 
 
 REFS = st.builds(ref, st.integers(1, 3), st.integers(1, 2))

@@ -13,6 +13,7 @@ from cavvy.protocol.handshake import key_fingerprint
 from cavvy.worker.identity import Membership, WorkerHome, parse_join
 
 COORDINATOR_KEY = ed25519.public_key(bytes(32))
+PIN = "ab" * 32
 TOKEN = f"cav_wrk_c2VjcmV0_x_{key_fingerprint(COORDINATOR_KEY)}"
 
 
@@ -110,11 +111,14 @@ def test_a_damaged_membership_is_refused(home: WorkerHome) -> None:
         (f"cavvy://127.0.0.1:4999/{TOKEN}", "ws://127.0.0.1:4999"),
         (f"  cavvy://localhost/{TOKEN}\n", "ws://localhost:4010"),
         (f"cavvy://[::1]:4010/{TOKEN}", "ws://[::1]:4010"),
+        (f"cavvy://127.0.0.1:4010/{TOKEN}#{PIN}", "wss://127.0.0.1:4010"),
+        (f"cavvy://192.168.1.7/{TOKEN}#{PIN.upper()}", "wss://192.168.1.7:4010"),
+        (f"cavvy://Cavvy.Example.org:443/{TOKEN}", "wss://cavvy.example.org"),
     ],
 )
 def test_a_join_line_names_the_coordinator(line: str, url: str) -> None:
     join = parse_join(line)
-    assert (join.url, join.token) == (url, TOKEN)
+    assert (join.url, join.token, join.pin) == (url, TOKEN, PIN if "#" in line else None)
     assert join.names(COORDINATOR_KEY.hex())
     assert not join.names(ed25519.public_key(bytes([1] * 32)).hex())
 
@@ -122,16 +126,15 @@ def test_a_join_line_names_the_coordinator(line: str, url: str) -> None:
 @pytest.mark.parametrize(
     ("line", "code", "words"),
     [
-        (f"cavvy://127.0.0.1:4010/{TOKEN}#{'ab' * 32}", "not_supported", "TLS"),
-        (f"cavvy://192.168.1.7:4010/{TOKEN}", "not_supported", "another machine"),
-        (f"cavvy://127.0.0.1.example.org:4010/{TOKEN}", "not_supported", "another machine"),
-        (f"http://127.0.0.1:4010/{TOKEN}", "invalid_join", "cavvy://HOST:PORT/TOKEN"),
-        (f"cavvy:///{TOKEN}", "invalid_join", "cavvy://HOST:PORT/TOKEN"),
+        (f"ws://192.168.1.7:4010/{TOKEN}", "invalid_join", "everyone on the way could read"),
+        (f"https://127.0.0.1:4010/{TOKEN}", "invalid_join", "cavvy://HOST:PORT/"),
+        (f"cavvy:///{TOKEN}", "invalid_join", "cavvy://HOST:PORT/"),
+        (f"cavvy://127.0.0.1:4010/{TOKEN}#{PIN[:-1]}", "invalid_join", "64 hex digits"),
         (f"cavvy://127.0.0.1:port/{TOKEN}", "invalid_join", "port"),
         ("cavvy://127.0.0.1:4010/", "invalid_join", "cut off"),
         (f"cavvy://127.0.0.1:4010/{TOKEN[:-1]}", "invalid_join", "cut off"),
         (f"cavvy://127.0.0.1:4010/cav_sub_x_{'0' * 32}", "invalid_join", "cut off"),
-        ("cavvy://[::1:4010/x", "invalid_join", "cavvy://HOST:PORT/TOKEN"),
+        ("cavvy://[::1:4010/x", "invalid_join", "cavvy://HOST:PORT/"),
     ],
 )
 def test_a_join_line_that_cannot_be_used_says_why(line: str, code: str, words: str) -> None:
