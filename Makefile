@@ -15,7 +15,7 @@ SHELL         := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup demo test check format bench requirements clean
+.PHONY: help setup demo test check format simulate bench requirements clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ check: $(READY) ## lint, formatting, types, import directions
 format: $(READY) ## format the code and fix what can be fixed safely
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+simulate: export SEEDS ?= 5000
+simulate: $(READY) ## shake the whole in a simulation (SEEDS=N: how many runs)
+	@$(BIN)/python -m pytest tests/simulation -q -k no_promise $(ARGS)
 
 bench: export JSON := $(JSON)
 bench: export ONLY := $(ONLY)

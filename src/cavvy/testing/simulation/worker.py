@@ -1,0 +1,187 @@
+"""The workers of a simulation: the real agent and core, a provider that takes its time, in processes that can die."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextvars import ContextVar
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import structlog
+
+from cavvy.core.job import AttemptRef
+from cavvy.core.worker_messages import Assignment
+from cavvy.core.writes import Usage
+from cavvy.errors import ProviderError, WorkerRefused
+from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, ProgressChunk, TextChunk
+from cavvy.testing.simulation.coordinator import SimulatedCoordinator
+from cavvy.testing.simulation.history import Call, History
+from cavvy.testing.simulation.network import Link
+from cavvy.worker.agent import Worker
+from cavvy.worker.identity import Identity, Membership, parse_join
+from cavvy.worker.runner import Ended, Runner
+
+__all__ = ["SimulatedRunner", "SimulatedWorker", "dialling"]
+
+_attempt: ContextVar[AttemptRef] = ContextVar("attempt")
+_dialler: ContextVar[SimulatedWorker] = ContextVar("dialler")
+
+
+class SimulatedRunner(Runner):
+    """The runner, and the provider is told for which attempt it is called."""
+
+    async def run(self, assignment: Assignment, emit: Callable[[str], None], max_output_bytes: int) -> Ended:
+        _attempt.set(assignment.ref)
+        return await super().run(assignment, emit, max_output_bytes)
+
+
+class _Provider:
+    """Answers with a text of its own for each call, in a few pieces with pauses; fails and dawdles by chance."""
+
+    name = "simulated"
+    models = ("m",)
+    job_types = ("LLM_INFER",)
+
+    def __init__(self, worker: SimulatedWorker, process: int) -> None:
+        self._worker = worker
+        self._process = process
+        self._calls = 0
+
+    async def open(self) -> None:
+        """Nothing to load."""
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+    async def stream(self, _: InferenceRequest) -> AsyncGenerator[Chunk, None]:
+        worker, dice = self._worker, self._worker.dice
+        self._calls += 1
+        text = f"{worker.name}.{self._process}.{self._calls}"
+        call = Call(_attempt.get(), worker.key, self._process, text)
+        worker.history.note(worker.now_s, f"{worker.name} calls its provider for {call.ref.job_id} {call.ref.epoch}")
+        worker.history.call_began(call, worker.slots)
+        try:
+            yield ProgressChunk()
+            pieces = dice.randint(1, 4)
+            for index in range(pieces):
+                await asyncio.sleep(dice.expovariate(1 / worker.piece_s))
+                if dice.random() < worker.fails:
+                    raise ProviderError("the model broke")
+                yield TextChunk(text[index * len(text) // pieces : (index + 1) * len(text) // pieces], 1)
+            yield FinalChunk(finish_reason="stop", usage=Usage(input_tokens=1, output_tokens=pieces), model="m")
+        finally:
+            await _uninterrupted(asyncio.sleep(dice.choice((0.0, 0.01, worker.stops_within_s))))
+            worker.history.call_ended(call)
+
+
+async def _uninterrupted(work: Any) -> None:
+    """A provider that is stopping is not stopped faster by being asked again."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
+
+
+class _Home:
+    """A worker's directory, kept in memory: it outlives the worker's processes."""
+
+    key_path = Path("worker.key")
+
+    def __init__(self, seed: bytes) -> None:
+        self._identity = Identity.from_seed(seed)
+        self._membership: Membership | None = None
+
+    def identity(self) -> Identity:
+        return self._identity
+
+    def membership(self) -> Membership | None:
+        return self._membership
+
+    def remember(self, membership: Membership) -> None:
+        self._membership = membership
+
+
+class SimulatedWorker:
+    """One machine with a worker on it, which starts again by itself."""
+
+    def __init__(
+        self, name: str, slots: int, history: History, dice: Random, coordinator: SimulatedCoordinator, join: str
+    ) -> None:
+        self.name = name
+        self.slots = slots
+        self.history = history
+        self.dice = dice
+        self.piece_s = 0.5
+        self.fails = 0.0
+        self.stops_within_s = 0.5
+        self.down_s = (0.1, 20.0)
+        self.unreachable_until_s = 0.0
+        self.link: Link | None = None
+        self._coordinator = coordinator
+        self._join = join
+        self._home = _Home(dice.randbytes(32))
+        self._processes = 0
+        self._agent: Worker | None = None
+        self._life: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def key(self) -> str:
+        return self._home.identity().key
+
+    @property
+    def now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def start(self) -> None:
+        self._life = asyncio.get_running_loop().create_task(self._live())
+
+    async def _live(self) -> None:
+        _dialler.set(self)
+        while True:
+            self._processes += 1
+            self.history.note(self.now_s, f"{self.name} starts, process {self._processes}")
+            self._agent = Worker(
+                home=self._home,  # type: ignore[arg-type]
+                providers=[_Provider(self, self._processes)],
+                slots=self.slots,
+                name=self.name,
+                join=parse_join(self._join) if self._home.membership() is None else None,
+                log=structlog.get_logger(),
+            )
+            self._running = asyncio.get_running_loop().create_task(self._agent.run())
+            try:
+                await asyncio.wait((self._running,))
+                if not self._running.cancelled() and (error := self._running.exception()) is not None:
+                    self.history.note(self.now_s, f"{self.name} ended: {error}")
+                    if not isinstance(error, WorkerRefused):
+                        self.history.broken("worker", f"{self.name} died of {error!r}")
+            finally:
+                self.link = None
+            await asyncio.sleep(self.dice.uniform(*self.down_s))
+
+    def kill(self) -> None:
+        """kill -9: what it ran is gone, and its kernel closes the connection."""
+        if self._running is not None and not self._running.done() and self._agent is not None:
+            self.history.note(self.now_s, f"{self.name} is killed")
+            if self.link is not None:
+                self.link.vanish(by_worker=True)
+            self._running.cancel()
+
+    async def dial(self) -> Link:
+        if self.now_s < self.unreachable_until_s:
+            await asyncio.sleep(self.dice.uniform(0.1, 5.0))
+            raise TimeoutError("no route")
+        self.link = await self._coordinator.dial()
+        return self.link
+
+
+@contextlib.asynccontextmanager
+async def dialling(*_: Any, **__: Any) -> AsyncIterator[Link]:
+    """Stands in for `websockets.connect` in the agent: whoever calls it is connected through the simulation."""
+    link = await _dialler.get().dial()
+    try:
+        yield link
+    finally:
+        await link.close()

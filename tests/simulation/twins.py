@@ -1,0 +1,253 @@
+"""Broken twins: each is Cavvy with one safeguard taken out, which the simulation has to notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+from unittest import mock
+
+from msgspec.structs import replace
+
+from cavvy.coordinator.engine import Engine
+from cavvy.core import coordinator as core
+from cavvy.core import roster
+from cavvy.core.board import Board
+from cavvy.core.commands import JobCompleted
+from cavvy.core.coordinator import Coordinator
+from cavvy.core.fleet import Session
+from cavvy.core.job import CancelRequest, Failure, FailureCode, JobStatus
+from cavvy.core.lease import Resumption, resumption
+from cavvy.core.outbox import Batch
+from cavvy.core.receipt import parse_result
+from cavvy.core.settings import Settings
+from cavvy.core.worker import WorkerCore
+from cavvy.core.worker_messages import SendComplete
+from cavvy.core.writes import CompleteJob, FailJob, GrantJob, InsertJob, Write
+from cavvy.store.memory import MemoryStore
+from cavvy.store.memory_tables import Tables
+from cavvy.testing.simulation import Plan, Strike
+
+__all__ = ["TWINS", "Twin"]
+
+Twin = Callable[[], AbstractContextManager[Any]]
+
+
+def _all(*patches: AbstractContextManager[Any]) -> ExitStack:
+    stack = ExitStack()
+    for patch in patches:
+        stack.enter_context(patch)
+    return stack
+
+
+def _nothing(*_: Any) -> None:
+    pass
+
+
+def acknowledged_before_the_commit() -> AbstractContextManager[Any]:
+    settle = Engine._settle
+
+    async def early(self: Engine, batch: Batch, commands: list[Any]) -> None:
+        self._release(batch.effects)
+        await settle(self, Batch(batch.writes, []), commands)
+
+    return mock.patch.object(Engine, "_settle", early)
+
+
+def no_fence_on_results() -> AbstractContextManager[Any]:
+    """A result is taken from whoever sends it, of whichever attempt, and no attempt is told that it is stale."""
+    mine = Coordinator._mine
+
+    def never_stale(job: Any, worker: str, epoch: int) -> Resumption:
+        answer = resumption(job, worker, epoch)
+        return Resumption.GO_ON if answer is Resumption.STALE and job.active else answer
+
+    def anybody(self: Coordinator, command: Any) -> Any:
+        job, session = self._board.jobs.get(command.job_id), self._board.fleet.get(command.session)
+        if isinstance(command, JobCompleted) and job is not None and session is not None and job.active:
+            return session, job
+        return mine(self, command)
+
+    return _all(
+        mock.patch.object(Coordinator, "_mine", anybody),
+        mock.patch.object(roster, "resumption", never_stale),
+        mock.patch.object(core.receipts, "check", lambda _opened, result, _expected: parse_result(result)),
+    )
+
+
+def no_fence_on_terms() -> AbstractContextManager[Any]:
+    """Two coordinators write to one store."""
+    commit = MemoryStore.commit
+
+    async def any_term(self: MemoryStore, writes: Sequence[Write], *, term: int) -> None:
+        await commit(self, writes, term=self._term)
+
+    return mock.patch.object(MemoryStore, "commit", any_term)
+
+
+def granted_again_under_the_same_epoch() -> AbstractContextManager[Any]:
+    grant, apply = Board._grant, Tables.apply
+
+    def same(self: Board, job: Any, session: Session, now: Any) -> None:
+        job.epoch -= job.epoch > 0
+        grant(self, job, session, now)
+
+    def take(self: Tables, transaction: Any, write: Write) -> None:
+        job = self.jobs.get(getattr(write, "job_id", ""))
+        if isinstance(write, GrantJob) and job is not None and job.epoch == write.epoch:
+            earlier = replace(job, epoch=write.epoch - 1, attempts=job.attempts[:-1])
+            transaction.put(self.jobs, job.id, earlier)
+        apply(self, transaction, write)
+
+    return _all(mock.patch.object(Board, "_grant", same), mock.patch.object(Tables, "apply", take))
+
+
+def swept_before_the_waiting_heartbeats() -> AbstractContextManager[Any]:
+    """The clocks are looked at first, and a loop that was away blames its workers for the silence."""
+    decide = Engine._round
+
+    async def sweep_first(self: Engine, commands: list[Any]) -> None:
+        self._core.tick(self._clock())
+        await decide(self, commands)
+
+    return _all(
+        mock.patch.object(Engine, "_round", sweep_first),
+        mock.patch.object(Board, "forgive", _nothing),
+    )
+
+
+def sent_although_cancelled_meanwhile() -> AbstractContextManager[Any]:
+    return mock.patch.object(Engine, "stands", return_value=True)
+
+
+def a_late_cancel_overwrites_a_completion() -> AbstractContextManager[Any]:
+    complete, cancel, apply = Board.complete, Coordinator._cancel, Tables.apply
+
+    def remember(self: Board, job: Any, write: CompleteJob) -> None:
+        self.__dict__.setdefault("completed", {})[job.id] = write.epoch
+        complete(self, job, write)
+
+    def late(self: Coordinator, command: Any, now: Any) -> None:
+        epoch = self._board.__dict__.get("completed", {}).get(command.job_id)
+        if epoch is not None:
+            failure = Failure(code=FailureCode.ABORTED, message="late", at_ms=now.wall_ms)
+            request = CancelRequest(by=command.by, reason=None, at_ms=now.wall_ms)
+            end = FailJob(job_id=command.job_id, epoch=epoch, failure=failure, end=None, counted=False, cancel=request)
+            self._out.write(end)
+        cancel(self, command, now)
+
+    def overwrite(self: Tables, transaction: Any, write: Write) -> None:
+        job = self.jobs.get(getattr(write, "job_id", ""))
+        if isinstance(write, FailJob) and job is not None and job.status is JobStatus.COMPLETED:
+            transaction.put(self.jobs, job.id, replace(job, completed_at_ms=None))
+        apply(self, transaction, write)
+
+    return _all(
+        mock.patch.object(Board, "complete", remember),
+        mock.patch.object(Coordinator, "_cancel", late),
+        mock.patch.object(Tables, "apply", overwrite),
+    )
+
+
+def no_restart_grace() -> AbstractContextManager[Any]:
+    restore = Board.restore_job
+
+    def at_once(self: Board, job: Any, now: Any, _grace_until_s: float) -> None:
+        restore(self, job, now, now.mono_s)
+        if job.active:
+            self.leases[job.id].until_s = now.mono_s
+
+    return _all(
+        mock.patch.object(Board, "restore_job", at_once),
+        mock.patch.object(Board, "sweep_leases", _sweep_without_grace(Board.sweep_leases)),
+    )
+
+
+def _sweep_without_grace(sweep: Callable[[Board, Any], None]) -> Callable[[Board, Any], None]:
+    def now_already(self: Board, now: Any) -> None:
+        self.grace_until_s = 0.0
+        sweep(self, now)
+
+    return now_already
+
+
+def an_ended_attempt_is_run_again() -> AbstractContextManager[Any]:
+    forget = WorkerCore._forget
+
+    def wholly(self: WorkerCore, attempt: Any) -> None:
+        forget(self, attempt)
+        self._past.clear()
+
+    return mock.patch.object(WorkerCore, "_forget", wholly)
+
+
+def results_are_lost_with_the_connection() -> AbstractContextManager[Any]:
+    away = WorkerCore._on_disconnected
+
+    def drop(self: WorkerCore, command: Any) -> None:
+        away(self, command)
+        for attempt in tuple(self._attempts.values()):
+            if type(attempt.report) is SendComplete:
+                self._forget(attempt)
+
+    return mock.patch.object(WorkerCore, "_on_disconnected", drop)
+
+
+def the_slots_of_stopping_attempts_are_given_away() -> AbstractContextManager[Any]:
+    return mock.patch.object(WorkerCore, "_working", property(lambda _: 0))
+
+
+def idempotency_keys_are_forgotten() -> AbstractContextManager[Any]:
+    async def nothing(*_: Any, **__: Any) -> None:
+        return None
+
+    def accept(self: Tables, transaction: Any, write: Write) -> None:
+        keyless = replace(write, idempotency=None) if isinstance(write, InsertJob) else write
+        apply(self, transaction, keyless)
+
+    apply = Tables.apply
+    return _all(
+        mock.patch.object(MemoryStore, "idempotent", nothing),
+        mock.patch.object(Tables, "apply", accept),
+        mock.patch.object(Settings, "idempotency_live_s", 0.0, create=True),
+    )
+
+
+ROUGH = Plan(workers=2, jobs=25, faults=30, cancels=0.3, drop=0.02)
+AWAY = (Strike.HOLD, Strike.SILENCE, Strike.PARTITION, Strike.CUT)
+
+#: The twin, the promises of which at least one must be seen broken, and a plan that brings it out.
+TWINS: dict[str, tuple[Twin, str, Plan]] = {
+    "acknowledged before the commit": (acknowledged_before_the_commit, "P1 P4", ROUGH),
+    "no fence on results": (no_fence_on_results, "P3", replace(ROUGH, strikes=AWAY)),
+    "no fence on terms": (no_fence_on_terms, "P3 core", replace(ROUGH, strikes=(Strike.USURP_COORDINATOR,))),
+    "granted again under the same epoch": (granted_again_under_the_same_epoch, "P3", replace(ROUGH, strikes=AWAY)),
+    "swept before the waiting heartbeats": (
+        swept_before_the_waiting_heartbeats,
+        "P6",
+        replace(ROUGH, strikes=(Strike.SLOW_DISK,), drop=0.0),
+    ),
+    "sent although cancelled meanwhile": (
+        sent_although_cancelled_meanwhile,
+        "P10",
+        replace(ROUGH, cancels=1.0, strikes=(Strike.HOLD,)),
+    ),
+    "a late cancel overwrites a completion": (a_late_cancel_overwrites_a_completion, "P3", ROUGH),
+    "no restart grace": (
+        no_restart_grace,
+        "P13",
+        replace(ROUGH, strikes=(Strike.KILL_COORDINATOR,), drop=0.0, cancels=0.0, faults=8),
+    ),
+    "an ended attempt is run again": (an_ended_attempt_is_run_again, "P13", replace(ROUGH, cancels=1.0, double=0.05)),
+    "results are lost with the connection": (
+        results_are_lost_with_the_connection,
+        "P13",
+        replace(ROUGH, strikes=(Strike.KILL_COORDINATOR,), drop=0.0, cancels=0.0, faults=20),
+    ),
+    "slots of stopping attempts are given away": (
+        the_slots_of_stopping_attempts_are_given_away,
+        "slots",
+        replace(ROUGH, strikes=AWAY),
+    ),
+    "idempotency keys are forgotten": (idempotency_keys_are_forgotten, "P11", ROUGH),
+}
