@@ -177,7 +177,7 @@ class OpenStore:
             listed = await self.store.jobs(tenant, before_seq=None, limit=10_000)
             told.append([await self.store.job(tenant, job.id) for job in listed])
             told.append(await self.store.workers(tenant))
-            told.append(await self.store.idempotent(tenant, "once", not_before_ms=0))
+            told.append((await self.store.idempotent(tenant, ["once"], not_before_ms=0)).get("once"))
         told.append(await self.store.api_keys())
         told += await self.store.tenants()
         return told

@@ -616,15 +616,23 @@ async def test_commits_made_at_once_all_arrive(opened: OpenStore) -> None:
 
 async def test_a_key_finds_the_job_it_made(opened: OpenStore) -> None:
     await opened.commit(inserted(1, idempotency=key("once", b"body")))
-    found = await opened.store.idempotent(TENANT, "once", not_before_ms=1_001)
-    assert found == IdempotencyRecord(job_id=job_id(1), fingerprint=b"body")
-    assert await opened.store.idempotent(TENANT, "another", not_before_ms=0) is None
-    assert await opened.store.idempotent("other", "once", not_before_ms=0) is None
+    made = IdempotencyRecord(job_id=job_id(1), fingerprint=b"body")
+    assert await opened.store.idempotent(TENANT, ["once"], not_before_ms=1_001) == {"once": made}
+    assert await opened.store.idempotent(TENANT, ["another"], not_before_ms=0) == {}
+    assert await opened.store.idempotent("other", ["once"], not_before_ms=0) == {}
+
+
+async def test_many_keys_are_looked_up_at_once(opened: OpenStore) -> None:
+    odd = "\0 ünï\n7"
+    await opened.commit(*(inserted(n, idempotency=key(name)) for n, name in enumerate(("a", "b", odd), 1)))
+    found = await opened.store.idempotent(TENANT, [odd, "none", "a", ""], not_before_ms=0)
+    assert {name: one.job_id for name, one in found.items()} == {odd: job_id(3), "a": job_id(1)}
+    assert await opened.store.idempotent(TENANT, [], not_before_ms=0) == {}
 
 
 async def test_a_key_that_is_too_old_finds_nothing(opened: OpenStore) -> None:
     await opened.commit(inserted(1, idempotency=key()))
-    assert await opened.store.idempotent(TENANT, "once", not_before_ms=1_002) is None
+    assert await opened.store.idempotent(TENANT, ["once"], not_before_ms=1_002) == {}
 
 
 async def test_a_dead_key_is_replaced(opened: OpenStore) -> None:
@@ -632,8 +640,8 @@ async def test_a_dead_key_is_replaced(opened: OpenStore) -> None:
     late = 1_001 + DAY_MS
     reused = inserted(2, idempotency=key("once", b"new"), created_at_ms=late, expired_before_ms=late - DAY_MS + 1)
     await opened.commit(reused)
-    found = await opened.store.idempotent(TENANT, "once", not_before_ms=0)
-    assert found == IdempotencyRecord(job_id=job_id(2), fingerprint=b"new")
+    found = await opened.store.idempotent(TENANT, ["once"], not_before_ms=0)
+    assert found == {"once": IdempotencyRecord(job_id=job_id(2), fingerprint=b"new")}
 
 
 async def test_a_key_lives_until_the_moment_it_is_dead(opened: OpenStore) -> None:
@@ -649,16 +657,14 @@ async def test_each_key_of_a_batch_has_its_own_death(opened: OpenStore) -> None:
     live_b = inserted(4, idempotency=key("b"), expired_before_ms=0)
     with pytest.raises(Refused):
         await opened.commit(dead_a, live_b)
-    found = await opened.store.idempotent(TENANT, "a", not_before_ms=0)
-    assert found is not None
-    assert found.job_id == job_id(1)
+    found = await opened.store.idempotent(TENANT, ["a"], not_before_ms=0)
+    assert found["a"].job_id == job_id(1)
 
 
 async def test_two_tenants_may_use_the_same_key_and_number(opened: OpenStore) -> None:
     await opened.commit(inserted(1, idempotency=key()), inserted(2, tenant="other", number=1, idempotency=key()))
-    found = await opened.store.idempotent("other", "once", not_before_ms=0)
-    assert found is not None
-    assert found.job_id == job_id(2)
+    found = await opened.store.idempotent("other", ["once"], not_before_ms=0)
+    assert found["once"].job_id == job_id(2)
 
 
 # Reads

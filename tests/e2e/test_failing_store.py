@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -234,8 +234,8 @@ class RefusingStore(FailingStore):
         self._waiting = 0
         self._all_there = asyncio.Event()
 
-    async def idempotent(self, *arguments: Any, **named: Any) -> IdempotencyRecord | None:
-        found: IdempotencyRecord | None = await self.inner.idempotent(*arguments, **named)
+    async def idempotent(self, *arguments: Any, **named: Any) -> Mapping[str, IdempotencyRecord]:
+        found: Mapping[str, IdempotencyRecord] = await self.inner.idempotent(*arguments, **named)
         self._waiting += 1
         if self._waiting == self.together:
             self._all_there.set()

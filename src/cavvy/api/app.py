@@ -8,6 +8,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 
 from cavvy import defaults
 from cavvy.api.addressing import Addressed
+from cavvy.api.batch import submit_batch
 from cavvy.api.events import job_events
 from cavvy.api.health import health_router
 from cavvy.api.jobs import jobs_router
@@ -23,6 +24,7 @@ __all__ = ["ROUTES", "create_app"]
 
 ROUTES: tuple[ControllerRouterHandler, ...] = (
     jobs_router,
+    submit_batch,
     job_events,
     workers_router,
     keys_router,

@@ -13,11 +13,14 @@ from cavvy.core.receipt import PAYLOAD_TYPE, Envelope, ReceiptPayload, Result, S
 from cavvy.core.writes import Usage
 from cavvy.protocol.rest import (
     AttemptView,
+    BatchResult,
+    BatchResults,
     CancelView,
     Job,
     KeyView,
     NewKey,
     NewTenant,
+    Problem,
     TenantView,
     TimelineEntry,
     UsageView,
@@ -26,6 +29,7 @@ from cavvy.protocol.rest import (
 )
 
 __all__ = [
+    "BATCH",
     "COMPLETED",
     "EVENTS",
     "JOB_ID",
@@ -142,6 +146,23 @@ LISTED = msgspec.structs.replace(
     usage=None,
     attempts=[],
     timeline=[],
+)
+BATCH = BatchResults(
+    results=[
+        BatchResult(status=201, job=msgspec.structs.replace(SUBMITTED, prompt=None)),
+        BatchResult(
+            status=422,
+            problem=Problem(
+                type="urn:cavvy:problem:invalid_field",
+                title="A field is wrong",
+                status=422,
+                detail="Field 'prompt': must not be empty.",
+                code="invalid_field",
+                error="invalid_field",
+                field="prompt",
+            ),
+        ),
+    ]
 )
 STOPPING = msgspec.structs.replace(
     SUBMITTED,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 from typing import Annotated, Any
 
@@ -19,18 +17,17 @@ from cavvy.api.bodies import read_object
 from cavvy.api.documented import documented, header, query
 from cavvy.api.problems import ProblemError
 from cavvy.api.services import Services, services
-from cavvy.api.submission import Submission, parse_cancel, parse_submission
+from cavvy.api.submission import parse_cancel, parse_submission
+from cavvy.api.submitting import Wanted, fingerprint, given_key, new_id, replays, submit_all
 from cavvy.api.views import job_view
-from cavvy.coordinator.engine import CommandFailed
-from cavvy.core.commands import CancelJob, SubmitJob
-from cavvy.core.effects import Reply, ReplyCode
+from cavvy.core.commands import CancelJob
 from cavvy.core.job import TERMINAL, JobStatus
 from cavvy.core.receipt import Envelope, Result
 from cavvy.core.writes import Idempotency
 from cavvy.protocol.rest import CancelBody, Job, JobList, SubmitBody
 from cavvy.store.base import JobRecord
 
-__all__ = ["find_job", "jobs_router", "known_query"]
+__all__ = ["AnyRequest", "Name", "find_job", "jobs_router", "known_query"]
 
 AnyRequest = Request[Any, Any, Any]
 Name = Annotated[str, Meta(min_length=1, max_length=defaults.MAX_NAME_CHARS)]
@@ -69,64 +66,20 @@ async def submit_job(request: AnyRequest) -> Response[bytes]:
     body = await read_object(request)
     submission = parse_submission(body, caller)
     wait_s = _preferred_wait(request)
-    key = _idempotency(request, body)
-    replayed = await _replayed(here, caller, key)
-    job_id = replayed or _new_id(here.clock().wall_ms)
-    with here.hub.subscribe(job_id) as topic:
-        if replayed is None:
-            made = await _submit(here, caller, submission, key, job_id)
-            if made != job_id:
-                replayed = made
-        if wait_s and replayed is None:
+    key = given_key(request)
+    named = None if key is None else Idempotency(key=key, fingerprint=fingerprint(body))
+    known = await replays(here, caller, [] if key is None else [key])
+    wanted = Wanted(new_id(here.clock().wall_ms), submission, named)
+    with here.hub.subscribe(wanted.id) as topic:
+        (made,) = await submit_all(here, caller, [wanted], known)
+        if isinstance(made, Exception):
+            raise made
+        if made.new and wait_s:
             await topic.end(wait_s, here.left_s(caller))
-            here.ring.check(caller, job_id=job_id)
-    if replayed is not None:
-        return await _answer_replay(here, caller, replayed, wait_s)
-    return _job_response(here, await find_job(here, caller, job_id), 201)
-
-
-async def _submit(here: Services, caller: Caller, it: Submission, key: Idempotency | None, job_id: str) -> str:
-    """Makes the job durable; its id, or that of the job which the same key made a moment before."""
-    ref = here.engine.next_ref()
-    command = SubmitJob(
-        ref=ref,
-        id=job_id,
-        user_id=it.user_id,
-        needs=it.needs,
-        input=it.input,
-        params=it.params,
-        metadata=it.metadata,
-        idempotency=key,
-    )
-    try:
-        reply = await here.engine.ask(command, ref)
-    except CommandFailed:
-        replayed = await _replayed(here, caller, key)
-        if replayed is None:
-            raise
-        return replayed
-    assert isinstance(reply, Reply)
-    if reply.code is ReplyCode.QUEUE_FULL:
-        limit = defaults.MAX_PENDING_PER_TENANT
-        detail = f"{limit} jobs wait already; submit again when some are done."
-        raise ProblemError("queue_full", detail, headers={"Retry-After": "5"})
-    if reply.code is ReplyCode.KEY_REUSED:
-        raise _key_reused()
-    assert reply.job_id is not None
-    return reply.job_id
-
-
-async def _replayed(here: Services, caller: Caller, key: Idempotency | None) -> str | None:
-    """The job this key made within its lifetime. Raises ProblemError when it made it from another body."""
-    if key is None:
-        return None
-    horizon_ms = here.clock().wall_ms - defaults.IDEMPOTENCY_TTL_S * 1000
-    found = await here.store.idempotent(caller.tenant, key.key, not_before_ms=horizon_ms)
-    if found is None:
-        return None
-    if found.fingerprint != key.fingerprint:
-        raise _key_reused()
-    return found.job_id
+            here.ring.check(caller, job_id=made.id)
+    if not made.new:
+        return await _answer_replay(here, caller, made.id, wait_s)
+    return _job_response(here, await find_job(here, caller, made.id), 201)
 
 
 async def _answer_replay(here: Services, caller: Caller, job_id: str, wait_s: int) -> Response[bytes]:
@@ -277,17 +230,6 @@ def _exact(data: bytes | None, record: JobRecord) -> Response[bytes]:
     return Response(data, media_type="application/json")
 
 
-def _idempotency(request: AnyRequest, body: dict[str, Any]) -> Idempotency | None:
-    key = request.headers.get("idempotency-key")
-    if key is None:
-        return None
-    if not 1 <= len(key) <= defaults.MAX_NAME_CHARS:
-        detail = f"Idempotency-Key must be 1 to {defaults.MAX_NAME_CHARS} characters long."
-        raise ProblemError("invalid_field", detail, field="Idempotency-Key")
-    fingerprint = hashlib.sha256(msgspec.json.encode(body, order="sorted")).digest()
-    return Idempotency(key=key, fingerprint=fingerprint)
-
-
 def _preferred_wait(request: AnyRequest) -> int:
     """N of `Prefer: wait=N`; other preferences are ignored, as RFC 7240 says."""
     for preference in request.headers.get("prefer", "").split(","):
@@ -318,20 +260,6 @@ def known_query(request: AnyRequest, *allowed: str) -> None:
             listed = ", ".join(sorted(allowed)) or "none"
             detail = f"There is no query parameter {name[:80]!r} here; allowed: {listed}."
             raise ProblemError("invalid_field", detail, field=name[:80])
-
-
-def _key_reused() -> ProblemError:
-    detail = "This Idempotency-Key was used for another body within 24 hours; use a fresh key for a new job."
-    return ProblemError("idempotency_key_reused", detail)
-
-
-def _new_id(wall_ms: int) -> str:
-    """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then chance."""
-    value = bytearray(wall_ms.to_bytes(6, "big") + os.urandom(10))
-    value[6] = 0x70 | value[6] & 0x0F
-    value[8] = 0x80 | value[8] & 0x3F
-    digits = value.hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 jobs_router = Router("/", route_handlers=[submit_job, get_job, list_jobs, cancel_job, get_result, get_receipt])

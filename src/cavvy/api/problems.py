@@ -9,13 +9,13 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 
-from cavvy import defaults
 from cavvy.coordinator.engine import CommandFailed, StoreUnavailable
 from cavvy.errors import InvalidInput
 from cavvy.protocol.rest import Problem
 
-__all__ = ["CODES", "ProblemError", "exception_handlers", "problem"]
+__all__ = ["CODES", "ProblemError", "exception_handlers", "problem", "problem_of"]
 
 log = structlog.get_logger()
 
@@ -49,7 +49,6 @@ _BY_STATUS = {400: "invalid_request", 401: "unauthorized", 403: "forbidden", 404
 _DETAILS = {
     404: "There is no such route; the routes are listed in /openapi.json.",
     405: "This route exists, but not with this method; see /openapi.json.",
-    413: f"A body may have {defaults.MAX_BODY_BYTES} bytes at most; shorten the texts.",
 }
 
 
@@ -66,13 +65,36 @@ class ProblemError(Exception):
 
 def problem(code: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any) -> Response[bytes]:
     """The response for `code`; extras are Problem's optional fields."""
-    status, title = CODES[code]
-    body = Problem(
-        type=f"urn:cavvy:problem:{code}", title=title, status=status, detail=detail, code=code, error=code, **extra
-    )
+    body = _problem(code, detail, **extra)
     return Response(
-        msgspec.json.encode(body), status_code=status, media_type="application/problem+json", headers=headers or {}
+        msgspec.json.encode(body), status_code=body.status, media_type="application/problem+json", headers=headers or {}
     )
+
+
+def problem_of(error: Exception) -> Problem:
+    """The body alone, for an answer that holds others besides. What nobody expected is logged."""
+    match error:
+        case ProblemError():
+            return _problem(error.code, error.detail, **error.extra)
+        case InvalidInput():
+            return _problem(error.code, error.detail, field=error.field)
+        case _:
+            return _problem("internal", *_logged(error))
+
+
+def _problem(code: str, detail: str, request_id: str | None = None, **extra: Any) -> Problem:
+    status, title = CODES[code]
+    kind = f"urn:cavvy:problem:{code}"
+    return Problem(
+        type=kind, title=title, status=status, detail=detail, code=code, error=code, request_id=request_id, **extra
+    )
+
+
+def _logged(error: Exception) -> tuple[str, str]:
+    """What to tell of a fault of ours, and the id under which the log has it."""
+    request_id = os.urandom(8).hex()
+    log.error("request_failed", request_id=request_id, exc_info=error)
+    return f"This is a fault of the coordinator; its log has the cause under request_id {request_id}.", request_id
 
 
 def _problem_error(_: Request[Any, Any, Any], error: ProblemError) -> Response[bytes]:
@@ -92,19 +114,21 @@ def _unavailable(_: Request[Any, Any, Any], error: StoreUnavailable) -> Response
     return problem("store_unavailable", detail, headers={"Retry-After": "1"}, outcome=outcome)
 
 
-def _http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     code = _BY_STATUS.get(error.status_code)
     if code is None:
-        return _unexpected(_, error)
+        return _unexpected(request, error)
     detail = _DETAILS.get(error.status_code, error.detail)
+    if error.status_code == 413:
+        handler = request.scope["route_handler"]
+        limit = handler.resolve_request_max_body_size() if isinstance(handler, HTTPRouteHandler) else None
+        detail = f"A body may have {limit} bytes at most here; shorten the texts."
     headers = {"Allow": error.headers["Allow"]} if error.headers and "Allow" in error.headers else {}
     return problem(code, detail, headers=headers)
 
 
 def _unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    request_id = os.urandom(8).hex()
-    log.error("request_failed", request_id=request_id, exc_info=error)
-    detail = f"This is a fault of the coordinator; its log has the cause under request_id {request_id}."
+    detail, request_id = _logged(error)
     return problem("internal", detail, request_id=request_id)
 
 

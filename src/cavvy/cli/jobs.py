@@ -1,13 +1,17 @@
-"""`cavvy jobs`: list, show, watch, cancel."""
+"""`cavvy jobs`: list, show, watch, cancel, batch."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cavvy.cli import _output
+from cavvy.cli._exits import Exit
 from cavvy.cli._options import Common, client_options
+from cavvy.errors import RequestRefused
 
 if TYPE_CHECKING:
     from cavvy.client import Job
@@ -83,6 +87,49 @@ def cancel(
         _output.print_json(job)
     else:
         _output.print_text(f"{job.id}: {_why(job) or job.status}")
+
+
+@app.command("batch")
+@client_options
+def batch(
+    common: Common,
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="JSON Lines, a job a line; `-` reads stdin.")],
+    idempotency_key: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Repeated with the same name and file: the same jobs.")
+    ] = None,
+) -> int:
+    """Submit many jobs, up to 1,000 in one commit, and print their ids in order."""
+    from cavvy.cli import _batch
+
+    lines = _batch.parse(_read(file))
+    refused = False
+    with common.client() as client:
+        for part, lines_of_part in enumerate(_batch.batches(lines)):
+            key = f"{idempotency_key}-{part}" if idempotency_key else None
+            outcomes = client.submit_many([line.job for line in lines_of_part], idempotency_key=key)
+            for line, outcome in zip(lines_of_part, outcomes, strict=True):
+                refused |= isinstance(outcome, RequestRefused)
+                _print_outcome(line.number, outcome, as_json=common.json)
+    return Exit.REFUSED if refused else Exit.OK
+
+
+def _read(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{file} cannot be read ({error.strerror})") from error
+
+
+def _print_outcome(number: int, outcome: Job | RequestRefused, *, as_json: bool) -> None:
+    if isinstance(outcome, RequestRefused):
+        if as_json:
+            _output.print_json({"line": number, "problem": outcome.problem}, line=True)
+        else:
+            _output.note(f"line {number}: {outcome}")
+    elif as_json:
+        _output.print_json({"line": number, "job": outcome}, line=True)
+    else:
+        _output.print_text(outcome.id)
 
 
 def _why(job: Job) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from cavvy import defaults
@@ -18,7 +18,7 @@ from cavvy.client._job import Job
 from cavvy.client._protocol import Lost, Prompt, Reply, Request
 from cavvy.client._sse import SseParser
 from cavvy.client._text import StreamText
-from cavvy.errors import ClientError, JobTimeout, NoCoordinator
+from cavvy.errors import ClientError, JobTimeout, NoCoordinator, RequestRefused
 from cavvy.protocol.rest import Delta
 
 __all__ = ["Close", "Emit", "Flow", "Flows", "Open", "Pause", "Read", "Send", "Step"]
@@ -111,6 +111,13 @@ class Flows:
         """The new job: one, however often the request had to be repeated."""
         request = protocol.submit_request(prompt, fields, idempotency_key=str(uuid.uuid4()), wait=wait)
         return (yield from self.fetch(request, Job))
+
+    def submit_many(
+        self, jobs: Iterable[Prompt | Mapping[str, Any]], fields: Mapping[str, Any], key: str | None
+    ) -> Flow[list[Job | RequestRefused]]:
+        """The new jobs, or why there is none: one each, however often the request had to be repeated."""
+        request = protocol.batch_request(jobs, fields, idempotency_key=key or str(uuid.uuid4()))
+        return protocol.batch_outcomes((yield from self.fetch(request, protocol.BatchAnswer)))
 
     def run(self, prompt: Prompt, fields: Mapping[str, Any], timeout_s: float | None) -> Flow[Job]:
         """The completed job. Raises JobFailed, JobTimeout."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -14,10 +14,13 @@ from cavvy.errors import ClientError, InvalidInput, JobFailed, RequestRefused
 from cavvy.protocol import rest
 
 __all__ = [
+    "BatchAnswer",
     "Lost",
     "Prompt",
     "Reply",
     "Request",
+    "batch_outcomes",
+    "batch_request",
     "cancel_request",
     "decode",
     "events_request",
@@ -60,6 +63,16 @@ class Reply(NamedTuple):
     body: bytes
 
 
+class BatchOutcome(msgspec.Struct, frozen=True):
+    status: int
+    job: Job | None = None
+    problem: dict[str, Any] = {}
+
+
+class BatchAnswer(msgspec.Struct, frozen=True):
+    results: list[BatchOutcome]
+
+
 class Lost(NamedTuple):
     """No answer came. `sent`: the coordinator may have got the request."""
 
@@ -73,6 +86,10 @@ def get(path: str, **query: object) -> Request:
     return Request("GET", f"{path}?{urlencode(given)}" if given else path)
 
 
+def _texts(prompt: Prompt) -> dict[str, Any]:
+    return {"prompt": prompt} if isinstance(prompt, str) else {"messages": list(prompt)}
+
+
 def job_path(job_id: str, leaf: str = "") -> str:
     return f"/v1/jobs/{quote(job_id, safe='')}{leaf}"
 
@@ -83,8 +100,7 @@ def worker_path(worker_id: str) -> str:
 
 def submit_request(prompt: Prompt, fields: Mapping[str, Any], *, idempotency_key: str, wait: int = 0) -> Request:
     """`POST /v1/jobs`. Raises InvalidInput for what the API has no field for, or a value of the wrong type."""
-    texts = {"prompt": prompt} if isinstance(prompt, str) else {"messages": list(prompt)}
-    given = texts | {name: value for name, value in fields.items() if value is not None}
+    given = _texts(prompt) | {name: value for name, value in fields.items() if value is not None}
     try:
         body = msgspec.json.encode(msgspec.convert(given, rest.SubmitBody))
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
@@ -93,6 +109,23 @@ def submit_request(prompt: Prompt, fields: Mapping[str, Any], *, idempotency_key
     if wait:
         headers["Prefer"] = f"wait={wait}"
     return Request("POST", "/v1/jobs", headers, body, wait_s=wait)
+
+
+def batch_request(
+    jobs: Iterable[Prompt | Mapping[str, Any]], fields: Mapping[str, Any], *, idempotency_key: str
+) -> Request:
+    """`POST /v1/jobs/batch`. What a job may hold is for the coordinator to say, of each job alone.
+
+    Raises InvalidInput for what is no JSON.
+    """
+    common = {name: value for name, value in fields.items() if value is not None}
+    given = [common | (dict(job) if isinstance(job, Mapping) else _texts(job)) for job in jobs]
+    try:
+        body = msgspec.json.encode({"jobs": given})
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput("invalid_field", f"this cannot be submitted: {error}") from error
+    headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
+    return Request("POST", "/v1/jobs/batch", headers, body)
 
 
 def job_request(job_id: str, wait: int = 0) -> Request:
@@ -137,10 +170,18 @@ def expect_ok(reply: Reply) -> bytes:
     """The body of a good answer. Raises RequestRefused for any other."""
     if 200 <= reply.status < 300:
         return reply.body
-    problem = _problem(reply.body)
+    raise _refused(reply.status, _problem(reply.body))
+
+
+def batch_outcomes(answer: BatchAnswer) -> list[Job | RequestRefused]:
+    """Each job, or why there is none, in the order of the batch."""
+    return [one.job or _refused(one.status, one.problem) for one in answer.results]
+
+
+def _refused(status: int, problem: dict[str, Any]) -> RequestRefused:
     code = str(problem.get("code") or problem.get("error") or "http_error")
     detail = str(problem.get("detail") or problem.get("title") or "the coordinator refused without saying why")
-    raise RequestRefused(reply.status, code, detail, problem)
+    return RequestRefused(status, code, detail, problem)
 
 
 def outcome_is_unknown(reply: Reply) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -18,7 +18,7 @@ from cavvy.client._protocol import Lost, Prompt, Reply, Request
 from cavvy.client._text import StreamText
 from cavvy.client.config import connection
 from cavvy.client.receipt import Receipt
-from cavvy.errors import ClientError
+from cavvy.errors import ClientError, RequestRefused
 from cavvy.protocol import rest
 from cavvy.protocol.rest import Delta
 
@@ -68,6 +68,17 @@ class Cavvy:
         """The new job, accepted and safe. `fields` are those of `POST /v1/jobs`: model, max_tokens, temperature, stop,
         metadata. Raises InvalidInput for others."""
         return self._carry_out(self._flows.submit(prompt, fields))
+
+    def submit_many(
+        self, jobs: Iterable[Prompt | Mapping[str, Any]], *, idempotency_key: str | None = None, **fields: Any
+    ) -> list[Job | RequestRefused]:
+        """At most 1,000 jobs in one commit; for each, in order, the new job or the refusal, which is not raised.
+
+        Each is a prompt, or a mapping with the fields of `POST /v1/jobs`; `fields` are for those that do not say.
+        A batch that may have been taken, whose answer you never saw, can be repeated with the same `idempotency_key`
+        within 24 hours: it stays the same jobs. Raises RequestRefused for the batch as a whole.
+        """
+        return self._carry_out(self._flows.submit_many(jobs, fields, idempotency_key))
 
     def run(self, prompt: Prompt, *, timeout_s: float | None = None, **fields: Any) -> Job:
         """Submits and waits; the completed job. Raises JobFailed; JobTimeout after `timeout_s`: the job goes on."""

@@ -17,7 +17,7 @@ from typing import Protocol
 import structlog
 
 from cavvy import defaults
-from cavvy.core.commands import Command, Heartbeat, JobCompleted
+from cavvy.core.commands import Command, Heartbeat, JobCompleted, SubmitJob
 from cavvy.core.coordinator import Batch, Coordinator, KnownToken, KnownWorker, Settings
 from cavvy.core.effects import Effect, HeartbeatAnswered, Registered, Reply
 from cavvy.core.identity import ApiKey, Tenant
@@ -106,6 +106,31 @@ class Engine:
             return await future
         finally:
             self._asked.pop(ref, None)
+
+    async def ask_all(self, commands: Sequence[SubmitJob]) -> list[Reply | Registered | CommandFailed]:
+        """Hands over commands that are decided together and in one commit; the answers in their order.
+
+        Raises StoreUnavailable.
+        """
+        if self.shut is not None:
+            raise StoreUnavailable(self.shut, accepted=False)
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Reply | Registered]] = []
+        for command in commands:
+            futures.append(loop.create_future())
+            self._asked[command.ref] = futures[-1]
+            self.post(command)
+        try:
+            answers = await asyncio.gather(*futures, return_exceptions=True)
+        finally:
+            for command in commands:
+                self._asked.pop(command.ref, None)
+        answered: list[Reply | Registered | CommandFailed] = []
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, CommandFailed):
+                raise answer
+            answered.append(answer)
+        return answered
 
     def stands(self, session: int, job_id: str, epoch: int) -> bool:
         """Whether this grant may still be sent; see Coordinator.stands."""

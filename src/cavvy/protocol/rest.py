@@ -18,6 +18,9 @@ __all__ = [
     "NOT_BUILT_VALUES",
     "AttemptStarted",
     "AttemptView",
+    "BatchBody",
+    "BatchResult",
+    "BatchResults",
     "Bye",
     "CancelBody",
     "CancelView",
@@ -190,6 +193,12 @@ class JobList(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None
 
 
+class BatchBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/jobs/batch`: 1 to 1,000 jobs."""
+
+    jobs: list[SubmitBody]
+
+
 class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     """A worker: `key` (hex) is what its receipts are signed with; the rest from `slots` on is null while it is
     offline.
@@ -326,6 +335,20 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outcome: str | None = None
     job_id: str | None = None
     request_id: str | None = None
+
+
+class BatchResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of one job of a batch: `job` (without texts) with 201 or, made before, 200; else `problem`."""
+
+    status: int
+    job: Job | None = None
+    problem: Problem | None = None
+
+
+class BatchResults(msgspec.Struct, frozen=True, kw_only=True):
+    """In the order of the batch."""
+
+    results: list[BatchResult]
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True):

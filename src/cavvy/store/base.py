@@ -140,8 +140,10 @@ class Store(Protocol):
     async def jobs(self, tenant: str, *, before_seq: int | None, limit: int) -> Sequence[JobRecord]:
         """The newest first, from below `before_seq`, without texts."""
 
-    async def idempotent(self, tenant: str, key: str, *, not_before_ms: int) -> IdempotencyRecord | None:
-        """The job this key made at or after `not_before_ms`."""
+    async def idempotent(
+        self, tenant: str, keys: Sequence[str], *, not_before_ms: int
+    ) -> Mapping[str, IdempotencyRecord]:
+        """The jobs these keys made at or after `not_before_ms`; a key that made none is left out."""
 
     async def accepted(self, job_id: str, epoch: int) -> tuple[str, bool] | None:
         """The worker of that attempt and whether its completion is the accepted one; None without such an attempt."""

@@ -110,12 +110,16 @@ class MemoryStore:
         found.sort(key=lambda job: -job.seq)
         return [replace(job, input=None, result=None, receipt=None, attempts=()) for job in found[:limit]]
 
-    async def idempotent(self, tenant: str, key: str, *, not_before_ms: int) -> IdempotencyRecord | None:
+    async def idempotent(
+        self, tenant: str, keys: Sequence[str], *, not_before_ms: int
+    ) -> Mapping[str, IdempotencyRecord]:
         self._check_open()
-        found = self._tables.keys.get((tenant, key))
-        if found is None or found.created_at_ms < not_before_ms:
-            return None
-        return IdempotencyRecord(job_id=found.job_id, fingerprint=found.fingerprint)
+        found = ((key, self._tables.keys.get((tenant, key))) for key in keys)
+        return {
+            key: IdempotencyRecord(job_id=record.job_id, fingerprint=record.fingerprint)
+            for key, record in found
+            if record is not None and record.created_at_ms >= not_before_ms
+        }
 
     async def accepted(self, job_id: str, epoch: int) -> tuple[str, bool] | None:
         self._check_open()

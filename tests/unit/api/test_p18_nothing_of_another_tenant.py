@@ -45,6 +45,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ("GET", "/v1/health"): Entry(PUBLIC, 200),
     ("GET", "/v1/ready"): Entry(PUBLIC, 200),
     ("POST", "/v1/jobs"): Entry(SUBMITS, 201, {"prompt": "mine"}),
+    ("POST", "/v1/jobs/batch"): Entry(SUBMITS, 201, {"jobs": [{"prompt": "mine"}]}),
     ("GET", "/v1/jobs"): Entry(READS, 200),
     ("GET", "/v1/jobs/{job_id}"): Entry(READS, HIDDEN),
     ("GET", "/v1/jobs/{job_id}/events"): Entry(READS, HIDDEN),

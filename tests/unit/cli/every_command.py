@@ -28,8 +28,8 @@ from cavvy.store.sqlite.writer import Writer
 from cavvy.testing import LiveStack, ScriptedProvider, live_stack
 
 __all__ = [
-    "ENTRIES", "MAKERS", "MESSAGES", "NOBODYS",
-    "Condition", "Entry", "Live", "commands", "live", "placeholders", "steady",
+    "ENTRIES", "FILES", "MAKERS", "MESSAGES", "NOBODYS",
+    "Condition", "Entry", "Live", "commands", "files", "live", "placeholders", "steady",
 ]  # fmt: skip
 
 MESSAGES = Path(__file__).parent / "messages"
@@ -71,6 +71,7 @@ ENTRIES: dict[str, Entry] = {
     ),
     "demo": Entry("# it brings all it needs: tests/e2e", client=False),
     "doctor": Entry("# what it says depends on the machine: tests/unit/cli/test_doctor.py", client=False),
+    "jobs batch": Entry("jobs batch {batch}"),
     "jobs cancel": Entry("jobs cancel {waiting} --reason enough"),
     "jobs list": Entry("jobs list --limit 2"),
     "jobs show": Entry("jobs show {job}"),
@@ -183,17 +184,24 @@ def _others_token(here: Live) -> str:
     return join.removesuffix(fingerprint) + fingerprint[::-1]
 
 
-def _file(here: Live, name: str, text: str) -> str:
-    path = here.directory / name
-    path.write_text(text)
-    return str(path)
+#: Placeholders for files, wherever the command is tried.
+FILES = {
+    "batch": '{"prompt": "one"}\n\n{"prompt": "two", "max_tokens": 5}\n',
+    "gguf": "",
+}
+
+
+def files(directory: Path) -> dict[str, str]:
+    """Writes them; where each is."""
+    for name, text in FILES.items():
+        (directory / name).write_text(text, encoding="utf-8")
+    return {name: str(directory / name) for name in FILES}
 
 
 #: What stands for a placeholder: made on demand.
 MAKERS: dict[str, Callable[[Live], str]] = {
     "data": lambda here: str(here.stack.directory),
     "directory": lambda here: str(here.directory),
-    "gguf": lambda here: _file(here, "model.gguf", ""),
     "job": _completed,
     "login": lambda here: f"cavvy://{here.stack.server.reach.here}/{here.stack.key}",
     "others_token": _others_token,
@@ -213,7 +221,8 @@ NOBODYS = {name: f"/nowhere/{name}" for name in MAKERS} | {
 
 
 def placeholders(line: str) -> list[str]:
-    return [name for _, name, _, _ in string.Formatter().parse(line) if name]
+    """Those of the line that have to be made on a coordinator."""
+    return [name for _, name, _, _ in string.Formatter().parse(line) if name and name not in FILES]
 
 
 def commands() -> list[str]:

@@ -28,6 +28,7 @@ from tests.unit.cli.every_command import (
     Entry,
     Live,
     commands,
+    files,
     live,
     placeholders,
     steady,
@@ -52,7 +53,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, dict[str, str]]]:
     """A coordinator whose disk is full, and what was made on it while there was room."""
     with live(tmp_path_factory.mktemp("full")) as here:
-        made = {name: make(here) for name, make in MAKERS.items()}
+        made = files(here.directory) | {name: make(here) for name, make in MAKERS.items()}
         here.fill()
         yield here, made
 
@@ -107,7 +108,7 @@ def words_of(line: str, values: dict[str, str]) -> list[str]:
 
 
 def made_for(line: str, here: Live) -> dict[str, str]:
-    return {name: MAKERS[name](here) for name in placeholders(line)}
+    return files(here.directory) | {name: MAKERS[name](here) for name in placeholders(line)}
 
 
 def section(condition: Condition, line: str, outcome: Outcome | None, *directories: Path) -> str:
@@ -131,7 +132,7 @@ def test_what_a_command_says(
         if line.startswith("#"):
             pass
         elif condition is Condition.NOBODY:
-            values = NOBODYS | {"directory": str(tmp_path)}
+            values = NOBODYS | {"directory": str(tmp_path)} | files(tmp_path)
             outcome = run(entry, words_of(line, values), nobody, "cav_adm_any")
         elif condition is Condition.WRONG_KEY:
             outcome = run(entry, words_of(line, made_for(line, shared)), shared.stack.server.url, WRONG_KEY)
@@ -174,8 +175,8 @@ def test_json_may_stand_anywhere_on_the_line_of_a_command(name: str, run: Run, s
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_with_json_a_refusal_is_json_too(name: str, run: Run, nobody: str) -> None:
-    words = [*words_of(ENTRIES[name].line, NOBODYS), "--json"]
+def test_with_json_a_refusal_is_json_too(name: str, run: Run, nobody: str, tmp_path: Path) -> None:
+    words = [*words_of(ENTRIES[name].line, NOBODYS | files(tmp_path)), "--json"]
     code, out, err = run(ENTRIES[name], words, nobody, "cav_adm_any")
     assert (code, out) == (3, "")
     (told,) = as_json(err)

@@ -433,3 +433,56 @@ def test_the_job_has_every_field_of_the_api() -> None:
         return {field.encode_name for field in msgspec.structs.fields(kind)}  # type: ignore[arg-type]
 
     assert encoded(Job) == encoded(rest.Job)
+
+
+# Batches
+
+
+def batch_of(*results: dict[str, Any]) -> Answer:
+    return json({"results": list(results)}, 201)
+
+
+def test_a_batch_gives_each_job_or_its_refusal_in_order(coordinator: FakeCoordinator, driver: Any) -> None:
+    refusal = {"status": 422, "code": "invalid_field", "detail": "Say something.", "field": "prompt"}
+    results = [{"status": 201, "job": job()}, {"status": 422, "problem": refusal}]
+    coordinator.on("POST", "/v1/jobs/batch", batch_of(*results))
+    given = ["hi", {"prompt": "", "max_tokens": 3}, [{"role": "user", "content": "hi"}]]
+    first, second = driver.call(coordinator.url, "submit_many", given, model="m", max_tokens=7)
+    assert isinstance(first, Job)
+    assert isinstance(second, RequestRefused)
+    assert (second.status, second.code, second.problem["field"]) == (422, "invalid_field", "prompt")
+    assert msgspec.json.decode(coordinator.requests[0].body) == {
+        "jobs": [
+            {"model": "m", "max_tokens": 7, "prompt": "hi"},
+            {"model": "m", "max_tokens": 3, "prompt": ""},
+            {"model": "m", "max_tokens": 7, "messages": [{"role": "user", "content": "hi"}]},
+        ]
+    }
+
+
+def test_p11_a_batch_whose_answer_is_lost_is_repeated_with_its_key(coordinator: FakeCoordinator, driver: Any) -> None:
+    coordinator.on("POST", "/v1/jobs/batch", CUT, batch_of({"status": 200, "job": job()}))
+    (made,) = driver.call(coordinator.url, "submit_many", ["hi"])
+    assert made.id == JOB_ID
+    keys = [each.headers["idempotency-key"] for each in coordinator.requests]
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+
+
+def test_a_batch_takes_a_key_of_the_callers(coordinator: FakeCoordinator, driver: Any) -> None:
+    coordinator.on("POST", "/v1/jobs/batch", batch_of({"status": 201, "job": job()}))
+    driver.call(coordinator.url, "submit_many", ["hi"], idempotency_key="import-7")
+    assert coordinator.requests[0].headers["idempotency-key"] == "import-7"
+
+
+def test_a_batch_refused_whole_raises(coordinator: FakeCoordinator, driver: Any) -> None:
+    coordinator.on("POST", "/v1/jobs/batch", problem(422, "idempotency_key_reused", "Use a fresh key."))
+    with pytest.raises(RequestRefused) as refused:
+        driver.call(coordinator.url, "submit_many", ["hi"])
+    assert refused.value.code == "idempotency_key_reused"
+
+
+def test_a_batch_of_what_is_no_json_is_not_sent(coordinator: FakeCoordinator, driver: Any) -> None:
+    with pytest.raises(InvalidInput):
+        driver.call(coordinator.url, "submit_many", [{"prompt": object()}])
+    assert coordinator.requests == []

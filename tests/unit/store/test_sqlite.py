@@ -425,7 +425,7 @@ def test_no_statement_gets_slower_with_more_jobs(tmp_path: Path) -> None:
             "jobs": lambda: reader.jobs("default", first + 5, 10),
             "inputs": lambda: reader.inputs([f"job-{first}"]),
             "accepted": lambda: reader.accepted(f"job-{first}", 1),
-            "idempotent": lambda: reader.idempotent("default", "once", 0),
+            "idempotent": lambda: reader.idempotent("default", ["once", f"{first}"], 0),
         }
         return {name: counted(connected, work) for name, work in reads.items()}
 

@@ -86,12 +86,16 @@ class Reader:
         rows = self._rows("jobs", tenant=_key(tenant), before_seq=before, limit=limit)
         return [records.listed_job(tenant, row) for row in rows]
 
-    def idempotent(self, tenant: str, key: str, not_before_ms: int) -> IdempotencyRecord | None:
-        rows = self._rows("idempotent", tenant=_key(tenant), key=_key(key), not_before_ms=not_before_ms)
-        if not rows:
-            return None
-        ((job_id, fingerprint),) = rows
-        return IdempotencyRecord(job_id=job_id.decode(), fingerprint=fingerprint)
+    def idempotent(self, tenant: str, keys: Sequence[str], not_before_ms: int) -> dict[str, IdempotencyRecord]:
+        texts = Texts()
+        given = [texts.add(_key(key)) for key in keys]
+        rows = self._rows(
+            "idempotent", tenant=_key(tenant), rows=_json(given), texts=texts.value(), not_before_ms=not_before_ms
+        )
+        return {
+            keys[place]: IdempotencyRecord(job_id=job_id.decode(), fingerprint=fingerprint)
+            for place, job_id, fingerprint in rows
+        }
 
     def accepted(self, job_id: str, epoch: int) -> tuple[str, bool] | None:
         rows = self._rows("accepted", id=_key(job_id), epoch=_bounded(epoch))

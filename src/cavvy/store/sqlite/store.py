@@ -150,9 +150,11 @@ class SqliteStore:
         connected = self._now_connected()
         return await connected.reading.call(connected.reader.jobs, tenant, before_seq, limit)
 
-    async def idempotent(self, tenant: str, key: str, *, not_before_ms: int) -> IdempotencyRecord | None:
+    async def idempotent(
+        self, tenant: str, keys: Sequence[str], *, not_before_ms: int
+    ) -> Mapping[str, IdempotencyRecord]:
         connected = self._now_connected()
-        return await connected.reading.call(connected.reader.idempotent, tenant, key, not_before_ms)
+        return await connected.reading.call(connected.reader.idempotent, tenant, keys, not_before_ms)
 
     async def accepted(self, job_id: str, epoch: int) -> tuple[str, bool] | None:
         connected = self._now_connected()

@@ -82,6 +82,10 @@ JOIN attempt ON attempt.job_seq = job.seq
 WHERE job.id = :id AND attempt.epoch = :epoch;
 
 -- name: idempotent
-SELECT job_id, fingerprint
-FROM idempotency
-WHERE tenant = :tenant AND key = :key AND created_at_ms >= :not_before_ms;
+-- :rows and :texts as in write.sql: key
+SELECT given.key, idempotency.job_id, idempotency.fingerprint
+FROM json_each(:rows) AS given
+CROSS JOIN idempotency
+WHERE idempotency.tenant = :tenant
+    AND idempotency.key = substr(:texts, given.value ->> 0, given.value ->> 1)
+    AND idempotency.created_at_ms >= :not_before_ms;
