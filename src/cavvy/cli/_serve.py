@@ -157,7 +157,8 @@ async def _running_worker(
     agent = Worker(
         home=home,
         providers=providers,
-        slots=plan.slots.value,
+        # Unsaid, it is as many as the providers serve at once.
+        slots=plan.slots.value if plan.slots.origin != "default" else None,
         name=plan.name.value or (None if home.membership() else platform.node() or None),
         join=parse_join(join) if join else None,
     )

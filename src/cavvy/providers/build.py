@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -131,13 +132,14 @@ def _add_demo(found: Discovered) -> None:
 def ollama_url(environ: Mapping[str, str]) -> str:
     """Where Ollama is known to be: OLLAMA_HOST in any of its shapes, else its default address."""
     given = environ.get("OLLAMA_HOST", "").strip().rstrip("/")
-    if not given:
-        return defaults.OLLAMA_URL
-    scheme, _, place = given.rpartition("://")
-    host, colon, port = place.partition(":") if not place.startswith("[") else (place, "", "")
-    if host in ("", "0.0.0.0"):  # noqa: S104 - what Ollama listens on, not an address to call
-        host = "127.0.0.1"
-    return f"{scheme or 'http'}://{host}:{port if colon else '11434'}"
+    bare = "://" not in given
+    parts = urlsplit(f"http://{given}" if bare else given)
+    host = parts.netloc.rpartition("@")[2]
+    if parts.hostname in (None, "0.0.0.0"):  # noqa: S104 - what Ollama listens on, not an address to call
+        host = f"127.0.0.1:{parts.port}" if parts.port else "127.0.0.1"
+    if bare and not parts.port:
+        host = f"{host}:{urlsplit(defaults.OLLAMA_URL).port}"
+    return f"{parts.scheme}://{host}"
 
 
 def _ollama_models(url: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import NamedTuple
 
 __all__ = ["Piece", "ThinkingSplitter"]
@@ -14,49 +15,62 @@ class Piece(NamedTuple):
     reasoning: bool
 
 
+class _Phase(Enum):
+    BEGINNING = auto()
+    THINKING = auto()
+    BETWEEN = auto()  # the empty lines before the answer belong to neither
+    ANSWERING = auto()
+
+
 class ThinkingSplitter:
     """Feed it the text as it comes. A tag anywhere but at the beginning belongs to the answer."""
 
     def __init__(self) -> None:
+        self._phase = _Phase.BEGINNING
         self._held = ""
         self._end = ""
-        self._decided = False
 
     def feed(self, text: str) -> list[Piece]:
         """What is certain so far; at most a tag's length is held back."""
-        if self._decided and not self._end:
-            return [Piece(text, reasoning=False)] if text else []
         self._held += text
-        if not self._decided:
-            self._decide()
-        if not self._decided:
-            return []
-        return self._inside() if self._end else self.rest()
+        if self._phase is _Phase.BEGINNING:
+            self._begin()
+        thought = self._thought() if self._phase is _Phase.THINKING else ""
+        if self._phase is _Phase.BETWEEN:
+            self._held = self._held.lstrip("\n")
+            self._phase = _Phase.ANSWERING if self._held else _Phase.BETWEEN
+        answer = self._take() if self._phase is _Phase.ANSWERING else ""
+        return _pieces(thought, answer)
 
     def rest(self) -> list[Piece]:
         """What was held back: to be called at the end."""
-        held, self._held = self._held, ""
-        return [Piece(held, reasoning=bool(self._end))] if held else []
+        return _pieces(self._take(), "") if self._phase is _Phase.THINKING else _pieces("", self._take())
 
-    def _decide(self) -> None:
+    def _begin(self) -> None:
         start = self._held.lstrip()
         for tag, end in _TAGS.items():
             if start.startswith(tag):
-                self._held, self._end, self._decided = start[len(tag) :], end, True
+                self._held, self._end, self._phase = start[len(tag) :], end, _Phase.THINKING
                 return
-        self._decided = bool(start) and not any(tag.startswith(start) for tag in _TAGS)
+        if start and not any(tag.startswith(start) for tag in _TAGS):
+            self._phase = _Phase.ANSWERING
 
-    def _inside(self) -> list[Piece]:
-        thought, found, answer = self._held.partition(self._end)
+    def _thought(self) -> str:
+        thought, found, after = self._held.partition(self._end)
         if found:
-            self._held, self._end = "", ""
-            pieces = [Piece(thought, reasoning=True), Piece(answer.lstrip("\n"), reasoning=False)]
-        else:
-            keep = _overlap(self._held, self._end)
-            cut = len(self._held) - keep
-            pieces = [Piece(self._held[:cut], reasoning=True)]
-            self._held = self._held[cut:]
-        return [piece for piece in pieces if piece.text]
+            self._held, self._phase = after, _Phase.BETWEEN
+            return thought
+        certain = len(self._held) - _overlap(self._held, self._end)
+        thought, self._held = self._held[:certain], self._held[certain:]
+        return thought
+
+    def _take(self) -> str:
+        held, self._held = self._held, ""
+        return held
+
+
+def _pieces(thought: str, answer: str) -> list[Piece]:
+    return [piece for piece in (Piece(thought, reasoning=True), Piece(answer, reasoning=False)) if piece.text]
 
 
 def _overlap(text: str, tag: str) -> int:
