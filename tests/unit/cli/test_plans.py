@@ -14,6 +14,7 @@ from cavvy.client.configfile import ConfigFile, LimitsTable
 from cavvy.core.settings import Settings
 from cavvy.errors import ConfigInvalid, ModelMissing
 from tests.unit.cli.conftest import Cli
+from tests.unit.client.fake_coordinator import FakeCoordinator, json
 
 NOTHING = ModelFlags()
 
@@ -119,3 +120,14 @@ def test_a_file_nobody_named_cannot_make_up_run_a_program(
     assert ended.code == 2
     assert "sets providers.evil.command, and you did not name this file" in ended.err
     assert not (tmp_path / "data").exists()
+
+
+def test_a_client_command_asks_where_the_named_file_says_and_with_its_key(
+    cli: Cli, tmp_path: Path, coordinator: FakeCoordinator
+) -> None:
+    coordinator.on("GET", "/v1/jobs", json({"jobs": [], "cursor": None}))
+    file = tmp_path / "named.toml"
+    file.write_text(f"url = '{coordinator.url}'\nkey = 'cav_adm_filed'", encoding="utf-8")
+    file.chmod(0o600)
+    assert cli("jobs", "list", "--config", str(file)).code == 0
+    assert coordinator.requests[0].headers["authorization"] == "Bearer cav_adm_filed"

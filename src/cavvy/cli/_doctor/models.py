@@ -50,6 +50,6 @@ def _of(found: Discovered) -> Iterator[Finding]:
     for provider in found.providers:
         yield fine(CHECK, f"{provider.name} serves {', '.join(provider.models) or 'what it finds when it starts'}")
     for note in found.notes:
-        yield unknown(CHECK, note)
+        yield unknown(CHECK, note.removeprefix("model: "))
     for cloud in found.unused_cloud:
         yield unknown(CHECK, f"{cloud.name} is not used ({cloud.env} is set; {cloud.price})", "cavvy up --cloud")
