@@ -60,10 +60,13 @@ class CoordinatorPlan(NamedTuple):
 
 
 class WorkerPlan(NamedTuple):
-    """How a worker starts; `data_dir` is where `worker/` lies. Cloud providers run after `cloud` only."""
+    """How a worker starts; `data_dir` is where `worker/` lies. Without `slots` it has those of its providers.
+
+    Cloud providers run after `cloud` only.
+    """
 
     name: Setting[str | None]
-    slots: Setting[int]
+    slots: Setting[int | None]
     data_dir: Setting[Path]
     providers: Mapping[str, ProviderTable]
     cloud: bool
@@ -103,7 +106,9 @@ def worker_plan(
     """Raises ConfigInvalid."""
     file.refuse_unnamed("worker", "providers")
     said = file.tables.worker
-    at_once = first_said((slots, "--slots"), (said.slots, file.origin("worker.slots")), default=defaults.LLAMACPP_SLOTS)
+    at_once: Setting[int | None] = first_said(
+        (slots, "--slots"), (said.slots, file.origin("worker.slots")), default=None
+    )
     return WorkerPlan(
         name=first_said((name, "--name"), (said.name, file.origin("worker.name")), default=None),
         slots=at_once,
@@ -175,13 +180,14 @@ def _data_dir(file: ConfigFile, section: str, option: Path | None) -> Setting[Pa
     )
 
 
-def _with_flags(tables: dict[str, ProviderTable], flags: ModelFlags, slots: int) -> dict[str, ProviderTable]:
+def _with_flags(tables: dict[str, ProviderTable], flags: ModelFlags, slots: int | None) -> dict[str, ProviderTable]:
     """The tables, the embedded model's overruled by the command line."""
     if flags.model is not None:
-        table = tables.get(LLAMACPP, ProviderTable())
-        tables = {LLAMACPP: table, **tables}
         _check_model(flags.model)
-        tables[LLAMACPP] = msgspec.structs.replace(table, model=str(flags.model), enabled=True)
+        table = msgspec.structs.replace(tables.get(LLAMACPP, ProviderTable()), model=str(flags.model), enabled=True)
+        tables = {LLAMACPP: table, **{name: other for name, other in tables.items() if name != LLAMACPP}}
+    elif flags.threads or slots:
+        tables = {**tables, LLAMACPP: tables.get(LLAMACPP, ProviderTable())}
     for name, table in tables.items():
         if kind_of(name, table) == LLAMACPP:
             threads = flags.threads or table.threads

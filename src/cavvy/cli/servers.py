@@ -30,9 +30,7 @@ Model = Annotated[Path | None, typer.Option(help="A GGUF file to run.", show_def
 Name = Annotated[str | None, typer.Option(help="What to call the worker.", show_default="the machine's name")]
 Slots = Annotated[
     int | None,
-    typer.Option(
-        min=1, max=defaults.MAX_SLOTS, help="Jobs at the same time.", show_default=str(defaults.LLAMACPP_SLOTS)
-    ),
+    typer.Option(min=1, max=defaults.MAX_SLOTS, help="Jobs at the same time.", show_default="all its providers'"),
 ]
 Threads = Annotated[
     int | None,

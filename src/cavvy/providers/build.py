@@ -72,17 +72,18 @@ def build_provider(name: str, table: ProviderTable, environ: Mapping[str, str] =
 async def discover(tables: Mapping[str, ProviderTable], *, cloud: bool, environ: Mapping[str, str]) -> Discovered:
     """The configured providers, then what is found here: a local Ollama, and the demo model if there is nothing else.
 
+    A `llamacpp` table that names no model and is not enabled only says how the demo model runs, should it be needed.
     Cloud providers are used after `cloud` or `enabled = true` only; else their keys are listed in `unused_cloud`.
     Raises ModelMissing when there is nothing to run jobs on, StartError for a table that cannot be.
     """
     found = Discovered([], [], [])
     for name, table in tables.items():
-        if table.enabled or (table.enabled is None and (cloud or not _is_cloud(name, table))):
+        if table.enabled or (table.enabled is None and _is_wanted(name, table, cloud=cloud)):
             found.providers.append(build_provider(name, table, environ))
     await _add_ollama(found, tables, environ)
     _add_clouds(found, tables, cloud=cloud, environ=environ)
     if not found.providers and _unmentioned("llamacpp", tables):
-        _add_demo(found)
+        _add_demo(found, tables.get("llamacpp", ProviderTable()), environ)
     if not found.providers:
         raise ModelMissing(
             "there is nothing to run jobs on: start Ollama and pull a model (`ollama pull llama3.2`), give a GGUF file"
@@ -119,10 +120,9 @@ def _add_clouds(
             found.notes.append(f"cloud: {service} with the key in {variable}; {price_text(service)}")
 
 
-def _add_demo(found: Discovered) -> None:
-    weights = find_weights()
-    if weights is not None:
-        found.providers.append(LlamaCpp(weights, name=DEMO_MODEL))
+def _add_demo(found: Discovered, table: ProviderTable, environ: Mapping[str, str]) -> None:
+    if find_weights() is not None:
+        found.providers.append(build_provider("llamacpp", table, environ))
         found.notes.append(
             f"model: {DEMO_MODEL}, which is tiny and often wrong; for real answers start Ollama or give a GGUF file"
             " with --model"
@@ -159,6 +159,13 @@ class _Tags(msgspec.Struct):
 def _service(name: str, table: ProviderTable) -> str:
     """What any-llm calls it; for other kinds, what nothing is called."""
     return (table.provider or name) if kind_of(name, table) == "anyllm" else ""
+
+
+def _is_wanted(name: str, table: ProviderTable, *, cloud: bool) -> bool:
+    """Whether a table that does not say `enabled` is meant to be used."""
+    if kind_of(name, table) == "llamacpp":
+        return table.model is not None or name != "llamacpp"
+    return cloud or not _is_cloud(name, table)
 
 
 def _is_cloud(name: str, table: ProviderTable) -> bool:

@@ -13,6 +13,9 @@ from cavvy.client.config import config_file
 from cavvy.client.configfile import ConfigFile, LimitsTable
 from cavvy.core.settings import Settings
 from cavvy.errors import ConfigInvalid, ModelMissing
+from cavvy.providers import build
+from cavvy.providers.build import DEMO_MODEL, discover
+from cavvy.providers.settings import ProviderTable
 from tests.unit.cli.conftest import Cli
 from tests.unit.client.fake_coordinator import FakeCoordinator, json
 
@@ -33,7 +36,7 @@ def test_without_anything_it_is_the_defaults(tmp_path: Path, monkeypatch: pytest
     assert plan.port == (defaults.PORT, "default")
     assert plan.data_dir.origin == "default"
     assert plan.limits == {}
-    assert worker_plan(ConfigFile(), NOTHING).slots == (defaults.LLAMACPP_SLOTS, "default")
+    assert worker_plan(ConfigFile(), NOTHING).slots == (None, "default")
 
 
 def test_options_come_before_the_environment_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +89,20 @@ def test_a_model_on_the_command_line_comes_before_every_other_provider(tmp_path:
     table = tables["llamacpp"]
     assert (table.model, table.enabled, table.threads, table.slots) == (str(model), True, 3, 4)
     assert table.context_tokens == 512
+
+
+async def test_threads_and_slots_reach_the_demo_model_and_do_not_displace_what_is_better(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(build, "find_weights", lambda: Path("demo.gguf"))
+    plan = worker_plan(ConfigFile(), ModelFlags(threads=3), slots=4)
+    assert plan.providers == {"llamacpp": ProviderTable(threads=3, slots=4)}
+    nowhere = {"OLLAMA_HOST": "http://127.0.0.1:9"}
+    (demo,) = (await discover(plan.providers, cloud=False, environ=nowhere)).providers
+    assert (demo.models, demo.slots) == ((DEMO_MODEL,), 4)
+    better = {**plan.providers, "mine": ProviderTable(command=("cat",))}
+    (found,) = (await discover(better, cloud=False, environ=nowhere)).providers
+    assert found.name != demo.name
 
 
 def test_a_models_path_in_the_file_is_relative_to_the_file(tmp_path: Path) -> None:

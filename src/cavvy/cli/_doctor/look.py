@@ -140,7 +140,7 @@ def _text(value: Any) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 
-def _row(name: str, setting: Setting[str] | Setting[str | None] | Setting[int] | Setting[Path]) -> Shown:
+def _row(name: str, setting: Setting[Any]) -> Shown:
     value = str(setting.value) if isinstance(setting.value, Path) else setting.value
     return Shown(name, value, setting.origin)
 
