@@ -44,6 +44,7 @@ class _Provider:
     name = "simulated"
     models = ("m",)
     job_types = ("LLM_INFER",)
+    slots = 1024
 
     def __init__(self, worker: SimulatedWorker, process: int) -> None:
         self._worker = worker
