@@ -313,7 +313,7 @@ class SimulatedCoordinator:
 
     async def _submit(self, process: _Process, key: str, prompt: str, job_id: str) -> str:
         fingerprint = hashlib.sha256(prompt.encode()).digest()
-        known = await self.store.idempotent(defaults.TENANT, key, not_before_ms=0)
+        known = (await self.store.idempotent(defaults.TENANT, [key], not_before_ms=0)).get(key)
         if known is not None:
             return known.job_id
         ref = process.engine.next_ref()
