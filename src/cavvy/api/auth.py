@@ -156,10 +156,11 @@ class KeyRing:
         if wait_s:
             detail = "Too many requests without a valid key came from this address; send a valid one."
             return ProblemError("rate_limited", detail, headers={"Retry-After": str(wait_s)})
+        detail = "Send a valid key as 'Authorization: Bearer cav_…'; "
         if given:
-            detail = "This key is wrong, revoked or expired; an admin makes another one with `cavvy keys create`."
+            detail += "this one is wrong, revoked or expired. An admin makes another with `cavvy keys create`."
         else:
-            detail = "Send a valid key as 'Authorization: Bearer cav_…'; `cavvy up` writes yours to credentials.toml."
+            detail += "`cavvy up` writes yours to credentials.toml."
         return ProblemError("unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
