@@ -116,6 +116,12 @@ async def test_it_comes_back_after_the_certificate_was_made_anew(tmp_path: Path,
         assert stack.server.pin == pin
 
 
+async def test_a_worker_on_the_coordinators_own_machine_joins_by_loopback(stack: LiveStack) -> None:
+    """So it does not depend on the network."""
+    joined = await stack.add_worker(ScriptedProvider(["x"]), name="own")
+    assert joined.url == f"wss://{stack.server.reach.here}"
+
+
 async def test_a_wrong_pin_is_refused_and_the_token_stays_unused(stack: LiveStack, home: WorkerHome) -> None:
     line = await printed_line(stack)
     told = await refusal(home, line.partition("#")[0] + "#" + WRONG_PIN)
