@@ -208,7 +208,7 @@ KEY = KeyView(
     old_secret_until=None,
 )
 REVOKED_KEY = msgspec.structs.replace(KEY, status="revoked", revoked_at=_ENDED)
-NEW_KEY = NewKey(**msgspec.structs.asdict(KEY), key=_SECRET)
+NEW_KEY = NewKey(**msgspec.structs.asdict(KEY), key=_SECRET, login=f"cavvy://127.0.0.1:4010/{_SECRET}")
 ROTATED_KEY = msgspec.structs.replace(NEW_KEY, old_secret_until=_ENDED)
 TENANT = TenantView(id="acme", created_at=_CREATED)
 NEW_TENANT = NewTenant(

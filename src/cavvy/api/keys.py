@@ -118,7 +118,7 @@ async def create_key(request: AnyRequest) -> Response[bytes]:
     )
     ref = here.engine.next_ref()
     await decide(here, CreateApiKey(ref=ref, by=manager.caller.key_id, key=key))
-    return _json(new_key_view(key, now_ms, secret), 201)
+    return _json(new_key_view(key, now_ms, secret, here.reach.line(secret)), 201)
 
 
 @delete(
@@ -177,7 +177,7 @@ async def rotate_key(request: AnyRequest, key_id: FromPath[str]) -> Response[byt
         ),
     )
     rotated = await _key(here, manager, key_id)
-    return _json(new_key_view(rotated, here.clock().wall_ms, secret))
+    return _json(new_key_view(rotated, here.clock().wall_ms, secret, here.reach.line(secret)))
 
 
 async def decide(here: Services, command: CreateApiKey | RevokeApiKey | RotateApiKey | CreateTenant) -> None:

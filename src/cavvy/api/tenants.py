@@ -68,7 +68,9 @@ async def create_tenant(request: AnyRequest) -> Response[bytes]:
     secret, key = new_key(Role.ADMIN, tenant_id, defaults.USER, now_ms, created_by=caller.key_id)
     tenant = Tenant(id=tenant_id, created_at_ms=now_ms)
     await decide(here, CreateTenant(ref=here.engine.next_ref(), by=caller.key_id, tenant=tenant, key=key))
-    made = NewTenant(id=tenant.id, created_at=iso(now_ms), admin=new_key_view(key, now_ms, secret))
+    made = NewTenant(
+        id=tenant.id, created_at=iso(now_ms), admin=new_key_view(key, now_ms, secret, here.reach.line(secret))
+    )
     headers = {"Cache-Control": "no-store"}
     return Response(msgspec.json.encode(made), status_code=201, media_type="application/json", headers=headers)
 

@@ -112,9 +112,9 @@ def key_view(key: ApiKey, now_ms: int) -> KeyView:
     return KeyView(**_key_fields(key, now_ms))
 
 
-def new_key_view(key: ApiKey, now_ms: int, secret: str) -> NewKey:
-    """The key with its secret, for the one answer that shows it."""
-    return NewKey(**_key_fields(key, now_ms), key=secret)
+def new_key_view(key: ApiKey, now_ms: int, secret: str, login: str) -> NewKey:
+    """The key with its secret, for the one answer that shows it; `login` is the line for another machine."""
+    return NewKey(**_key_fields(key, now_ms), key=secret, login=login)
 
 
 def _key_fields(key: ApiKey, now_ms: int) -> dict[str, Any]:

@@ -26,8 +26,7 @@ __all__ = ["whoami_router"]
 async def own_key(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The id, role, tenant and user of the key that asks; any valid key may. The operator's key has no tenant."""
     caller = services(request).caller(request, *Role)
-    tenant = None if caller.role is Role.OPERATOR else caller.tenant
-    own = OwnKey(id=caller.key_id, role=caller.role.value, tenant=tenant, user=caller.user_id)
+    own = OwnKey(id=caller.key_id, role=caller.role.value, tenant=caller.tenant or None, user=caller.user_id)
     return Response(msgspec.json.encode(own), media_type="application/json")
 
 

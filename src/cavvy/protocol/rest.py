@@ -279,9 +279,13 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewKey(KeyView, frozen=True, kw_only=True):
-    """A key and its secret, which is shown this once."""
+    """A key and its secret, which is shown this once.
+
+    `login` is what goes behind `cavvy login` on another machine: the coordinator's address, the secret, the pin.
+    """
 
     key: str
+    login: str
 
 
 class KeyList(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,9 @@ from cavvy import AsyncCavvy, defaults
 from cavvy.api.certificates import self_signed
 from cavvy.api.listening import Listen
 from cavvy.errors import StartError, WorkerRefused
+from cavvy.protocol.line import parse_line
 from cavvy.protocol.pinning import pinned_context
+from cavvy.protocol.rest import OwnKey
 from cavvy.store.sqlite import SqliteStore
 from cavvy.testing import LiveStack, ScriptedProvider, live_stack
 from cavvy.worker.agent import Worker
@@ -299,3 +301,22 @@ async def test_a_worker_is_not_believed_behind_a_proxy_that_is_not_named(tmp_pat
         assert "does not believe this worker's key" in told
         assert "--behind-proxy" in told
         assert await workers(stack) == []
+
+
+# A client there
+
+
+async def test_a_key_comes_with_the_line_that_logs_another_machine_in(stack: LiveStack) -> None:
+    made = (await stack.http.post("/v1/keys", json={"role": "read"})).json()
+    assert made["login"] == f"cavvy://{stack.server.reach.there}/{made['key']}#{stack.server.pin}"
+    line = parse_line(made["login"])
+    async with AsyncCavvy(line.url("http"), line.secret, pin=line.pin) as client:
+        own = await client.own_key()
+    assert (own.id, own.role, own.tenant, own.user) == (made["id"], "read", "default", "owner")
+
+
+async def test_the_operators_key_has_no_tenant(stack: LiveStack) -> None:
+    async with AsyncCavvy(stack.server.url, stack.server.operator_key, pin=stack.server.pin) as client:
+        assert await client.own_key() == OwnKey(
+            id=str(stack.server.operator_key).split("_")[2], role="operator", tenant=None, user="owner"
+        )

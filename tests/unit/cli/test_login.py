@@ -91,7 +91,7 @@ def test_what_is_wrong_is_refused_and_nothing_is_changed(
     assert stack.server.pin is not None
     wrong, words = {
         "pin": (line.replace(stack.server.pin, WRONG_PIN), "its certificate has another key"),
-        "key": (line.replace(stack.key, "cav_adm_none"), "Send a valid key"),
+        "key": (line.replace(stack.key, "cav_adm_none"), "(401 unauthorized)"),
         "no pin": (f"https://{stack.server.reach.there}", "no authority"),
     }[what]
     told = cli("login", wrong)
