@@ -39,6 +39,7 @@ async def test_a_key_is_good_at_once_and_shown_once(stack: LiveStack) -> None:
     made = await make(stack, name="website", user="ana")
     secret = made.pop("key")
     assert secret.startswith(f"cav_sub_{made['id']}_")
+    assert made.pop("login") == f"cavvy://{stack.server.reach.here}/{secret}"
     assert await status(stack, secret) == 200
     listed = await stack.http.get("/v1/keys")
     assert secret[20:] not in listed.text
