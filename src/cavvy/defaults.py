@@ -48,6 +48,18 @@ MAX_WAIT_S: Final = 60  # longest `?wait=` and `Prefer: wait=`
 SSE_RETRY_MS: Final = 1000  # what `bye` asks of readers
 SHUTDOWN_S: Final = 5.0  # TERM → exit of the coordinator
 
+# Connections
+HEADER_TIMEOUT_S: Final = 10.0  # from the first byte, or from connecting, to the end of the header
+BODY_TIMEOUT_S: Final = 30.0  # to the end of the body: the largest one needs 35 kB/s
+KEEP_ALIVE_S: Final = 60.0  # longer than clients keep an idle connection in their pools
+MAX_CONNECTIONS: Final = 4096  # or what the process may open, if that is less
+MAX_CONNECTIONS_PER_ADDRESS: Final = 2048  # leaves half for the others
+MAX_HEADER_BYTES: Final = 32 << 10
+MAX_HEADERS: Final = 100
+MAX_FRAGMENTS: Final = 256  # of one WebSocket message
+MAX_UNPROVEN_SOCKETS: Final = 256  # workers that are logging in at the same time
+FILES_RESERVED: Final = 128  # file descriptors kept for the store, pipes and listening
+
 # Limits
 MAX_BODY_BYTES: Final = 1 << 20
 MAX_BATCH_BODY_BYTES: Final = 16 << 20  # of `POST /v1/jobs/batch`; each job in it stays within MAX_BODY_BYTES
@@ -57,6 +69,7 @@ MAX_FRAME_BYTES: Final = 8 << 20  # ≥ 6 × the largest body: JSON escapes one 
 MAX_PENDING: Final = 1_000_000
 MAX_PENDING_PER_TENANT: Final = 100_000
 MAX_JSON_DEPTH: Final = 64
+MAX_JSON_FIELDS: Final = 1024  # of one object
 MAX_METADATA_KEYS: Final = 64
 MAX_TOKENS_LIMIT: Final = 1_000_000
 MAX_STOP_STRINGS: Final = 16

@@ -14,8 +14,10 @@ from cavvy.api.listening import Network, Reach
 from cavvy.api.problems import problem
 from cavvy.protocol.line import authority
 
-__all__ = ["Addressed", "audience", "client_address"]
+__all__ = ["Addressed", "address_of", "audience", "client_address", "within"]
 
+#: Two of them, and two readers might follow different ones.
+_SINGLE = frozenset({b"authorization", b"content-encoding", b"content-type", b"idempotency-key", b"last-event-id"})
 _SECURE = {"https": True, "wss": True, "http": False, "ws": False}
 
 
@@ -46,8 +48,8 @@ class Addressed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if str(scope["type"]) == "lifespan":
             return await self._app(scope, receive, send)
-        peer = _address(client_address(scope))
-        if _within(peer, self._reach.proxies):
+        peer = address_of(client_address(scope))
+        if within(peer, self._reach.proxies):
             _believe(scope, self._reach.proxies)
         refusal = self._refusal(scope, peer)
         if refusal is None:
@@ -61,7 +63,7 @@ class Addressed:
 
     def _refusal(self, scope: Scope, peer: IPv4Address | IPv6Address | None) -> tuple[str, str] | None:
         peers = self._reach.peers
-        if peers is not None and not (peer is not None and peer.is_loopback) and not _within(peer, peers):
+        if peers is not None and not (peer is not None and peer.is_loopback) and not within(peer, peers):
             return "misdirected_request", "This coordinator talks to its proxy only; use the proxy's address."
         host = (_header(scope, b"host") or "").lower()
         if host not in self._reach.names and host != _own_authority(scope):
@@ -70,6 +72,10 @@ class Addressed:
         origin = _header(scope, b"origin")
         if origin is not None and origin.lower().partition("://")[2] != host:
             return "foreign_origin", "Web pages of other sites may not use this coordinator."
+        single = [name for name, _ in scope["headers"] if name in _SINGLE]
+        if len(single) != len(set(single)):
+            twice = next(name for name in single if single.count(name) > 1).decode()
+            return "invalid_request", f"The header {twice} stands twice; send it once."
         return None
 
 
@@ -93,11 +99,11 @@ def _forwarded_client(scope: Scope, proxies: Iterable[Network]) -> IPv4Address |
     """From the right, the first address that is no trusted proxy's: what stands left of it anybody may have written."""
     found = None
     for text in reversed((_header(scope, b"x-forwarded-for") or "").split(",")):
-        address = _address(text.strip())
+        address = address_of(text.strip())
         if address is None:
             break
         found = address
-        if not _within(address, proxies):
+        if not within(address, proxies):
             break
     return found
 
@@ -118,11 +124,11 @@ def _own_authority(scope: Scope) -> str | None:
     server = scope["server"]
     if server is None:
         return None
-    address = _address(server[0])
+    address = address_of(server[0])
     return None if address is None else authority(str(address), server[1])
 
 
-def _address(text: str) -> IPv4Address | IPv6Address | None:
+def address_of(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text)
     except ValueError:
@@ -130,5 +136,5 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _within(address: IPv4Address | IPv6Address | None, networks: Iterable[Network]) -> bool:
+def within(address: IPv4Address | IPv6Address | None, networks: Iterable[Network]) -> bool:
     return address is not None and any(address in network for network in networks)

@@ -14,7 +14,7 @@ from cavvy.api.health import health_router
 from cavvy.api.jobs import jobs_router
 from cavvy.api.keys import keys_router
 from cavvy.api.openapi import describe, openapi_document
-from cavvy.api.problems import exception_handlers
+from cavvy.api.problems import MethodsByPath, exception_handlers
 from cavvy.api.services import Services
 from cavvy.api.tenants import tenants_router
 from cavvy.api.whoami import whoami_router
@@ -47,4 +47,5 @@ def create_app(services: Services) -> ASGIApp:
         debug=False,
     )
     app.state["openapi"] = describe(app)
+    app.state["methods"] = MethodsByPath(app)
     return Addressed(app, services.reach)

@@ -7,6 +7,7 @@ import json
 from typing import Any, NoReturn
 
 from litestar import Request
+from litestar.exceptions import InternalServerException
 
 from cavvy import defaults
 from cavvy.api.problems import ProblemError
@@ -18,7 +19,7 @@ _BOUND = 2**63
 
 async def read_object(request: Request[Any, Any, Any], *, optional: bool = False) -> dict[str, Any]:
     """The request's JSON object. Raises ProblemError: 415 unless application/json, 413, 400, 422 unless an object."""
-    raw = await request.body()
+    raw = await _raw(request)
     if optional and not raw:
         return {}
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -35,6 +36,13 @@ async def read_object(request: Request[Any, Any, Any], *, optional: bool = False
     if not isinstance(value, dict):
         raise ProblemError("invalid_field", 'The body must be a JSON object, such as {"prompt": "hello"}.')
     return value
+
+
+async def _raw(request: Request[Any, Any, Any]) -> bytes:
+    try:
+        return await request.body()
+    except InternalServerException as error:  # what Litestar says when the client goes away half-way
+        raise ProblemError("invalid_request", "The body did not arrive whole; send it again.") from error
 
 
 def strict_json(raw: bytes) -> Any:
@@ -83,10 +91,13 @@ def _check_text(text: str) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        keys = [key for key, _ in pairs]
-        _refuse(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+    if len(pairs) > defaults.MAX_JSON_FIELDS:
+        _refuse(f"an object has more than {defaults.MAX_JSON_FIELDS} fields")
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            _refuse(f"the key {key[:80]!r} stands twice")
+        made[key] = value
     return made
 
 

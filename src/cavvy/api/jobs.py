@@ -260,6 +260,8 @@ def known_query(request: AnyRequest, *allowed: str) -> None:
             listed = ", ".join(sorted(allowed)) or "none"
             detail = f"There is no query parameter {name[:80]!r} here; allowed: {listed}."
             raise ProblemError("invalid_field", detail, field=name[:80])
+        if len(request.query_params.getall(name)) > 1:
+            raise ProblemError("invalid_field", f"{name!r} stands twice; give it once.", field=name)
 
 
 jobs_router = Router("/", route_handlers=[submit_job, get_job, list_jobs, cancel_job, get_result, get_receipt])

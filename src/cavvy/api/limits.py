@@ -9,7 +9,7 @@ import msgspec
 
 from cavvy import defaults
 
-__all__ = ["Bucket", "FailureLimit", "RateLimits"]
+__all__ = ["Bucket", "FailureLimit", "RateLimits", "network_of"]
 
 
 class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +59,7 @@ class FailureLimit:
 
     def failed(self, address: str, now_s: float) -> int:
         """Notes a failure; 0 while it may be answered, else for how many seconds to stay away."""
-        name = _network(address)
+        name = network_of(address)
         bucket = self._buckets.pop(name, None)
         if bucket is None:
             bucket = Bucket(self._limits.auth_failures_per_s, self._limits.auth_failures_burst)
@@ -72,7 +72,7 @@ class FailureLimit:
         return len(self._buckets)
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """An IPv6 machine has a whole /64 to come from."""
     if ":" not in address:
         return address

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import msgspec
 import structlog
-from litestar import Request, Response
+from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
+from litestar.routes import HTTPRoute
 
 from cavvy.coordinator.engine import CommandFailed, StoreUnavailable
 from cavvy.errors import InvalidInput
 from cavvy.protocol.rest import Problem
 
-__all__ = ["CODES", "ProblemError", "exception_handlers", "problem", "problem_of"]
+__all__ = ["CODES", "MethodsByPath", "ProblemError", "exception_handlers", "problem", "problem_of"]
 
 log = structlog.get_logger()
 
@@ -29,6 +31,7 @@ CODES: dict[str, tuple[int, str]] = {
     "not_found": (404, "Nothing here"),
     "no_result": (404, "The job has no result"),
     "method_not_allowed": (405, "Not with this method"),
+    "request_timeout": (408, "The request came too slowly"),
     "tenant_taken": (409, "There is a tenant of this id"),
     "last_key": (409, "The last key of its kind"),
     "too_many_keys": (409, "Too many keys"),
@@ -40,7 +43,9 @@ CODES: dict[str, tuple[int, str]] = {
     "idempotency_key_reused": (422, "The Idempotency-Key was used for another body"),
     "queue_full": (429, "The queue is full"),
     "rate_limited": (429, "Too many requests"),
+    "header_too_large": (431, "The header is too large"),
     "internal": (500, "Something broke here"),
+    "too_many_connections": (503, "Too many connections"),
     "store_unavailable": (503, "The store takes no writes now"),
 }
 
@@ -123,8 +128,22 @@ def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respon
         handler = request.scope["route_handler"]
         limit = handler.resolve_request_max_body_size() if isinstance(handler, HTTPRouteHandler) else None
         detail = f"A body may have {limit} bytes at most here; shorten the texts."
-    headers = {"Allow": error.headers["Allow"]} if error.headers and "Allow" in error.headers else {}
+    headers = {"Allow": request.app.state["methods"].of(request.scope["path"])} if code == "method_not_allowed" else {}
     return problem(code, detail, headers=headers)
+
+
+class MethodsByPath:
+    """Which methods a path has, for `Allow`."""
+
+    def __init__(self, app: Litestar) -> None:
+        self._routes = [
+            (re.compile(re.sub(r"\\{.*?\\}", "[^/]+", re.escape(route.path_format))), ", ".join(sorted(route.methods)))
+            for route in app.routes
+            if isinstance(route, HTTPRoute)
+        ]
+
+    def of(self, path: str) -> str:
+        return next((methods for pattern, methods in self._routes if pattern.fullmatch(path)), "")
 
 
 def _unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -19,6 +19,7 @@ import uvicorn
 from cavvy import defaults
 from cavvy.api.app import create_app
 from cavvy.api.auth import KeyRing, Role, first_keys
+from cavvy.api.connections import ConnectionLimits, LimitedConfig
 from cavvy.api.limits import RateLimits
 from cavvy.api.listening import Listen, Reach, bind, certificate, reach
 from cavvy.api.services import Services
@@ -67,7 +68,7 @@ class CoordinatorServer:
 
     `admin_key` and `operator_key` are set by the very first start only. It hands itself to `keep_keys` before the keys
     are durable: were it killed in between, nobody would ever know them. `limits` are fields of Settings and
-    RateLimits.
+    RateLimits and ConnectionLimits.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class CoordinatorServer:
         *,
         listen: Listen | None = None,
         settings: Settings | None = None,
-        limits: Mapping[str, int] | None = None,
+        limits: Mapping[str, float] | None = None,
         keep_keys: Callable[[CoordinatorServer], None] = lambda _: None,
     ) -> None:
         self.data_dir = data_dir
@@ -88,6 +89,7 @@ class CoordinatorServer:
         self._reach: Reach | None = None
         self._settings = settings
         self._limits = limits or {}
+        self._connections = ConnectionLimits(**_of(self._limits, ConnectionLimits))
         self._keep_keys = keep_keys
         self._services: Services | None = None
         self._uvicorn: _Uvicorn | None = None
@@ -145,6 +147,7 @@ class CoordinatorServer:
             ring=ring,
             clock=system_clock,
             reach=self._reach,
+            max_unproven=self._connections.max_unproven_sockets,
         )
         await self._serve(sockets, served)
 
@@ -194,17 +197,11 @@ class CoordinatorServer:
 
     async def _serve(self, sockets: list[socket.socket], served: Certificate | None) -> None:
         assert self._services is not None
-        config = uvicorn.Config(
+        assert self._reach is not None
+        config = LimitedConfig(
             create_app(self._services),
-            http="httptools",
-            ws="websockets-sansio",
-            ws_max_size=defaults.MAX_FRAME_BYTES,
-            ws_per_message_deflate=False,
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
+            self._connections,
+            self._reach.proxies,
             timeout_graceful_shutdown=2,
             ssl_context_factory=(lambda *_: served.context) if served else None,
         )
@@ -217,6 +214,6 @@ class CoordinatorServer:
         listening.cancel()
 
 
-def _of(limits: Mapping[str, int], kind: type[msgspec.Struct]) -> dict[str, Any]:
+def _of(limits: Mapping[str, float], kind: type[msgspec.Struct]) -> dict[str, Any]:
     """Those of `limits` that are fields of `kind`."""
     return {name: value for name, value in limits.items() if name in kind.__struct_fields__}

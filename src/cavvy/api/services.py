@@ -9,6 +9,7 @@ from typing import Any
 
 from litestar import Request
 
+from cavvy import defaults
 from cavvy.api.auth import Caller, KeyRing, Role
 from cavvy.api.listening import Reach
 from cavvy.coordinator.engine import Engine
@@ -32,6 +33,7 @@ class Services:
     ring: KeyRing
     clock: Callable[[], Now]
     reach: Reach
+    max_unproven: int = defaults.MAX_UNPROVEN_SOCKETS
 
     def profiles(self) -> list[Profile]:
         """What the workers online offer, for saying why a job waits."""

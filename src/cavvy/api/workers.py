@@ -21,7 +21,7 @@ from cavvy.api.problems import ProblemError, problem
 from cavvy.api.services import Services, services
 from cavvy.api.views import iso, worker_view
 from cavvy.core.commands import CreateWorkerToken
-from cavvy.protocol.handshake import key_fingerprint
+from cavvy.protocol.handshake import CloseCode, key_fingerprint
 from cavvy.protocol.rest import WorkerList, WorkerToken, WorkerView
 
 __all__ = ["create_worker_token", "workers_router"]
@@ -111,6 +111,9 @@ async def connect_worker(scope: Scope, receive: Receive, send: Send) -> None:
     here = scope["litestar_app"].state["services"]
     await receive()
     await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
+    if here.sessions.unproven() >= here.max_unproven:
+        await send({"type": "websocket.close", "code": CloseCode.SLOW, "reason": "too many workers are logging in"})
+        return
     await here.sessions.serve(here.engine, audience(scope), receive, send)
 
 

@@ -74,6 +74,12 @@ class LimitsTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True)
     key_requests_burst: Positive | None = None
     auth_failures_per_s: Positive | None = None
     auth_failures_burst: Positive | None = None
+    max_connections: Positive | None = None
+    max_connections_per_address: Positive | None = None
+    header_timeout_s: Positive | None = None
+    body_timeout_s: Positive | None = None
+    keep_alive_s: Positive | None = None
+    max_unproven_sockets: Positive | None = None
 
 
 class Tables(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):

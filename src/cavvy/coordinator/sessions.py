@@ -81,6 +81,10 @@ class Sessions:
         """What the registered workers offer, under the tenant each belongs to."""
         return [one.info.profile for one in self._sessions.values() if one.info is not None]
 
+    def unproven(self) -> int:
+        """How many sockets are logging in."""
+        return sum(one.info is None for one in self._sessions.values())
+
     def of_worker(self, worker: str) -> Session | None:
         found = (one for one in self._sessions.values() if one.info is not None and one.worker == worker)
         return next(found, None)

@@ -30,7 +30,7 @@ class LiveStack:
         store: Store,
         settings: Settings | None,
         listen: Listen,
-        limits: Mapping[str, int] | None = None,
+        limits: Mapping[str, float] | None = None,
     ) -> None:
         self.directory = directory
         self.server = CoordinatorServer(directory, store, listen=listen, settings=settings, limits=limits)
@@ -79,7 +79,7 @@ async def live_stack(
     store: Store,
     *,
     settings: Settings | None = None,
-    limits: Mapping[str, int] | None = None,
+    limits: Mapping[str, float] | None = None,
     port: int = 0,
     listen: Listen | None = None,
     key: str | None = None,

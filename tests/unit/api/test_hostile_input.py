@@ -154,9 +154,26 @@ async def test_what_is_not_there_is_404(stack: LiveStack, path: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-async def test_a_wrong_method_is_405(stack: LiveStack) -> None:
-    answer = await stack.http.put("/v1/jobs", json={})
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PUT", "/v1/jobs", "GET, OPTIONS, POST"),
+        ("PURGE", "/v1/jobs", "GET, OPTIONS, POST"),
+        ("DELETE", "/v1/workers/x", "GET, OPTIONS"),
+        ("POST", "/openapi.json", "GET, OPTIONS"),
+    ],
+)
+async def test_a_wrong_method_is_405(stack: LiveStack, method: str, path: str, allow: str) -> None:
+    answer = await stack.http.request(method, path, json={})
     assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert answer.headers["Allow"] == allow
+
+
+async def test_head_is_405_and_options_lets_nobody_in(stack: LiveStack) -> None:
+    assert (await stack.http.head("/v1/jobs")).status_code == 405
+    answer = await stack.http.options("/v1/jobs", headers={"Access-Control-Request-Method": "POST"})
+    assert answer.status_code == 204
+    assert "Access-Control-Allow-Origin" not in answer.headers
 
 
 @pytest.mark.parametrize(
@@ -169,6 +186,13 @@ async def test_a_wrong_method_is_405(stack: LiveStack) -> None:
         ("cursor=abc", "invalid_field"),
         ("status=failed", "not_supported"),
         ("colour=red", "invalid_field"),
+        ("limit=1&limit=1", "invalid_field"),
+        ("limit", "invalid_field"),
+        ("limit=%ff", "invalid_field"),
+        ("cursor=%D9%A1", "invalid_field"),
+        ("cursor=" + "9" * 5000, "invalid_field"),
+        ("%00=%00", "invalid_field"),
+        ("%F0%9F%90%8E=1", "invalid_field"),
     ],
 )
 async def test_a_bad_query_is_refused(stack: LiveStack, query: str, code: str) -> None:

@@ -14,7 +14,7 @@ from cavvy.api.app import ROUTES
 from cavvy.api.openapi import describe
 from cavvy.api.problems import CODES
 
-APP = Litestar(ROUTES, openapi_config=None)
+APP = Litestar(ROUTES, openapi_config=None, logging_config=None)
 DOCUMENT = msgspec.json.decode(describe(APP))
 
 
@@ -81,4 +81,4 @@ def test_a_route_without_a_description_is_not_served() -> None:
     async def undocumented() -> None: ...
 
     with pytest.raises(TypeError, match="/undocumented"):
-        describe(Litestar([undocumented], openapi_config=None))
+        describe(Litestar([undocumented], openapi_config=None, logging_config=None))
