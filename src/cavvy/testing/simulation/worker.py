@@ -47,6 +47,7 @@ class _Provider:
     slots = 1024
 
     def __init__(self, worker: SimulatedWorker, process: int) -> None:
+        self.slots = worker.slots
         self._worker = worker
         self._process = process
         self._calls = 0
