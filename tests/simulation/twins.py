@@ -198,8 +198,8 @@ def the_slots_of_stopping_attempts_are_given_away() -> AbstractContextManager[An
 
 
 def idempotency_keys_are_forgotten() -> AbstractContextManager[Any]:
-    async def nothing(*_: Any, **__: Any) -> None:
-        return None
+    async def nothing(*_: Any, **__: Any) -> dict[str, Any]:
+        return {}
 
     def accept(self: Tables, transaction: Any, write: Write) -> None:
         keyless = replace(write, idempotency=None) if isinstance(write, InsertJob) else write
