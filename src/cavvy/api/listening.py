@@ -134,7 +134,7 @@ def reach(listen: Listen, port: int, served: Certificate | None) -> Reach:
     there = _told_to_others(listen, port)
     pin = served.pin if served else None
     vouched = served is not None and listen.tls_cert is not None and served.vouched_for(_host(there))
-    proxied = listen.behind_proxy and not listen.tls
+    proxied = bool(listen.behind_proxy) and not listen.lan  # others meet the proxy's certificate
     names = {authority(name, port) for name in _LOOPBACK}
     if listen.public:
         names |= {authority(name, port) for name in _machine_names()}
