@@ -81,6 +81,9 @@ MAX_MODELS: Final = 1024
 SESSION_QUEUE: Final = 4096  # frames waiting for one worker's socket; full closes it (1013)
 LIST_LIMIT: Final = 50
 LIST_LIMIT_MAX: Final = 500
+FIND_JOBS: Final = 500  # looked at by one read: other readers wait that long
+FIND_BYTES: Final = 8 << 20  # … and of texts searched
+FIND_READS: Final = 20  # of one request; then it answers what it found, and where to go on
 
 # Keys
 IDEMPOTENCY_TTL_S: Final = 24 * 3600

@@ -13,6 +13,7 @@ from cavvy.api.events import job_events
 from cavvy.api.health import health_router
 from cavvy.api.jobs import jobs_router
 from cavvy.api.keys import keys_router
+from cavvy.api.listing import list_jobs
 from cavvy.api.openapi import describe, openapi_document
 from cavvy.api.problems import MethodsByPath, exception_handlers
 from cavvy.api.services import Services
@@ -25,6 +26,7 @@ __all__ = ["ROUTES", "create_app"]
 ROUTES: tuple[ControllerRouterHandler, ...] = (
     jobs_router,
     submit_batch,
+    list_jobs,
     job_events,
     workers_router,
     keys_router,

@@ -24,18 +24,17 @@ from cavvy.core.commands import CancelJob
 from cavvy.core.job import TERMINAL, JobStatus
 from cavvy.core.receipt import Envelope, Result
 from cavvy.core.writes import Idempotency
-from cavvy.protocol.rest import CancelBody, Job, JobList, SubmitBody
+from cavvy.protocol.rest import CancelBody, Job, SubmitBody
 from cavvy.store.base import JobRecord
 
-__all__ = ["AnyRequest", "Name", "find_job", "jobs_router", "known_query"]
+__all__ = ["AnyRequest", "Name", "find_job", "jobs_router", "known_query", "whole_number"]
 
 AnyRequest = Request[Any, Any, Any]
 Name = Annotated[str, Meta(min_length=1, max_length=defaults.MAX_NAME_CHARS)]
 Wait = Annotated[int, Meta(ge=0, le=defaults.MAX_WAIT_S)]
-Limit = Annotated[int, Meta(ge=1, le=defaults.LIST_LIMIT_MAX)]
 _encode = msgspec.json.Encoder().encode
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
-_FILTERS_NOT_BUILT = frozenset({"status", "thread", "worker", "effort", "q"})
+_FILTERS_NOT_BUILT = frozenset({"thread", "effort"})
 
 
 @post(
@@ -103,33 +102,6 @@ async def get_job(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]
     known_query(request, "wait")
     record = await _wait_for(here, caller, job_id, _seconds(request.query_params.get("wait"), "wait"))
     return _job_response(here, record, 200)
-
-
-@get(
-    "/v1/jobs",
-    operation_class=documented(
-        "Jobs, newest first",
-        answers={200: ("One page", JobList)},
-        example=JobList(jobs=[examples.LISTED], cursor="6"),
-        parameters=(
-            query("limit", "How many at most.", Limit, defaults.LIST_LIMIT),
-            query("cursor", "`cursor` of the page before.", str, "6"),
-        ),
-        errors=("not_supported",),
-    ),
-)
-async def list_jobs(request: AnyRequest) -> Response[bytes]:
-    """`?limit=N` (1 to 500) and `?cursor=` from the page before."""
-    here = services(request)
-    caller = here.caller(request, *READS)
-    known_query(request, "limit", "cursor")
-    limit = _integer(request.query_params.get("limit"), "limit", defaults.LIST_LIMIT, 1, defaults.LIST_LIMIT_MAX)
-    before = _integer(request.query_params.get("cursor"), "cursor", 0, 0, 2**53) or None
-    records = await here.store.jobs(caller.tenant, before_seq=before, limit=limit + 1)
-    online = here.profiles()
-    shown = [job_view(one, online, here.hub.peek(one.id), texts=False) for one in records[:limit]]
-    cursor = str(records[limit - 1].seq) if len(records) > limit else None
-    return _json(JobList(jobs=shown, cursor=cursor))
 
 
 @post(
@@ -240,10 +212,11 @@ def _preferred_wait(request: AnyRequest) -> int:
 
 
 def _seconds(text: str | None, name: str) -> int:
-    return _integer(text, name, 0, 0, defaults.MAX_WAIT_S)
+    return whole_number(text, name, 0, 0, defaults.MAX_WAIT_S)
 
 
-def _integer(text: str | None, name: str, default: int, low: int, high: int) -> int:
+def whole_number(text: str | None, name: str, default: int, low: int, high: int) -> int:
+    """A query parameter or preference. Raises ProblemError naming it."""
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) < 19 and low <= int(text) <= high):
@@ -264,4 +237,4 @@ def known_query(request: AnyRequest, *allowed: str) -> None:
             raise ProblemError("invalid_field", f"{name!r} stands twice; give it once.", field=name)
 
 
-jobs_router = Router("/", route_handlers=[submit_job, get_job, list_jobs, cancel_job, get_result, get_receipt])
+jobs_router = Router("/", route_handlers=[submit_job, get_job, cancel_job, get_result, get_receipt])

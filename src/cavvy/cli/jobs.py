@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,19 +34,26 @@ def _jobs(common: Common) -> None:
 @client_options
 def list_jobs(
     common: Common,
+    status: Annotated[str | None, typer.Option(help="Only those in this status.")] = None,
+    worker: Annotated[str | None, typer.Option(metavar="W", help="Only those this worker has been given.")] = None,
+    q: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only those with this text in prompt or metadata.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most to show.")] = None,
     cursor: Annotated[str | None, typer.Option(help="Go on behind an earlier page.")] = None,
 ) -> None:
     """List jobs, newest first."""
     with common.client() as client:
-        page = client.jobs(cursor=cursor, limit=limit)
+        page = client.jobs(status=status, worker=worker, q=q, cursor=cursor, limit=limit)
     if common.json:
         _output.print_json(page)
         return
     rows = [(job.id, job.status, job.served_model or job.model, job.created_at, _why(job)) for job in page.jobs]
     _output.print_table(("ID", "STATUS", "MODEL", "CREATED", "WHY"), rows)
     if page.cursor:
-        _output.note(f"more: cavvy jobs list --cursor {page.cursor}")
+        given = {"--status": status, "--worker": worker, "--q": q, "--limit": limit, "--cursor": page.cursor}
+        words = [f"{name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None]
+        _output.note(f"more: cavvy jobs list {' '.join(words)}")
 
 
 @app.command("show")

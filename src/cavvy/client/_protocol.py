@@ -132,8 +132,8 @@ def job_request(job_id: str, wait: int = 0) -> Request:
     return get(job_path(job_id), wait=wait or None)._replace(wait_s=wait)
 
 
-def jobs_request(cursor: str | None, limit: int | None) -> Request:
-    return get("/v1/jobs", cursor=cursor, limit=limit)
+def jobs_request(**query: object) -> Request:
+    return get("/v1/jobs", **query)
 
 
 def cancel_request(job_id: str, reason: str | None) -> Request:

@@ -100,9 +100,21 @@ class Cavvy:
         """The job as it is now, or as soon as it has ended within `wait` seconds (at most 60)."""
         return self._fetch(protocol.job_request(job_id, wait), Job)
 
-    def jobs(self, *, cursor: str | None = None, limit: int | None = None) -> JobPage:
-        """A page of jobs without their texts, newest first."""
-        return self._fetch(protocol.jobs_request(cursor, limit), JobPage)
+    def jobs(
+        self,
+        *,
+        status: str | None = None,
+        worker: str | None = None,
+        q: str | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> JobPage:
+        """A page of jobs without their texts, newest first: those in `status`, given to `worker` (id or key), with the
+        text `q` in id, model, prompt, messages or metadata. A page may be short, even empty, and have a cursor still:
+        go on until it is None.
+        """
+        request = protocol.jobs_request(status=status, worker=worker, q=q, cursor=cursor, limit=limit)
+        return self._fetch(request, JobPage)
 
     def cancel(self, job_id: str, *, reason: str | None = None) -> Job:
         """The job, ended or with `cancel_requested`. Cancelling twice, or what has ended, changes nothing."""

@@ -14,7 +14,9 @@ from cavvy.core.writes import Usage, Write
 __all__ = [
     "AssignInput",
     "AttemptRecord",
+    "FoundJobs",
     "IdempotencyRecord",
+    "JobFilter",
     "JobRecord",
     "LoadRow",
     "Opened",
@@ -108,6 +110,21 @@ class IdempotencyRecord(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: bytes
 
 
+class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs are wanted; None is any. `worker` (key) has been granted it; `text`: see core/search.py."""
+
+    statuses: frozenset[JobStatus] | None = None
+    worker: str | None = None
+    text: str | None = None
+
+
+class FoundJobs(msgspec.Struct, frozen=True, kw_only=True):
+    """`before_seq` is from where to go on; None when nothing older is left to look at."""
+
+    jobs: Sequence[JobRecord]
+    before_seq: int | None
+
+
 class Store(Protocol):
     """The durable truth. All methods may be called concurrently; commits are serialised."""
 
@@ -139,6 +156,13 @@ class Store(Protocol):
 
     async def jobs(self, tenant: str, *, before_seq: int | None, limit: int) -> Sequence[JobRecord]:
         """The newest first, from below `before_seq`, without texts."""
+
+    async def find_jobs(self, tenant: str, wanted: JobFilter, *, before_seq: int | None, limit: int) -> FoundJobs:
+        """As `jobs`, of those that are `wanted`; `text` is looked for in id, model, metadata and input.
+
+        It may have looked at a part only and found fewer than there are: who wants more goes on, until `before_seq` is
+        None.
+        """
 
     async def idempotent(
         self, tenant: str, keys: Sequence[str], *, not_before_ms: int

@@ -11,12 +11,15 @@ from msgspec.structs import replace
 
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import JobHeader, Needs
+from cavvy.core.search import holds
 from cavvy.core.writes import Write
 from cavvy.errors import Fenced, Refused
 from cavvy.store.base import (
     AssignInput,
     AttemptRecord,
+    FoundJobs,
     IdempotencyRecord,
+    JobFilter,
     JobRecord,
     LoadRow,
     Opened,
@@ -110,6 +113,11 @@ class MemoryStore:
         found.sort(key=lambda job: -job.seq)
         return [replace(job, input=None, result=None, receipt=None, attempts=()) for job in found[:limit]]
 
+    async def find_jobs(self, tenant: str, wanted: JobFilter, *, before_seq: int | None, limit: int) -> FoundJobs:
+        listed = await self.jobs(tenant, before_seq=before_seq, limit=len(self._tables.jobs))
+        found = [job for job in listed if _is_wanted(self._tables.jobs[job.id], wanted)]
+        return FoundJobs(jobs=found[:limit], before_seq=found[limit - 1].seq if len(found) >= limit else None)
+
     async def idempotent(
         self, tenant: str, keys: Sequence[str], *, not_before_ms: int
     ) -> Mapping[str, IdempotencyRecord]:
@@ -149,6 +157,14 @@ def _check_storable(writes: Sequence[Write]) -> None:
         _ENCODER.encode(writes)
     except (ValueError, OverflowError) as error:
         raise Refused(f"a value cannot be stored: {error}") from error
+
+
+def _is_wanted(job: JobRecord, wanted: JobFilter) -> bool:
+    if wanted.statuses is not None and job.status not in wanted.statuses:
+        return False
+    if wanted.worker is not None and all(attempt.worker != wanted.worker for attempt in job.attempts):
+        return False
+    return wanted.text is None or holds(wanted.text, job.id, job.model, documents=(job.metadata, job.input))
 
 
 def _header(job: JobRecord) -> JobHeader:

@@ -208,6 +208,12 @@ def test_jobs_list_says_how_to_go_on(cli: Cli, answering: FakeCoordinator) -> No
     assert answering.requests[0].target == "/v1/jobs?limit=1"
 
 
+def test_jobs_list_takes_filters_and_keeps_them_for_the_next_page(cli: Cli, answering: FakeCoordinator) -> None:
+    err = cli("jobs", "list", "--status", "failed", "--worker", "wkr_1", "--q", "three rivers").err
+    assert answering.requests[0].target == "/v1/jobs?status=failed&worker=wkr_1&q=three+rivers"
+    assert "cavvy jobs list --status failed --worker wkr_1 --q 'three rivers' --cursor next" in err
+
+
 def test_jobs_show_tells_the_output(cli: Cli, answering: FakeCoordinator) -> None:
     out = cli("jobs", "show", JOB_ID).out
     assert out.startswith(f"job:     {JOB_ID}\nstatus:  completed\n")

@@ -486,3 +486,10 @@ def test_a_batch_of_what_is_no_json_is_not_sent(coordinator: FakeCoordinator, dr
     with pytest.raises(InvalidInput):
         driver.call(coordinator.url, "submit_many", [{"prompt": object()}])
     assert coordinator.requests == []
+
+
+def test_jobs_are_listed_by_filter(coordinator: FakeCoordinator, driver: Any) -> None:
+    coordinator.on("GET", "/v1/jobs", json({"jobs": [job()], "cursor": "7"}))
+    page = driver.call(coordinator.url, "jobs", status="failed", q="a b", limit=3)
+    assert (page.jobs[0].id, page.cursor) == (JOB_ID, "7")
+    assert coordinator.requests[0].target == "/v1/jobs?status=failed&q=a+b&limit=3"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -16,7 +17,7 @@ import pytest
 
 from cavvy.core.writes import Write
 from cavvy.errors import CommitUnknown, DataHeld, Fenced, Refused, RolledBack, SchemaTooNew, StartError
-from cavvy.store.sqlite import SqliteStore, connection
+from cavvy.store.sqlite import SqliteStore, connection, queries
 from cavvy.store.sqlite.batch import parcels
 from cavvy.store.sqlite.reader import JobName, Reader
 from cavvy.store.sqlite.writer import Writer
@@ -436,3 +437,18 @@ def test_no_statement_gets_slower_with_more_jobs(tmp_path: Path) -> None:
     many = cost(5_000)
     assert {name for name in few if many[name] > 1.5 * few[name]} == set()
     connected.close()
+
+
+FINDERS = ["seqs_of_tenant", "seqs_live", "seqs_active", "seqs_failed", "seqs_of_worker", "jobs_of_seqs"]
+
+
+@pytest.mark.parametrize("name", FINDERS)
+def test_no_search_for_jobs_goes_through_a_whole_table_or_sorts(tmp_path: Path, name: str) -> None:
+    connected = connection.connect_writer(tmp_path / "cavvy.db")
+    connection.migrate(connected)
+    sql = queries.load("read")[name]
+    given = dict.fromkeys(re.findall(":([a-z_]+)", sql))
+    plan = [row[3] for row in connected.execute(f"EXPLAIN QUERY PLAN {sql}", given)]
+    connected.close()
+    through = [step for step in plan if step.startswith("SCAN") and "VIRTUAL TABLE" not in step and "INDEX" not in step]
+    assert (through, [step for step in plan if "TEMP B-TREE" in step]) == ([], [])

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
+from cavvy import defaults
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import JobHeader
-from cavvy.store.base import AssignInput, IdempotencyRecord, JobRecord, TokenRecord, WorkerRecord
+from cavvy.core.job import TERMINAL, JobHeader, JobStatus
+from cavvy.core.search import holds
+from cavvy.store.base import (
+    AssignInput,
+    FoundJobs,
+    IdempotencyRecord,
+    JobFilter,
+    JobRecord,
+    TokenRecord,
+    WorkerRecord,
+)
 from cavvy.store.sqlite import queries, records
 from cavvy.store.sqlite.rows import Texts
 
@@ -33,7 +44,35 @@ def _key(text: str) -> bytes:
     return text.encode(errors="surrogatepass")
 
 
-def _json(rows: Sequence[Sequence[int | None]]) -> str:
+def _first_wanted(
+    tenant: str, rows: Iterable[tuple[Any, ...]], text: str | None, limit: int
+) -> tuple[list[JobRecord], int | None]:
+    """The first `limit` that hold `text`, and the seq at which it stopped before the end."""
+    found: list[JobRecord] = []
+    looked_at = 0
+    for body, *row in rows:
+        job = records.listed_job(tenant, tuple(row))
+        looked_at += len(body or b"") + len(job.metadata or b"")
+        if text is None or holds(text, job.id, job.model, documents=(job.metadata, body)):
+            found.append(job)
+        if len(found) == limit or looked_at > defaults.FIND_BYTES:
+            return found, job.seq
+    return found, None
+
+
+def _index_for(wanted: JobFilter) -> str:
+    """The query for candidates that leaves out most of what is not wanted."""
+    if wanted.worker is not None:
+        return "seqs_of_worker"
+    statuses = wanted.statuses or frozenset(JobStatus)
+    if statuses <= {JobStatus.ASSIGNED, JobStatus.RUNNING}:
+        return "seqs_active"
+    if not statuses & TERMINAL:
+        return "seqs_live"
+    return "seqs_failed" if statuses == {JobStatus.FAILED} else "seqs_of_tenant"
+
+
+def _json(rows: Sequence[Sequence[int | None] | int]) -> str:
     return msgspec.json.encode(rows).decode()
 
 
@@ -85,6 +124,25 @@ class Reader:
         before = _NEWEST if before_seq is None else _bounded(before_seq)
         rows = self._rows("jobs", tenant=_key(tenant), before_seq=before, limit=limit)
         return [records.listed_job(tenant, row) for row in rows]
+
+    def find_jobs(self, tenant: str, wanted: JobFilter, before_seq: int | None, limit: int) -> FoundJobs:
+        """Two statements: which jobs to look at, by an index, and what they are by then."""
+        before = _NEWEST if before_seq is None else _bounded(before_seq)
+        worker = None if wanted.worker is None else _key(wanted.worker)
+        candidates = self._rows(
+            _index_for(wanted), tenant=_key(tenant), worker=worker, before_seq=before, limit=defaults.FIND_JOBS
+        )
+        parameters = {
+            "tenant": _key(tenant),
+            "worker": worker,
+            "seqs": _json([seq for (seq,) in candidates]),
+            "statuses": None if wanted.statuses is None else msgspec.json.encode(sorted(wanted.statuses)).decode(),
+            "texts": wanted.text is not None,
+        }
+        with contextlib.closing(self._connection.execute(_READ["jobs_of_seqs"], parameters)) as rows:
+            found, stopped_at = _first_wanted(tenant, rows, wanted.text, limit)
+        whole = len(candidates) < defaults.FIND_JOBS
+        return FoundJobs(jobs=found, before_seq=stopped_at or (None if whole else candidates[-1][0]))
 
     def idempotent(self, tenant: str, keys: Sequence[str], not_before_ms: int) -> dict[str, IdempotencyRecord]:
         texts = Texts()

@@ -12,7 +12,9 @@ from cavvy.errors import StartError
 from cavvy.private_files import make_private_directory
 from cavvy.store.base import (
     AssignInput,
+    FoundJobs,
     IdempotencyRecord,
+    JobFilter,
     JobRecord,
     LoadRow,
     Opened,
@@ -149,6 +151,10 @@ class SqliteStore:
     async def jobs(self, tenant: str, *, before_seq: int | None, limit: int) -> Sequence[JobRecord]:
         connected = self._now_connected()
         return await connected.reading.call(connected.reader.jobs, tenant, before_seq, limit)
+
+    async def find_jobs(self, tenant: str, wanted: JobFilter, *, before_seq: int | None, limit: int) -> FoundJobs:
+        connected = self._now_connected()
+        return await connected.reading.call(connected.reader.find_jobs, tenant, wanted, before_seq, limit)
 
     async def idempotent(
         self, tenant: str, keys: Sequence[str], *, not_before_ms: int

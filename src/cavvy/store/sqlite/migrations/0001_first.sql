@@ -29,6 +29,8 @@ CREATE TABLE job (
 
 CREATE INDEX job_live ON job (seq) WHERE completed_at_ms IS NULL;
 CREATE INDEX job_of_tenant ON job (tenant, seq);
+CREATE INDEX job_active ON job (tenant, seq) WHERE status IN ('assigned', 'running');
+CREATE INDEX job_failed ON job (tenant, seq) WHERE status = 'failed';
 
 CREATE TABLE job_input (
     job_seq INTEGER PRIMARY KEY,
@@ -50,6 +52,8 @@ CREATE TABLE attempt (
     usage BLOB,
     PRIMARY KEY (job_seq, epoch)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX attempt_of_worker ON attempt (worker, job_seq);
 
 -- The output of the one accepted attempt (job.accepted_epoch).
 CREATE TABLE attempt_output (

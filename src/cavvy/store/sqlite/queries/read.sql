@@ -34,6 +34,54 @@ WHERE job.tenant = :tenant AND job.seq < :before_seq
 ORDER BY job.seq DESC
 LIMIT :limit;
 
+-- name: seqs_of_tenant
+SELECT seq FROM job WHERE tenant = :tenant AND seq < :before_seq ORDER BY seq DESC LIMIT :limit;
+
+-- name: seqs_live
+SELECT seq
+FROM job INDEXED BY job_live
+WHERE completed_at_ms IS NULL AND seq < :before_seq
+ORDER BY seq DESC
+LIMIT :limit;
+
+-- name: seqs_active
+SELECT seq
+FROM job INDEXED BY job_active
+WHERE status IN ('assigned', 'running') AND tenant = :tenant AND seq < :before_seq
+ORDER BY seq DESC
+LIMIT :limit;
+
+-- name: seqs_failed
+SELECT seq
+FROM job INDEXED BY job_failed
+WHERE status = 'failed' AND tenant = :tenant AND seq < :before_seq
+ORDER BY seq DESC
+LIMIT :limit;
+
+-- name: seqs_of_worker
+SELECT DISTINCT job_seq
+FROM attempt INDEXED BY attempt_of_worker
+WHERE worker = :worker AND job_seq < :before_seq
+ORDER BY job_seq DESC
+LIMIT :limit;
+
+-- name: jobs_of_seqs
+-- :seqs is a JSON array, newest first, :statuses one of names or NULL. The rows come in the order of :seqs, which is the
+-- outer loop; sorting them would hold all their texts at once.
+SELECT
+    CASE WHEN :texts THEN job_input.input END,
+    job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.status, job.epoch, job.tries,
+    job.created_at_ms, job.completed_at_ms, job.accepted_epoch, job.cancel, job.failure,
+    job_input.params, job_input.metadata, attempt_output.output_hash, attempt_output.model,
+    job.id
+FROM json_each(:seqs) AS given
+CROSS JOIN job ON job.seq = given.value
+JOIN job_input ON job_input.job_seq = job.seq
+LEFT JOIN attempt_output ON attempt_output.job_seq = job.seq
+WHERE job.tenant = :tenant
+    AND (:statuses IS NULL OR job.status IN (SELECT value FROM json_each(:statuses)))
+    AND (:worker IS NULL OR EXISTS (SELECT 1 FROM attempt WHERE attempt.job_seq = job.seq AND attempt.worker = :worker));
+
 -- name: headers
 SELECT
     job.id, job.seq, job.number, job.user_id, job.tenant, job.job_type, job.privacy_class, job.model, job.status,
