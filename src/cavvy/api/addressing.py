@@ -18,6 +18,9 @@ __all__ = ["Addressed", "address_of", "audience", "client_address", "within"]
 
 #: Two of them, and two readers might follow different ones.
 _SINGLE = frozenset({b"authorization", b"content-encoding", b"content-type", b"idempotency-key", b"last-event-id"})
+_OTHER_NAME = (  # and not which names are right: whoever asks may be a page of another site
+    "This coordinator does not go by that name. Use the address it said at its start, or start it with --hostname NAME."
+)
 _SECURE = {"https": True, "wss": True, "http": False, "ws": False}
 
 
@@ -67,8 +70,7 @@ class Addressed:
             return "misdirected_request", "This coordinator talks to its proxy only; use the proxy's address."
         host = (_header(scope, b"host") or "").lower()
         if host not in self._reach.names and host != _own_authority(scope):
-            names = ", ".join(sorted(self._reach.names))
-            return "misdirected_request", f"This coordinator answers to {names}; others are added with --hostname."
+            return "misdirected_request", _OTHER_NAME
         origin = _header(scope, b"origin")
         if origin is not None and origin.lower().partition("://")[2] != host:
             return "foreign_origin", "Web pages of other sites may not use this coordinator."

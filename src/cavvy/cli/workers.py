@@ -57,7 +57,9 @@ def show(common: Common, worker_id: Annotated[str, typer.Argument(metavar="WORKE
 @app.command("token")
 @client_options
 def token(common: Common) -> None:
-    """Print the line that adds a worker on this machine; give each its own --data-dir."""
+    """Print the line that adds a worker; several on one machine want a --data-dir each."""
+    from cavvy.protocol.line import is_loopback_host, parse_line
+
     with common.client() as client:
         made = client.create_worker_token()
     if common.json:
@@ -65,3 +67,5 @@ def token(common: Common) -> None:
         return
     _output.print_text(f"cavvy worker --join {made.join}")
     _output.note(f"works once, until {made.expires_at}")
+    if is_loopback_host(parse_line(made.join).host) and "#" not in made.join:
+        _output.note("for a worker on the coordinator's machine; started with --lan it lets others in, too")
