@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from benchmarks.http import Connection
@@ -71,25 +72,40 @@ async def _sequential(stack: BenchStack) -> list[float]:
 
 def ttft_overhead_p50_ms() -> Figure:
     """The real model asked directly and through Cavvy, in turn; the median of the paired differences."""
-    with running_stack("ttft") as stack:
+    with running_stack("ttft") as stack, _llamacpp_server() as url:
         stack.add_workers(1, provider="llamacpp", slots=1)
-        command = [sys.executable, "-m", "benchmarks.direct", "bench"]
-        direct = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        try:
-            assert direct.stdout is not None
-            url = json.loads(direct.stdout.readline())["url"]
-            pairs = asyncio.run(_pairs(stack, url))
-        finally:
-            direct.kill()
-            direct.wait()
+        return _overhead(asyncio.run(_pairs(stack, url)))
+
+
+def ttft_overhead_anyllm_p50_ms() -> Figure:
+    """The same through `anyllm`: Cavvy's worker asks the very server that is asked directly."""
+    with running_stack("ttft_anyllm") as stack, _llamacpp_server() as url:
+        stack.add_workers(1, provider="anyllm", slots=1, url=url)
+        return _overhead(asyncio.run(_pairs(stack, url)))
+
+
+def _overhead(pairs: list[tuple[float, float]]) -> Figure:
     over = [through - alone for alone, through in pairs]
     note = (
         f"{len(pairs)} pairs; direct p50 {statistics.median(one for one, _ in pairs):.1f} ms,"
         f" quartiles of the difference {_percentile(over, 0.25):.1f} … {_percentile(over, 0.75):.1f} ms"
     )
     return Figure(statistics.median(over), "ms", "≤ 10", note)
+
+
+@contextlib.contextmanager
+def _llamacpp_server() -> Iterator[str]:
+    """llama.cpp's own HTTP server; its address."""
+    command = [sys.executable, "-m", "benchmarks.direct", "bench"]
+    server = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert server.stdout is not None
+        yield json.loads(server.stdout.readline())["url"]
+    finally:
+        server.kill()
+        server.wait()
 
 
 async def _pairs(stack: BenchStack, url: str) -> list[tuple[float, float]]:
@@ -112,8 +128,7 @@ async def _pairs(stack: BenchStack, url: str) -> list[tuple[float, float]]:
 
 
 async def _first_token_alone(connection: Connection, prompt: str) -> float:
-    messages = [{"role": "system", "content": defaults.SYSTEM_PROMPT}, {"role": "user", "content": prompt}]
-    body = {"messages": messages, "stream": True, "max_tokens": 4, "temperature": 0, "cache_prompt": False}
+    body = {"messages": _messages(prompt), "stream": True, "max_tokens": 4, "temperature": 0, "cache_prompt": False}
     began, first = time.perf_counter(), 0.0
     await connection.begin("POST", "/v1/chat/completions", body)
     async for event in connection.events():
@@ -124,9 +139,14 @@ async def _first_token_alone(connection: Connection, prompt: str) -> float:
     return first
 
 
+def _messages(prompt: str) -> list[dict[str, str]]:
+    return [{"role": "system", "content": defaults.SYSTEM_PROMPT}, {"role": "user", "content": prompt}]
+
+
 async def _first_token_through(connection: Connection, prompt: str) -> float:
     began, first = time.perf_counter(), 0.0
-    job = await connection.request("POST", "/v1/jobs", {"prompt": prompt, "max_tokens": 4, "temperature": 0})
+    body = {"messages": _messages(prompt), "max_tokens": 4, "temperature": 0}
+    job = await connection.request("POST", "/v1/jobs", body)
     await connection.begin("GET", f"/v1/jobs/{job['id']}/events")
     async for event in connection.events():
         if not first and event.name == "delta":
@@ -188,7 +208,8 @@ def _percentile(values: list[float], share: float) -> float:
 
 
 ROWS: dict[str, Callable[[], Figure]] = {
-    one.__name__: one for one in (jobs_per_s, submit_to_completed_p50_ms, ttft_overhead_p50_ms, deltas_per_s)
+    one.__name__: one
+    for one in (jobs_per_s, submit_to_completed_p50_ms, ttft_overhead_p50_ms, ttft_overhead_anyllm_p50_ms, deltas_per_s)
 }
 _WORDS = [
     "river",

@@ -34,13 +34,15 @@ class BenchStack:
         self.pid = coordinator.pid
         self.key = self._key()
 
-    def add_workers(self, count: int, *, provider: str, slots: int) -> None:
+    def add_workers(self, count: int, *, provider: str, slots: int, url: str | None = None) -> None:
         """Starts workers and waits until each is online."""
         for number in range(count):
             join = self.request("POST", "/v1/worker-tokens")["join"]
             home = self.home / f"{provider}-{number}"
             module = [sys.executable, "-m", "benchmarks.worker"]
-            self._start([*module, "--join", join, "--home", str(home), "--provider", provider, "--slots", str(slots)])
+            where = ["--url", url] if url is not None else []
+            kind = ["--provider", provider, "--slots", str(slots), *where]
+            self._start([*module, "--join", join, "--home", str(home), *kind])
         deadline = time.monotonic() + 60
         while sum(one["online"] for one in self.request("GET", "/v1/workers")["workers"]) < count:
             assert time.monotonic() < deadline, "the workers did not come online"

@@ -14,6 +14,7 @@ import uvloop
 
 from cavvy import defaults
 from cavvy.core.writes import Usage
+from cavvy.providers.anyllm import AnyLlm
 from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, Provider, TextChunk
 from cavvy.providers.llamacpp import LlamaCpp, find_weights
 from cavvy.worker.agent import Worker
@@ -52,11 +53,13 @@ class NumberedProvider(InstantProvider):
         yield FinalChunk(finish_reason="stop", usage=Usage(input_tokens=1, output_tokens=count), model="instant")
 
 
-def _provider(kind: str) -> Provider:
+def _provider(kind: str, url: str | None) -> Provider:
     if kind == "instant":
         return InstantProvider()
     if kind == "numbered":
         return NumberedProvider()
+    if kind == "anyllm":
+        return AnyLlm("direct", url=url, key="bench")
     weights = find_weights()
     assert weights is not None, "no weights: `make bench` installs them"
     return LlamaCpp(weights, slots=1, threads=1, cache_prompt=False)
@@ -66,14 +69,15 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--join", required=True)
     parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--provider", choices=["instant", "numbered", "llamacpp"], default="instant")
+    parser.add_argument("--provider", choices=["instant", "numbered", "llamacpp", "anyllm"], default="instant")
+    parser.add_argument("--url", help="the model's server, for anyllm")
     parser.add_argument("--slots", type=int, default=8)
     options = parser.parse_args()
     gc.set_threshold(*defaults.GC_THRESHOLDS)  # as `cavvy worker` does
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     worker = Worker(
         home=WorkerHome(options.home),
-        providers=[_provider(options.provider)],
+        providers=[_provider(options.provider, options.url)],
         slots=options.slots,
         name=options.home.name,
         join=parse_join(options.join),
