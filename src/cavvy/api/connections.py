@@ -7,6 +7,7 @@ deadline, and when there are too many connections the one that has waited longes
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -14,14 +15,13 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import msgspec
-import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
 
-from cavvy import defaults
+from cavvy import defaults, logs
 from cavvy.api.addressing import address_of, within
 from cavvy.api.limits import network_of
 from cavvy.api.listening import Network
@@ -29,7 +29,10 @@ from cavvy.api.problems import CODES, problem
 
 __all__ = ["ConnectionLimits", "Connections", "HttpConnection", "LimitedConfig", "SocketConnection"]
 
-log = structlog.get_logger()
+log = logs.get_logger()
+#: Its warnings are about what anybody may send: bad requests would fill the log.
+_uvicorn_log = logs.LibraryLogger("uvicorn")
+_uvicorn_log.setLevel(logging.ERROR)
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,6 +150,7 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_made(transport)
         self._open = self.config.open
         self._limits = self._open.limits
+        self.logger = _uvicorn_log
         self.access_log = False  # whoever configures logging: paths and queries are nobody's business
         self._begun = self._whole = False
         self._in_header = True
@@ -263,6 +267,8 @@ class SocketConnection(WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.logger = self.conn.logger = _uvicorn_log
+        self.conn.debug = False  # it would log frames
         self.config.open.join(self, self.client[0] if self.client else "")
 
     def connection_lost(self, exc: Exception | None) -> None:

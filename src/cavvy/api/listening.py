@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-import structlog
 
-from cavvy import defaults
+from cavvy import defaults, logs
 from cavvy.errors import PortInUse, StartError
 from cavvy.protocol.line import authority, is_loopback_host
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Listen", "Network", "Reach", "bind", "certificate", "reach"]
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 Network = IPv4Network | IPv6Network
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")

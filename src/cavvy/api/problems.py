@@ -7,19 +7,19 @@ import re
 from typing import Any
 
 import msgspec
-import structlog
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
+from cavvy import logs
 from cavvy.coordinator.engine import CommandFailed, StoreUnavailable
 from cavvy.errors import InvalidInput
 from cavvy.protocol.rest import Problem
 
 __all__ = ["CODES", "MethodsByPath", "ProblemError", "exception_handlers", "problem", "problem_of"]
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 #: Every code, its HTTP status and title. The reference page is made from this table.
 CODES: dict[str, tuple[int, str]] = {

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import structlog
 import uvicorn
 
-from cavvy import defaults
+from cavvy import defaults, logs
 from cavvy.api.app import create_app
 from cavvy.api.auth import KeyRing, Role, first_keys
 from cavvy.api.connections import ConnectionLimits, LimitedConfig
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CoordinatorServer", "system_clock"]
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 
 def system_clock() -> Now:

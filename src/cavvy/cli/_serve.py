@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import structlog
 
-from cavvy import defaults
+from cavvy import defaults, logs
 from cavvy.cli import _output
 from cavvy.cli._config import CoordinatorPlan, WorkerPlan
 from cavvy.client import AsyncCavvy, config
@@ -36,18 +35,7 @@ __all__ = ["coordinator", "run", "up", "worker"]
 
 def run(main: Coroutine[Any, Any, int]) -> int:
     """Runs a server to its end on the fastest event loop there is; its exit code."""
-    structlog.configure(
-        processors=[
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.add_log_level,
-            # A traceback with its variables would show prompts.
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            ),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger("info"),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    logs.configure()
     sys.setswitchinterval(defaults.THREAD_SWITCH_S)
     gc.set_threshold(*defaults.GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -14,9 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Protocol
 
-import structlog
-
-from cavvy import defaults
+from cavvy import defaults, logs
 from cavvy.core.commands import Command, Heartbeat, JobCompleted, SubmitJob
 from cavvy.core.coordinator import Batch, Coordinator, KnownToken, KnownWorker, Settings
 from cavvy.core.effects import Effect, HeartbeatAnswered, Registered, Reply
@@ -28,7 +26,7 @@ from cavvy.store.base import LoadRow, Opened, Store, TokenRecord, WorkerRecord
 
 __all__ = ["CommandFailed", "Engine", "Outlet", "StoreUnavailable"]
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 EXIT_UNDECIDED = 75
 
@@ -325,7 +323,7 @@ class Engine:
             raise
         except Exception as error:
             log.exception("command_failed", command=type(command).__name__)
-            self._fail_asked([command], CommandFailed(str(error)))
+            self._fail_asked([command], CommandFailed(type(error).__name__))
             await self._rebuild()
         else:
             self._release(batch.effects)

@@ -8,9 +8,8 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-import structlog
 
-from cavvy import defaults
+from cavvy import defaults, logs
 from cavvy.coordinator.engine import CommandFailed, StoreUnavailable
 from cavvy.core.canonical import sha256_hex
 from cavvy.core.commands import RegisterWorker
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Closed", "Login", "OnlineWorker", "Sent", "worker_id"]
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 _REFUSALS = {
     ReplyCode.TOKEN_REFUSED: "the token is unknown, used up or expired",

@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-import structlog
 
-from cavvy import defaults
+from cavvy import defaults, logs
 from cavvy.coordinator.engine import Engine
 from cavvy.coordinator.login import Closed, Login, OnlineWorker, Sent
 from cavvy.core.canonical import sha256_hex
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Receive", "Send", "Session"]
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -308,7 +307,8 @@ class Session:
 
     async def _close(self, closed: Closed) -> None:
         if closed.code:
-            log.info("worker_closed", worker=self.worker[:16], session=self.id, code=closed.code, reason=closed.reason)
+            reason = "a frame that cannot be one" if closed.code == CloseCode.BAD_FRAME else closed.reason
+            log.info("worker_closed", worker=self.worker[:16], session=self.id, code=closed.code, reason=reason)
             try:
                 async with asyncio.timeout(defaults.SOCKET_CLOSE_S):
                     message = {"type": "websocket.close", "code": closed.code, "reason": closed.reason[:120]}

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import msgspec
-import structlog
 from structlog.typing import FilteringBoundLogger
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
 
-from cavvy import defaults
+from cavvy import defaults, logs
 from cavvy.errors import StartError, WorkerRefused
 from cavvy.protocol.handshake import CloseCode
 from cavvy.protocol.line import is_loopback_host
@@ -63,7 +62,7 @@ class Worker:
         self._identity = home.identity()
         self._providers = tuple(providers)
         self._slots = slots or min(defaults.MAX_SLOTS, sum(provider.slots for provider in self._providers))
-        self._log: FilteringBoundLogger = log or structlog.get_logger("cavvy.worker")
+        self._log = logs.Logger(log) if log else logs.get_logger("cavvy.worker")
         self._join = join
         known = home.membership()
         if join is not None and known is not None and not join.names(known.coordinator_key):
@@ -173,6 +172,7 @@ class Worker:
             compression=None,
             max_size=defaults.MAX_FRAME_BYTES,
             proxy=None,
+            logger=logs.LibraryLogger("websockets"),
             ssl=self._tls,
             open_timeout=defaults.HANDSHAKE_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,

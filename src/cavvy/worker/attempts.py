@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from structlog.typing import FilteringBoundLogger
 
 from cavvy import defaults
 from cavvy.core.job import AttemptRef
@@ -39,6 +38,7 @@ from cavvy.core.worker_messages import (
     Tick,
     WorkerCommand,
 )
+from cavvy.logs import Logger, place
 from cavvy.protocol.messages import (
     CompleteAck,
     ErrorMessage,
@@ -83,7 +83,7 @@ class _Running:
 class Attempts:
     """To be made inside a running loop. Between `connected` and `disconnected` frames go to `put`."""
 
-    def __init__(self, slots: int, log: FilteringBoundLogger) -> None:
+    def __init__(self, slots: int, log: Logger) -> None:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._core = WorkerCore(slots)
@@ -134,7 +134,7 @@ class Attempts:
             if command is not None:
                 self._feed(command)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            self._log.warning("frame ignored", error=str(error))
+            self._log.warning("frame ignored", error=type(error).__name__, at=place(error))
         except Exception as error:  # noqa: BLE001 - one frame must not end the others' attempts
             self._log.error("frame failed", error=type(error).__name__)
 
