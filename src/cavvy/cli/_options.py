@@ -34,10 +34,10 @@ class Common(NamedTuple):
     key: str | None = None
     config: Path | None = None
 
-    def client(self, *, timeout: float = 30.0) -> Cavvy:
+    def client(self, *, operator: bool = False, timeout: float = 30.0) -> Cavvy:
         from cavvy.client import Cavvy
 
-        return Cavvy(self.url, self.key, config=self.config, timeout=timeout)
+        return Cavvy(self.url, self.key, config=self.config, operator=operator, timeout=timeout)
 
 
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -56,7 +56,7 @@ def _understood(place: str) -> tuple[str, str | None, str | None]:
         if not line.secret.startswith("cav_") or line.secret.startswith("cav_wrk_"):
             raise ValueError("what stands behind its last / is no API key")
     except ValueError as error:
-        hint = "`cavvy keys create` prints a line that can."
+        hint = "`cavvy keys create` makes a key and says how to log in with it."
         raise InvalidInput("invalid_login", f"This line cannot be used to log in: {error}. {hint}") from None
     return line.url("http"), line.secret, line.pin
 

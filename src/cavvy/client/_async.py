@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -31,10 +32,11 @@ class AsyncCavvy:
     """A coordinator's client. `timeout` is how many seconds one request may take beyond the time it asks to wait.
 
     Without arguments it finds coordinator and key as the command line does: CAVVY_URL, CAVVY_API_KEY, CAVVY_PIN,
-    cavvy.toml (`config` names it), the credentials file. With `pin` (SHA-256 of the certificate's public key, hex) it
-    speaks only to the coordinator with that key, without one to whomever a certificate authority vouches for. Every
-    method may raise NoCoordinator, CertificateRefused or RequestRefused. Requests whose answer got lost are repeated; a
-    submit carries an Idempotency-Key, so that it stays one job.
+    cavvy.toml (`config` names it), the credentials file; with `operator` it looks there for the operator's key. With
+    `pin` (SHA-256 of the certificate's public key, hex) it speaks only to the coordinator with that key, without one to
+    whomever a certificate authority vouches for. Every method may raise NoCoordinator, CertificateRefused or
+    RequestRefused. Requests whose answer got lost are repeated; a submit carries an Idempotency-Key, so that it stays
+    one job.
     """
 
     def __init__(
@@ -44,9 +46,10 @@ class AsyncCavvy:
         *,
         pin: str | None = None,
         config: Path | str | None = None,
+        operator: bool = False,
         timeout: float = 30.0,
     ) -> None:
-        place = connection(url, api_key, pin=pin, config=config)
+        place = connection(url, api_key, pin=pin, config=config, operator=operator)
         self.url = place.url
         self._http = httpx.AsyncClient(**_http.options(place))
         self._flows = Flows(place.url)
@@ -143,6 +146,44 @@ class AsyncCavvy:
     async def own_key(self) -> rest.OwnKey:
         """What this client's key is: its role, tenant and user."""
         return await self._fetch(protocol.get("/v1/key"), rest.OwnKey)
+
+    async def keys(self, *, tenant: str | None = None) -> list[rest.KeyView]:
+        """Every key of the tenant, without secrets. With the operator's key `tenant` names whose; else the operator's
+        own."""
+        return (await self._fetch(protocol.keys_request(tenant), rest.KeyList)).keys
+
+    async def create_key(
+        self,
+        role: str,
+        *,
+        name: str | None = None,
+        user: str | None = None,
+        act_for_users: bool = False,
+        expires_at: datetime | str | None = None,
+        tenant: str | None = None,
+    ) -> rest.NewKey:
+        """A new key; `key` is its secret, shown this once. `role` is admin, submit, read or worker. Never repeated by
+        itself."""
+        until = expires_at.astimezone().isoformat() if isinstance(expires_at, datetime) else expires_at
+        body = rest.KeyBody(role=role, name=name, user=user, act_for_users=act_for_users, expires_at=until)
+        return await self._fetch(protocol.create_key_request(body, tenant), rest.NewKey)
+
+    async def rotate_key(self, key_id: str, *, grace_s: int | None = None, tenant: str | None = None) -> rest.NewKey:
+        """The key with a new secret; the old one goes on for `grace_s` (a day, if not given). Never repeated by
+        itself."""
+        return await self._fetch(protocol.rotate_key_request(key_id, grace_s, tenant), rest.NewKey)
+
+    async def revoke_key(self, key_id: str, *, tenant: str | None = None) -> rest.KeyView:
+        """Ends a key at once, with its streams. Repeating it changes nothing."""
+        return await self._fetch(protocol.revoke_key_request(key_id, tenant), rest.KeyView)
+
+    async def tenants(self) -> list[rest.TenantView]:
+        """Every tenant; with the operator's key."""
+        return (await self._fetch(protocol.get("/v1/tenants"), rest.TenantList)).tenants
+
+    async def create_tenant(self, tenant_id: str) -> rest.NewTenant:
+        """A new tenant and its first admin key, whose secret is shown this once; with the operator's key."""
+        return await self._fetch(protocol.create_tenant_request(tenant_id), rest.NewTenant)
 
     async def health(self) -> rest.Health:
         """Whether the coordinator's process is alive; needs no key."""

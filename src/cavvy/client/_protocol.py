@@ -22,6 +22,8 @@ __all__ = [
     "batch_outcomes",
     "batch_request",
     "cancel_request",
+    "create_key_request",
+    "create_tenant_request",
     "decode",
     "events_request",
     "expect_ok",
@@ -29,8 +31,12 @@ __all__ = [
     "job_path",
     "job_request",
     "jobs_request",
+    "key_path",
+    "keys_request",
     "outcome_is_unknown",
     "retry_after_s",
+    "revoke_key_request",
+    "rotate_key_request",
     "submit_request",
     "succeeded",
     "token_request",
@@ -151,6 +157,39 @@ def events_request(job_id: str, last_id: str) -> Request:
 def token_request() -> Request:
     """Not repeated: each answer is a token more."""
     return Request("POST", "/v1/worker-tokens", repeat=False)
+
+
+def key_path(key_id: str, leaf: str = "") -> str:
+    return f"/v1/keys/{quote(key_id, safe='')}{leaf}"
+
+
+def keys_request(tenant: str | None) -> Request:
+    return get("/v1/keys", tenant=tenant)
+
+
+def create_key_request(body: rest.KeyBody, tenant: str | None) -> Request:
+    """Not repeated: each answer is a key more."""
+    return _sending(body, get("/v1/keys", tenant=tenant).path)
+
+
+def rotate_key_request(key_id: str, grace_s: int | None, tenant: str | None) -> Request:
+    """Not repeated: each ends the secret before the last one."""
+    body = rest.RotateBody() if grace_s is None else rest.RotateBody(grace_s=grace_s)
+    return _sending(body, get(key_path(key_id, "/rotate"), tenant=tenant).path)
+
+
+def revoke_key_request(key_id: str, tenant: str | None) -> Request:
+    return get(key_path(key_id), tenant=tenant)._replace(method="DELETE")
+
+
+def create_tenant_request(tenant_id: str) -> Request:
+    """Not repeated: its key would be lost with the answer."""
+    return _sending(rest.TenantBody(id=tenant_id), "/v1/tenants")
+
+
+def _sending(body: msgspec.Struct, path: str) -> Request:
+    headers = {"Content-Type": "application/json"}
+    return Request("POST", path, headers, msgspec.json.encode(body), repeat=False)
 
 
 def wait_s(remaining: float | None) -> int:

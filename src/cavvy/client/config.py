@@ -108,19 +108,30 @@ def config_file(given: Path | str | None = None) -> ConfigFile:
 
 
 def connection(
-    url: str | None = None, key: str | None = None, *, pin: str | None = None, config: Path | str | None = None
+    url: str | None = None,
+    key: str | None = None,
+    *,
+    pin: str | None = None,
+    config: Path | str | None = None,
+    operator: bool = False,
 ) -> Connection:
     """What to connect to. Raises ClientError, ConfigInvalid. See `connection_settings`."""
-    found = connection_settings(url, key, pin=pin, config=config)
+    found = connection_settings(url, key, pin=pin, config=config, operator=operator)
     return Connection(found.url.value, found.key.value, found.pin.value)
 
 
 def connection_settings(
-    url: str | None = None, key: str | None = None, *, pin: str | None = None, config: Path | str | None = None
+    url: str | None = None,
+    key: str | None = None,
+    *,
+    pin: str | None = None,
+    config: Path | str | None = None,
+    operator: bool = False,
 ) -> Settings:
     """What to connect to, and who said so.
 
-    A key or pin in a file goes to that file's URL only, never to another address.
+    A key or pin in a file goes to that file's URL only, never to another address. Where the `operator`'s
+    key is wanted, a tenant's in CAVVY_API_KEY or cavvy.toml is passed over.
     """
     file = config_file(config)
     file.refuse_unnamed("client")
@@ -138,11 +149,18 @@ def connection_settings(
     is_said = _same_place(chosen.value, said.url or at_stored)
     is_stored = _same_place(chosen.value, at_stored)
 
+    if operator:
+        stored = msgspec.structs.replace(stored, key=stored.operator_key)
+
+    def wanted(name: str, value: str | None) -> str | None:
+        passed_over = operator and name == "key" and not (value or "").startswith("cav_opr_")
+        return None if passed_over else value
+
     def secret(name: Literal["key", "pin"], argument: str | None, variable: str) -> Setting[str | None]:
         return first_said(
             (argument, "argument"),
-            (os.environ.get(variable), variable),
-            (getattr(said, name) if is_said else None, file.origin(name)),
+            (wanted(name, os.environ.get(variable)), variable),
+            (wanted(name, getattr(said, name)) if is_said else None, file.origin(name)),
             (getattr(stored, name) if is_stored else None, str(credentials_path())),
             default=None,
         )

@@ -9,6 +9,7 @@ committed:
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import sqlite3
 import string
@@ -32,6 +33,7 @@ __all__ = [
     "Condition", "Entry", "Live", "commands", "files", "live", "placeholders", "steady",
 ]  # fmt: skip
 
+_NUMBERS = itertools.count(1)
 MESSAGES = Path(__file__).parent / "messages"
 
 
@@ -61,6 +63,7 @@ class Entry(NamedTuple):
 
 _OWN = "# it brings a coordinator of its own, and takes no key"
 _STARTS = "# it is what starts one: tests/e2e"
+_NOT_OPERATOR = "tenants create acme --key {admin}"
 
 #: By the command's full name.
 ENTRIES: dict[str, Entry] = {
@@ -76,9 +79,15 @@ ENTRIES: dict[str, Entry] = {
     "jobs list": Entry("jobs list --limit 2"),
     "jobs show": Entry("jobs show {job}"),
     "jobs watch": Entry("jobs watch {job}"),
+    "keys create": Entry("keys create --role read --name site --user ana --expires 90d --act-for-users"),
+    "keys list": Entry("keys list"),
+    "keys revoke": Entry("keys revoke {spare_key}"),
+    "keys rotate": Entry("keys rotate {spare_key} --grace 2h"),
     "login": Entry("login {login}", {Condition.WRONG_KEY: "login {wrong_login}"}),
     "receipt verify": Entry("receipt verify {job}"),
     "run": Entry("run hello --max-tokens 5"),
+    "tenants create": Entry("tenants create {fresh_name} --key {operator}", {Condition.WRONG_KEY: _NOT_OPERATOR}),
+    "tenants list": Entry("tenants list --key {operator}", {Condition.WRONG_KEY: "tenants list --key {admin}"}),
     "up": Entry(
         "up --port 0 --data-dir {data} --model {gguf}",
         {Condition.NOBODY: _STARTS, Condition.WRONG_KEY: _OWN, Condition.FULL_DISK: _STARTS},
@@ -198,8 +207,16 @@ def files(directory: Path) -> dict[str, str]:
     return {name: str(directory / name) for name in FILES}
 
 
+def _spare_key(here: Live) -> str:
+    return str(here.post("/v1/keys", {"role": "read"})["id"])
+
+
 #: What stands for a placeholder: made on demand.
 MAKERS: dict[str, Callable[[Live], str]] = {
+    "admin": lambda here: here.stack.key,
+    "fresh_name": lambda _: f"acme-{next(_NUMBERS)}",
+    "operator": lambda here: here.stack.server.operator_key or "",
+    "spare_key": _spare_key,
     "data": lambda here: str(here.stack.directory),
     "directory": lambda here: str(here.directory),
     "job": _completed,
@@ -215,6 +232,8 @@ MAKERS: dict[str, Callable[[Live], str]] = {
 NOBODYS = {name: f"/nowhere/{name}" for name in MAKERS} | {
     "job": "01990000-0000-7000-8000-000000000001",
     "login": "cavvy://127.0.0.1:1/cav_adm_any",
+    "operator": "cav_opr_any",
+    "spare_key": "4Tq0pZ9rKcXw",
     "waiting": "01990000-0000-7000-8000-000000000002",
     "worker": "wrk_00000000000000000000",
 }
@@ -240,7 +259,9 @@ def _names(command: Any, path: Sequence[str]) -> Iterator[str]:
 
 #: What differs from run to run, and what is shown for it.
 _STEADY = (
-    (r"cav_[a-z]{3}_[0-9A-Za-z_]+", "KEY"),
+    (r"cav_[a-z]{2,3}_[0-9A-Za-z_]+", "KEY"),
+    (r"(?m)^[0-9A-Za-z]{12}(?=  |:)", "KEYID-------"),
+    (r"acme-\d+", "acme-N"),
     (r"cavvy://\S+", "cavvy://JOIN"),
     (r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "JOB"),
     (r"wrk_[0-9a-f]{20}", "WORKER"),

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import socket
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -39,6 +40,14 @@ from tests.unit.client.fake_coordinator import (
 
 CUT = Answer(cut=True)
 EVENTS = f"/v1/jobs/{JOB_ID}/events"
+
+
+KEY = {
+    "id": "k1", "role": "read", "status": "active", "tenant": "default", "name": None, "user": "owner",
+    "act_for_users": False, "created_at": "", "created_by": None, "expires_at": None, "revoked_at": None,
+    "old_secret_until": None,
+}  # fmt: skip
+NEW_KEY = KEY | {"key": "cav_ro_k1_s"}
 
 
 class SyncDriver:
@@ -391,6 +400,12 @@ def test_leaving_a_stream_early_leaves_nothing_open(coordinator: FakeCoordinator
             "create_worker_token", (), ("POST", "/v1/worker-tokens"),
             {"token": "t", "join": "cavvy://h:1/t", "expires_at": "2026-01-01T00:00:00.000Z"},
         ),
+        ("keys", (), ("GET", "/v1/keys"), {"keys": [KEY]}),
+        ("create_key", ("read",), ("POST", "/v1/keys"), NEW_KEY),
+        ("rotate_key", ("k1",), ("POST", "/v1/keys/k1/rotate"), NEW_KEY),
+        ("revoke_key", ("k1",), ("DELETE", "/v1/keys/k1"), KEY),
+        ("tenants", (), ("GET", "/v1/tenants"), {"tenants": []}),
+        ("create_tenant", ("acme",), ("POST", "/v1/tenants"), {"id": "acme", "created_at": "", "admin": NEW_KEY}),
     ],
 )  # fmt: skip
 def test_each_method_asks_its_route(
@@ -399,6 +414,36 @@ def test_each_method_asks_its_route(
     coordinator.on(*route, json(body))
     driver.call(coordinator.url, method, *args)
     assert [(each.method, each.path) for each in coordinator.requests] == [route]
+
+
+@pytest.mark.parametrize(
+    ("method", "args", "route"),
+    [
+        ("create_key", ("read",), ("POST", "/v1/keys")),
+        ("rotate_key", ("k1",), ("POST", "/v1/keys/k1/rotate")),
+        ("create_tenant", ("acme",), ("POST", "/v1/tenants")),
+    ],
+)
+def test_what_makes_a_secret_is_asked_for_once_only(
+    driver: Any, coordinator: FakeCoordinator, method: str, args: tuple[str, ...], route: tuple[str, str]
+) -> None:
+    coordinator.on(*route, CUT)
+    with pytest.raises(NoCoordinator):
+        driver.call(coordinator.url, method, *args)
+    assert len(coordinator.requests) == 1
+
+
+def test_a_key_is_asked_for_with_all_it_shall_be(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/keys", json(NEW_KEY, 201))
+    at = datetime(2030, 1, 31, 12, tzinfo=UTC)
+    made = driver.call(
+        coordinator.url, "create_key", "submit", name="n", user="u", act_for_users=True, expires_at=at, tenant="a b"
+    )
+    (request,) = coordinator.requests
+    sent = msgspec.json.decode(request.body)
+    assert (request.target, made.key) == ("/v1/keys?tenant=a+b", "cav_ro_k1_s")
+    assert datetime.fromisoformat(sent.pop("expires_at")) == at
+    assert sent == {"role": "submit", "name": "n", "user": "u", "act_for_users": True}
 
 
 def test_result_is_the_exact_bytes(driver: Any, coordinator: FakeCoordinator) -> None:

@@ -53,6 +53,17 @@ def test_arguments_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) 
     assert config.connection("http://flag.example", "cav_flag") == Connection("http://flag.example", "cav_flag")
 
 
+def test_the_operators_key_is_its_own_and_stays_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    config.write_credentials(STORED)
+    assert config.connection(operator=True).key == "cav_operator"
+    assert config.connection("http://elsewhere.example", operator=True).key is None
+    assert config.connection(key="cav_flag", operator=True).key == "cav_flag"
+    monkeypatch.setenv("CAVVY_API_KEY", "cav_adm_tenants")
+    assert config.connection(operator=True).key == "cav_operator"
+    monkeypatch.setenv("CAVVY_API_KEY", "cav_opr_env")
+    assert config.connection(operator=True).key == "cav_opr_env"
+
+
 @pytest.mark.parametrize(
     "url", ["http://elsewhere.example:9000", "http://127.0.0.1:9001", "http://127.evil.example:9000"]
 )
