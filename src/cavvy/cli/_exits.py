@@ -41,4 +41,6 @@ _CODES: tuple[tuple[type[Exception], Exit], ...] = (
 
 def exit_code(error: Exception) -> Exit:
     """The code of `error`; whatever is not in the table is a plain failure."""
+    if isinstance(error, errors.RequestRefused) and error.problem.get("outcome") == "unknown":
+        return Exit.START_AGAIN
     return next((code for kind, code in _CODES if isinstance(error, kind)), Exit.FAILED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from cavvy.cli import _output
 from cavvy.cli._known import remember_workers
 from cavvy.cli._limits import time_limit
@@ -25,7 +27,8 @@ def follow(client: Cavvy, job: Job | str, *, live: bool, as_json: bool, restart:
             shown.end(failure.job)
             raise
         except BaseException:
-            shown.broken()
+            with contextlib.suppress(OSError):  # whoever read it may be gone
+                shown.broken()
             raise
     shown.end(ended)
     remember_workers(client, ended)

@@ -1,4 +1,4 @@
-"""Limits on time that hold whatever the program is doing."""
+"""What ends a command whatever it is doing: a limit on time, a signal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,29 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-__all__ = ["time_limit"]
+__all__ = ["Hangup", "hangups", "time_limit"]
+
+
+class Hangup(BaseException):
+    """The terminal is gone, or somebody ended the command (HUP, TERM)."""
+
+
+@contextlib.contextmanager
+def hangups() -> Iterator[None]:
+    """Raises Hangup on HUP and TERM in the middle of whatever the main thread does, unless they are ignored (nohup)."""
+
+    def hung_up(signum: int, frame: FrameType | None) -> None:
+        raise Hangup
+
+    before = {each: signal.getsignal(each) for each in (signal.SIGHUP, signal.SIGTERM)}
+    taken = {each: handler for each, handler in before.items() if handler is not signal.SIG_IGN}
+    for each in taken:
+        signal.signal(each, hung_up)
+    try:
+        yield
+    finally:
+        for each, handler in taken.items():
+            signal.signal(each, handler)
 
 
 @contextlib.contextmanager

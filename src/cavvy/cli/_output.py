@@ -15,6 +15,7 @@ __all__ = [
     "clean",
     "drop_stdout",
     "note",
+    "note_if_heard",
     "print_json",
     "print_raw",
     "print_table",
@@ -141,6 +142,12 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 def note(text: str) -> None:
     """Writes a line for the human to stderr."""
     _write(sys.stderr, clean(text) + "\n")
+
+
+def note_if_heard(text: str) -> None:
+    """As `note`, to a terminal that may be gone."""
+    with contextlib.suppress(OSError):
+        note(text)
 
 
 def _write(stream: TextIO, text: str) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cavvy.cli._exits import Exit
 from cavvy.cli._options import Common, client_options
+
+if TYPE_CHECKING:
+    from cavvy.client import Cavvy, Job
 
 __all__ = ["run"]
 
@@ -23,28 +26,55 @@ def run(
     stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text; may be repeated.")] = None,
     timeout: Annotated[float | None, typer.Option(min=0.001, help="Wait so many seconds; the job goes on.")] = None,
     live: Annotated[bool, typer.Option("--live", help="Stream also into a pipe; fails on a restart.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Print the job's id and leave; the job goes on.")] = False,
 ) -> int:
     """Ask a prompt and print the answer, token by token on a terminal, once it is whole into a pipe."""
+    from cavvy.cli import _follow, _output
+    from cavvy.cli._limits import Hangup, hangups
+
+    if detach and (live or timeout is not None):
+        raise typer.BadParameter("--detach waits for nothing: leave out --live and --timeout")
+    asked = _read_stdin() if prompt == "-" else prompt
+    fields = {"model": model, "max_tokens": max_tokens, "temperature": temperature, "stop": stop or None}
+    with common.client() as client, hangups():
+        try:
+            job = client.submit(asked, **fields)
+        except (KeyboardInterrupt, Hangup):
+            _output.note_if_heard("stopped before the coordinator answered; it may have got the job: `cavvy jobs list`")
+            return Exit.INTERRUPTED
+        if detach:
+            _print_detached(job, as_json=common.json)
+            return Exit.OK
+        try:
+            return _wait(common, client, job, timeout=timeout, live=live)
+        except KeyboardInterrupt:
+            _follow.stop(client, job)
+        except Hangup:
+            _output.note_if_heard(f"left job {job.id}, which goes on; follow it with `cavvy jobs watch {job.id}`")
+            _output.drop_stdout()
+        return Exit.INTERRUPTED
+
+
+def _wait(common: Common, client: Cavvy, job: Job, *, timeout: float | None, live: bool) -> int:
+    """Follows the job to its end. Raises JobFailed, JobTimeout."""
     from cavvy.cli import _follow, _output
     from cavvy.cli._limits import time_limit
     from cavvy.errors import JobTimeout
 
     on_screen = _output.stdout_is_terminal() and not common.json
-    asked = _read_stdin() if prompt == "-" else prompt
-    fields = {"model": model, "max_tokens": max_tokens, "temperature": temperature, "stop": stop or None}
-    with common.client() as client:
-        try:
-            job = client.submit(asked, **fields)
-        except KeyboardInterrupt:
-            _output.note("stopped before the coordinator answered; it may have got the job: `cavvy jobs list`")
-            return Exit.INTERRUPTED
-        late = JobTimeout(f"job {job.id} goes on; follow it with `cavvy jobs watch {job.id}`", job.id)
-        try:
-            with time_limit(timeout, late):
-                return _follow.follow(client, job, live=live or on_screen, as_json=common.json, restart=not live)
-        except KeyboardInterrupt:
-            _follow.stop(client, job)
-            return Exit.INTERRUPTED
+    late = JobTimeout(f"job {job.id} goes on; follow it with `cavvy jobs watch {job.id}`", job.id)
+    with time_limit(timeout, late):
+        return _follow.follow(client, job, live=live or on_screen, as_json=common.json, restart=not live)
+
+
+def _print_detached(job: Job, *, as_json: bool) -> None:
+    from cavvy.cli import _output
+
+    if as_json:
+        _output.print_json(job)
+    else:
+        _output.print_text(job.id)
+        _output.note(f"follow it with `cavvy jobs watch {job.id}`")
 
 
 def _read_stdin() -> str:

@@ -137,6 +137,25 @@ def test_run_gives_up_at_its_timeout_and_the_job_goes_on(cli: Cli, coordinator: 
     assert not [each for each in coordinator.requests if each.path.endswith("/cancel")]
 
 
+def test_run_detached_prints_the_id_and_leaves(cli: Cli, answering: FakeCoordinator) -> None:
+    code, out, err = cli("run", "hi", "--detach")
+    assert (code, out) == (0, f"{JOB_ID}\n")
+    assert f"cavvy jobs watch {JOB_ID}" in err
+    assert len(answering.requests) == 1
+    assert stdlib_json.loads(cli("run", "hi", "--detach", "--json").out)["id"] == JOB_ID
+
+
+@pytest.mark.parametrize("waits", [["--live"], ["--timeout", "5"]])
+def test_detaching_and_waiting_exclude_each_other(cli: Cli, waits: list[str]) -> None:
+    assert cli("run", "hi", "--detach", *waits)[:2] == (2, "")
+
+
+def test_a_commit_nobody_knows_the_outcome_of_is_exit_75(cli: Cli, coordinator: FakeCoordinator) -> None:
+    unknown = {"status": 503, "code": "store_unavailable", "detail": "It may have been taken.", "outcome": "unknown"}
+    coordinator.on("POST", "/v1/jobs", json(unknown, 503))
+    assert cli("run", "hi", "--url", coordinator.url).code == 75
+
+
 def test_nothing_there_is_exit_3(cli: Cli, unused_url: str) -> None:
     code, out, err = cli("run", "hi", "--url", unused_url)
     assert (code, out) == (3, "")

@@ -45,12 +45,18 @@ def endless(coordinator: FakeCoordinator) -> FakeCoordinator:
     return coordinator
 
 
-def interrupted(coordinator: FakeCoordinator) -> subprocess.Popen[bytes]:
-    """A `run --live` that has shown "Pa" and then got Ctrl-C."""
+def interrupted(
+    coordinator: FakeCoordinator, number: signal.Signals = signal.SIGINT, *, close: bool = False
+) -> subprocess.Popen[bytes]:
+    """A `run --live` that has shown "Pa" and then got a signal; `close`: nobody reads what it writes by then."""
     process = started("run", "hi", "--live", "--url", coordinator.url)
     assert process.stdout is not None
     assert process.stdout.read(2) == b"Pa"
-    process.send_signal(signal.SIGINT)
+    if close:
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stderr.close()
+    process.send_signal(number)
     return process
 
 
@@ -82,6 +88,19 @@ def test_a_second_ctrl_c_leaves_at_once(endless: FakeCoordinator) -> None:
     assert code == 130
     assert "confirmed" not in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_hup_and_term_leave_and_the_job_goes_on(endless: FakeCoordinator, number: signal.Signals) -> None:
+    code, out, err = finished(interrupted(endless, number))
+    assert (code, out) == (130, "\n")
+    assert err == f"left job {JOB_ID}, which goes on; follow it with `cavvy jobs watch {JOB_ID}`\n"
+    assert not [each for each in endless.requests if each.path == CANCEL]
+
+
+def test_a_terminal_that_is_gone_cannot_be_told(endless: FakeCoordinator) -> None:
+    process = interrupted(endless, signal.SIGHUP, close=True)
+    assert process.wait(60) == 130
 
 
 def test_ctrl_c_before_the_job_is_accepted_says_that_it_may_be(coordinator: FakeCoordinator) -> None:
