@@ -63,10 +63,14 @@ async def job_events(request: AnyRequest, job_id: FromPath[str]) -> Response[byt
 
 @dataclass
 class _Reader:
-    """Where one reader is: `offset` code points into `attempt`; -1 when it has been shown no attempt yet."""
+    """Where one reader is: `offset` code points into `attempt`; -1 when it has been shown no attempt yet.
+
+    `thoughts` is how much it was shown of what the model thinks.
+    """
 
     attempt: int = -1
     offset: int = 0
+    thoughts: int = 0
     seen_end: bool = False
     version: int = -1
 
@@ -85,6 +89,8 @@ async def _stream(here: Services, caller: Caller, job_id: str, reader: _Reader) 
     """Subscribes first and reads the store then, so that nothing falls between. Lasts as long as the caller's key."""
     good_s = here.left_s(caller)
     with here.hub.subscribe(job_id) as topic:
+        if reader.attempt == topic.epoch:
+            reader.thoughts = topic.thoughts_length  # who comes back has seen it, or missed it
         while good_s():
             if topic.version != reader.version:
                 first, reader.version = reader.version < 0, topic.version
@@ -136,8 +142,8 @@ def _new_text(topic: Topic, reader: _Reader) -> bytes:
     if topic.epoch == 0:
         return b""
     begun = b"".join(_switch(topic.epoch, reader, length=None))
-    text = topic.text(reader.offset)
-    return begun + _delta(reader, text) if text else begun
+    thoughts, text = topic.thoughts(reader.thoughts), topic.text(reader.offset)
+    return begun + (_thoughts(reader, thoughts) if thoughts else b"") + (_delta(reader, text) if text else b"")
 
 
 def _switch(attempt: int, reader: _Reader, *, length: int | None) -> list[bytes]:
@@ -145,7 +151,7 @@ def _switch(attempt: int, reader: _Reader, *, length: int | None) -> list[bytes]
     same = attempt == reader.attempt and (length is None or reader.offset <= length)
     if same or attempt == 0:
         return []
-    reader.attempt, reader.offset = attempt, 0
+    reader.attempt, reader.offset, reader.thoughts = attempt, 0, 0
     return [_event("attempt", AttemptStarted(attempt=attempt))]
 
 
@@ -153,6 +159,13 @@ def _delta(reader: _Reader, text: str) -> bytes:
     offset = reader.offset
     reader.offset += len(text)
     delta = Delta(attempt=reader.attempt, offset=offset, kind="text", text=text)
+    return _event("delta", delta, f"{reader.attempt}.{reader.offset}")
+
+
+def _thoughts(reader: _Reader, text: str) -> bytes:
+    """Repeats the last id: thoughts are no place to come back to."""
+    reader.thoughts += len(text)
+    delta = Delta(attempt=reader.attempt, offset=reader.offset, kind="reasoning", text=text)
     return _event("delta", delta, f"{reader.attempt}.{reader.offset}")
 
 

@@ -18,6 +18,30 @@ from cavvy.core.job import JobStatus
 __all__ = ["Hub", "Topic"]
 
 
+class _Growing:
+    """Text that only grows, read from any offset (code points)."""
+
+    __slots__ = ("_file", "length")
+
+    def __init__(self) -> None:
+        self._file = io.StringIO()
+        self.length = 0
+
+    def read(self, offset: int) -> str:
+        if offset >= self.length:
+            return ""
+        self._file.seek(offset)
+        return self._file.read()
+
+    def write(self, text: str) -> None:
+        self._file.seek(self.length)
+        self._file.write(text)
+        self.length += len(text)
+
+
+_EMPTY = _Growing()  # most topics never hold text: it is never written to
+
+
 class Topic:
     """What is live of one job. `version` rises with every change of status; `ended` is the last thing that happens."""
 
@@ -26,19 +50,27 @@ class Topic:
         self.status: JobStatus | None = None
         self.epoch = 0
         self.started_at_ms: int | None = None
-        self.length = 0
         self.version = 0
         self.readers = 0
         self.ended: JobEnded | None = None
-        self._text: io.StringIO | None = None
+        self._text = self._thoughts = _EMPTY
         self._waiters: list[asyncio.Future[None]] = []
 
     def text(self, offset: int) -> str:
         """The text of the current attempt from `offset` (code points) on."""
-        if self._text is None or offset >= self.length:
-            return ""
-        self._text.seek(offset)
-        return self._text.read()
+        return self._text.read(offset)
+
+    def thoughts(self, offset: int) -> str:
+        """What the model of the current attempt thought, from `offset` on."""
+        return self._thoughts.read(offset)
+
+    @property
+    def length(self) -> int:
+        return self._text.length
+
+    @property
+    def thoughts_length(self) -> int:
+        return self._thoughts.length
 
     async def changed(self, timeout_s: float) -> bool:
         """Waits for anything new; False when `timeout_s` went by without."""
@@ -71,15 +103,20 @@ class Topic:
             raise
 
     def _append(self, text: str) -> None:
-        if self._text is None:
-            self._text = io.StringIO()
-        self._text.seek(self.length)
+        if self._text is _EMPTY:
+            self._text = _Growing()
         self._text.write(text)
-        self.length += len(text)
+        self.wake()
+
+    def _think(self, text: str) -> None:
+        if self._thoughts is _EMPTY:
+            self._thoughts = _Growing()
+        self._thoughts.write(text)
         self.wake()
 
     def _begin(self, epoch: int) -> None:
-        self.epoch, self.length, self._text, self.started_at_ms = epoch, 0, None, None
+        self.epoch, self.started_at_ms = epoch, None
+        self._text = self._thoughts = _EMPTY
 
     def wake(self) -> None:
         waiters, self._waiters = self._waiters, []
@@ -156,6 +193,14 @@ class Hub:
         if fresh:
             topic._append(fresh)
         return None
+
+    def thought(self, job_id: str, epoch: int, text: str) -> None:
+        """Adds what the model thinks; of more than an output may have, the rest is not shown."""
+        topic = self._topics.get(job_id)
+        if topic is not None and topic.epoch == epoch:
+            fresh = text[: max(0, defaults.MAX_OUTPUT_BYTES - topic.thoughts_length)]
+            if fresh:
+                topic._think(fresh)
 
     def stop(self) -> None:
         """The coordinator stops: every reader and waiter looks up and says goodbye."""

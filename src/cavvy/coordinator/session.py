@@ -213,6 +213,9 @@ class Session:
         sent = self.all.sent.get(message.job_id)
         if sent is None or sent.session != self.id or sent.epoch != message.epoch:
             return
+        if message.kind == "reasoning":
+            self.all.hub.thought(message.job_id, message.epoch, message.text)
+            return
         refusal = self.all.hub.delta(message.job_id, message.epoch, message.offset, message.text)
         if refusal is not None:
             error = wire.ErrorMessage(code="delta_refused", message=refusal, job_id=message.job_id, epoch=message.epoch)

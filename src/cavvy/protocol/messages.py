@@ -93,12 +93,16 @@ class JobStartedMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="ty
 
 
 class JobDelta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="job_delta"):
-    """Text of a running attempt; `offset` counts the Unicode code points before it."""
+    """Text of a running attempt; `offset` counts the Unicode code points of text before it.
+
+    `reasoning` is what the model thinks: shown while it happens, never sent again, no part of the result.
+    """
 
     job_id: JobId
     epoch: Epoch
     offset: Annotated[int, Meta(ge=0, le=2**31 - 1)]
     text: str
+    kind: Literal["text", "reasoning"] = "text"
 
 
 class JobComplete(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="job_complete"):

@@ -178,7 +178,7 @@ class Attempts:
     async def _attempt(self, runner: Runner, assignment: Assignment, text: AttemptText) -> None:
         self._log.debug("job started", job_id=assignment.job_id, epoch=assignment.epoch)
         self._feed(AttemptStarted(ref=assignment.ref))
-        self._ended(await runner.run(assignment, text.append, self._limits.max_output_bytes))
+        self._ended(await runner.run(assignment, text.append, self._limits.max_output_bytes, text.think))
 
     def _check_end(self, ref: AttemptRef, task: asyncio.Task[None]) -> None:
         """The net under `_attempt`: it was cancelled before its first step, or has a bug."""

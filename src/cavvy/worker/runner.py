@@ -54,10 +54,11 @@ class _Unusable(Exception):
 class _Answer:
     """What has come of the answer so far. Its text is handed on chunk by chunk and kept whole."""
 
-    __slots__ = ("_bytes", "_emit", "_max_bytes", "_parts", "final", "input_tokens", "output_tokens")
+    __slots__ = ("_bytes", "_emit", "_max_bytes", "_parts", "_think", "final", "input_tokens", "output_tokens")
 
-    def __init__(self, emit: Callable[[str], None], max_bytes: int) -> None:
+    def __init__(self, emit: Callable[[str], None], think: Callable[[str], None] | None, max_bytes: int) -> None:
         self._emit = emit
+        self._think = think
         self._parts: list[str] = []
         self._bytes = 0
         self._max_bytes = max_bytes
@@ -78,6 +79,11 @@ class _Answer:
         self.output_tokens += chunk.tokens
         self._parts.append(text)
         self._emit(text)
+
+    def think(self, chunk: ReasoningChunk) -> None:
+        self.output_tokens += chunk.tokens
+        if self._think is not None:
+            self._think(chunk.text.encode("utf-8", "replace").decode())
 
     @property
     def text(self) -> str:
@@ -105,12 +111,19 @@ class Runner:
         self._default = providers[0]
         self._by_model = {model: provider for provider in reversed(providers) for model in provider.models}
 
-    async def run(self, assignment: Assignment, emit: Callable[[str], None], max_output_bytes: int) -> Ended:
+    async def run(
+        self,
+        assignment: Assignment,
+        emit: Callable[[str], None],
+        max_output_bytes: int,
+        think: Callable[[str], None] | None = None,
+    ) -> Ended:
         """Never raises: whatever happens is the attempt's end. Cancelling the task that runs this aborts the attempt.
 
-        `emit` is called with each piece of text, whose concatenation is exactly the result's text.
+        `emit` is called with each piece of text, whose concatenation is exactly the result's text, and `think` with
+        each piece of what the model thinks, which is no part of it.
         """
-        answer = _Answer(emit, max_output_bytes)
+        answer = _Answer(emit, think, max_output_bytes)
         try:
             return await self._run(assignment, answer)
         except asyncio.CancelledError:
@@ -135,7 +148,7 @@ class Runner:
                     answer.final = chunk
                     break
                 elif isinstance(chunk, ReasoningChunk):
-                    answer.output_tokens += chunk.tokens
+                    answer.think(chunk)
                 else:
                     answer.input_tokens = chunk.input_tokens or answer.input_tokens
         if answer.final is None:

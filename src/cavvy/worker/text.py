@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from cavvy import defaults
 from cavvy.core.job import AttemptRef
@@ -16,30 +16,34 @@ _ESCAPED_BYTES = 6  # what one code point can take in JSON
 
 
 class AttemptText:
-    """The whole text of one attempt so far, and how much of it was sent."""
+    """The whole text of one attempt so far, and how much of it was sent. Thoughts are kept only until they are sent."""
 
-    __slots__ = ("_flusher", "_parts", "_sent_chars", "_sent_parts", "ref", "waiting")
+    __slots__ = ("_flusher", "_parts", "_sent_chars", "_sent_parts", "_thoughts", "begun", "ref", "waiting")
 
     def __init__(self, ref: AttemptRef, flusher: TextFlusher) -> None:
         self.ref = ref
         self.waiting = False
+        self.begun = False  # whether anything was sent
         self._flusher = flusher
         self._parts: list[str] = []
         self._sent_parts = 0
         self._sent_chars = 0
+        self._thoughts: list[str] = []
 
     def append(self, chunk: str) -> None:
         self._parts.append(chunk)
         if not self.waiting:
             self._flusher.wait(self)
 
+    def think(self, chunk: str) -> None:
+        """A piece of what the model thinks. Nobody hears of it later, so without a connection it is dropped."""
+        if self._flusher.live:
+            self._thoughts.append(chunk)
+            if not self.waiting:
+                self._flusher.wait(self)
+
     def joined(self) -> str:
         return "".join(self._parts)
-
-    @property
-    def begun(self) -> bool:
-        """Whether any text was sent."""
-        return self._sent_chars > 0
 
     def rewind(self, offset: int) -> None:
         """What lies behind `offset` (code points) is to be sent, again or for the first time."""
@@ -56,7 +60,12 @@ class AttemptText:
         offset = self._sent_chars
         self._sent_parts = len(self._parts)
         self._sent_chars += len(text)
+        self.begun = True
         return offset, text
+
+    def take_thoughts(self) -> str:
+        thoughts, self._thoughts = "".join(self._thoughts), []
+        return thoughts
 
 
 class TextFlusher:
@@ -70,15 +79,15 @@ class TextFlusher:
         self._waiting: list[AttemptText] = []
         self._timer: asyncio.TimerHandle | None = None
         self._last_s = 0.0
-        self._live = False
+        self.live = False
         self._piece_chars = 1
 
     def resume(self, max_frame_bytes: int) -> None:
-        self._live = True
+        self.live = True
         self._piece_chars = max(1, (max_frame_bytes - _FRAME_HEADER_BYTES) // _ESCAPED_BYTES)
 
     def pause(self) -> None:
-        self._live = False
+        self.live = False
         for text in self._waiting:
             text.waiting = False
         self._waiting.clear()
@@ -86,7 +95,7 @@ class TextFlusher:
 
     def wait(self, text: AttemptText) -> None:
         """`text` has something to send."""
-        if not self._live:
+        if not self.live:
             return
         if not text.begun:
             self.flush(text)
@@ -100,13 +109,21 @@ class TextFlusher:
 
     def flush(self, text: AttemptText) -> None:
         """Sends what `text` has, now."""
-        if not self._live:
+        if not self.live:
             return
+        thoughts = text.take_thoughts()
         offset, rest = text.take()
-        while rest:
-            piece, rest = rest[: self._piece_chars], rest[self._piece_chars :]
+        for piece in self._pieces(thoughts):
+            delta = JobDelta(job_id=text.ref.job_id, epoch=text.ref.epoch, offset=offset, text=piece, kind="reasoning")
+            self._send(delta)
+        for piece in self._pieces(rest):
             self._send(JobDelta(job_id=text.ref.job_id, epoch=text.ref.epoch, offset=offset, text=piece))
             offset += len(piece)
+
+    def _pieces(self, text: str) -> Iterator[str]:
+        """The text in frames' sizes."""
+        for start in range(0, len(text), self._piece_chars):
+            yield text[start : start + self._piece_chars]
 
     def forget(self, text: AttemptText) -> None:
         if text.waiting:

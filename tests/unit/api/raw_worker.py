@@ -199,6 +199,9 @@ class RawWorker:
             await self.send(JobDelta(job_id=grant.job_id, epoch=grant.epoch, offset=offset, text=piece))
             offset += len(piece)
 
+    async def think(self, grant: JobAssign, text: str) -> None:
+        await self.send(JobDelta(job_id=grant.job_id, epoch=grant.epoch, offset=0, text=text, kind="reasoning"))
+
     def ref(self, grant: JobAssign) -> AttemptRef:
         return AttemptRef(grant.job_id, grant.epoch)
 

@@ -278,6 +278,32 @@ async def test_a_late_reader_gets_the_text_so_far_in_one_piece(shared_stack: Liv
     await raw.complete(grant, "hello")
 
 
+async def test_what_the_model_thinks_is_shown_apart_and_is_no_part_of_the_result(
+    shared_stack: LiveStack, raw: RawWorker
+) -> None:
+    grant = await raw.granted()
+    async with streaming(shared_stack, grant.job_id) as stream:
+        await raw.start(grant)
+        await raw.think(grant, "let me")
+        await raw.think(grant, " see")
+        thoughts: list[Event] = []
+        while "".join(one.data["text"] for one in thoughts) != "let me see":
+            event = await stream.next()
+            thoughts += [event] if event.name == "delta" else []
+        assert {(one.data["kind"], one.data["offset"], one.id) for one in thoughts} == {("reasoning", 0, "1.0")}
+        await raw.start(grant, "4", "2")
+        assert await stream.text(2) == "42"
+        async with streaming(shared_stack, grant.job_id, after="1.1") as back:
+            assert (await back.next()).name == "job"
+            delta = (await back.next()).data
+            assert (delta["kind"], delta["text"]) == ("text", "2")  # thoughts are not told again
+        await raw.complete(grant, "42")
+        assert (await stream.rest())[-1].data["length"] == 2
+    job = (await shared_stack.http.get(f"/v1/jobs/{grant.job_id}")).json()
+    assert job["output"] == "42"
+    assert [one.data["kind"] for one in await whole(shared_stack, grant.job_id) if one.name == "delta"] == ["text"]
+
+
 async def test_a_reader_that_leaves_disturbs_nobody(shared_stack: LiveStack, raw: RawWorker) -> None:
     grant = await raw.granted()
     async with streaming(shared_stack, grant.job_id) as stays:

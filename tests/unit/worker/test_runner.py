@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
@@ -10,7 +11,8 @@ from cavvy.core.canonical import canonical, sha256_hex
 from cavvy.core.receipt import Expected, Result, check, check_signature, input_hash, open_envelope
 from cavvy.core.worker_messages import Assignment, AttemptFailed, AttemptFinished, AttemptStopped
 from cavvy.core.writes import Usage
-from cavvy.providers.base import Message, TextChunk
+from cavvy.errors import ProviderError
+from cavvy.providers.base import Chunk, InferenceRequest, Message, ReasoningChunk, TextChunk
 from cavvy.worker.identity import Identity
 from cavvy.worker.runner import Ended, Runner
 from tests.unit.worker.support import MODEL, FakeProvider
@@ -190,3 +192,20 @@ async def test_a_cancelled_attempt_ends_stopped_once_its_provider_is_idle() -> N
     assert isinstance(ended, AttemptStopped)
     assert ended.usage == Usage(input_tokens=0, output_tokens=1)
     assert bench.provider.idle == 1
+
+
+class Thinker(FakeProvider):
+    async def stream(self, request: InferenceRequest) -> AsyncGenerator[Chunk, None]:
+        yield ReasoningChunk("hm", 2)
+        yield TextChunk("42", 1)
+        raise ProviderError("broke", retryable=False)
+
+
+async def test_what_a_model_thinks_is_told_apart_and_counted() -> None:
+    thoughts: list[str] = []
+    bench = Bench(Thinker())
+    ended = await bench.runner.run(assignment({"prompt": "a"}), bench.chunks.append, 1000, thoughts.append)
+    assert isinstance(ended, AttemptFailed)
+    assert (bench.chunks, thoughts) == (["42"], ["hm"])
+    assert ended.usage == Usage(input_tokens=0, output_tokens=3)
+    assert (ended.message, ended.retryable) == ("broke", False)

@@ -149,3 +149,28 @@ def test_whatever_is_rewound_a_reader_has_no_gap_and_no_doubt(chunks: list[str],
 
     asyncio.run(play())
     assert seen == "".join(chunks)
+
+
+async def test_thoughts_are_sent_apart_from_the_text_and_before_it(sent: Sent, flusher: TextFlusher) -> None:
+    one = text(flusher)
+    one.think("hm")
+    one.think(", so")
+    one.append("42")
+    await sent.until(3)
+    assert [(delta.kind, delta.offset, delta.text) for delta in sent.deltas] == [
+        ("reasoning", 0, "hm"),
+        ("reasoning", 0, ", so"),
+        ("text", 0, "42"),
+    ]
+    assert one.joined() == "42"
+
+
+async def test_thoughts_are_not_kept_for_a_connection_that_is_gone(sent: Sent, flusher: TextFlusher) -> None:
+    one = text(flusher)
+    flusher.pause()
+    one.think("hm")
+    one.append("42")
+    flusher.resume(FRAME)
+    one.rewind(0)
+    await sent.until(1)
+    assert [(delta.kind, delta.text) for delta in sent.deltas] == [("text", "42")]

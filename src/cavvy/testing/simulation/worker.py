@@ -33,9 +33,15 @@ _dialler: ContextVar[SimulatedWorker] = ContextVar("dialler")
 class SimulatedRunner(Runner):
     """The runner, and the provider is told for which attempt it is called."""
 
-    async def run(self, assignment: Assignment, emit: Callable[[str], None], max_output_bytes: int) -> Ended:
+    async def run(
+        self,
+        assignment: Assignment,
+        emit: Callable[[str], None],
+        max_output_bytes: int,
+        think: Callable[[str], None] | None = None,
+    ) -> Ended:
         _attempt.set(assignment.ref)
-        return await super().run(assignment, emit, max_output_bytes)
+        return await super().run(assignment, emit, max_output_bytes, think)
 
 
 class _Provider:
