@@ -110,6 +110,7 @@ AUTH_FAILURE_ADDRESSES: Final = 4096  # remembered; the ones that failed longest
 # The tenant and user of a single-owner installation
 TENANT: Final = "default"
 USER: Final = "owner"
+SHARED: Final = "*"  # whom the operator's shared workers belong to; no tenant can be called so
 
 # The embedded model
 LLAMACPP_SLOTS: Final = 2

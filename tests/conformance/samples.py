@@ -7,12 +7,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import AttemptEnd, CancelRequest, Failure, FailureCode, JobHeader, Needs
+from cavvy.core.job import AttemptEnd, CancelRequest, Failure, FailureCode, JobHeader, Needs, WorkerStatus
 from cavvy.core.writes import (
     AddApiKey,
     AddTenant,
     AddWorkerToken,
     CompleteJob,
+    DropExpiredTokens,
     EnrolWorker,
     FailJob,
     GrantJob,
@@ -22,6 +23,7 @@ from cavvy.core.writes import (
     RequestCancel,
     RequeueJob,
     ReviveAttempt,
+    SetWorkerStatus,
     StartAttempt,
     Usage,
     Write,
@@ -103,10 +105,23 @@ def failed(number: int, epoch: int = 1, end: AttemptEnd | None = AttemptEnd.ABOR
     return FailJob(**(values | changes))
 
 
-def token(name: bytes = b"token") -> AddWorkerToken:
+def token(name: bytes = b"token", *, needs_approval: bool = False) -> AddWorkerToken:
     return AddWorkerToken(
-        token_hash=name, tenant=TENANT, created_by="owner", created_at_ms=100, expires_at_ms=100 + DAY_MS
+        token_hash=name,
+        tenant=TENANT,
+        created_by="owner",
+        created_at_ms=100,
+        expires_at_ms=100 + DAY_MS,
+        needs_approval=needs_approval,
     )
+
+
+def expired(now_ms: int) -> DropExpiredTokens:
+    return DropExpiredTokens(now_ms=now_ms)
+
+
+def became(status: WorkerStatus, before: WorkerStatus, worker: str = WORKER) -> SetWorkerStatus:
+    return SetWorkerStatus(worker=worker, status=status, before=before)
 
 
 def enrolled(token_hash: bytes = b"token", worker: str = WORKER, **changes: Any) -> EnrolWorker:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
+from cavvy import defaults
 from cavvy.core.identity import ApiKey
 from cavvy.core.job import (
     AttemptEnd,
@@ -39,9 +40,11 @@ from tests.conformance.samples import (
     WORKER,
     OpenStore,
     api_key,
+    became,
     cancelled,
     completed,
     enrolled,
+    expired,
     failed,
     granted,
     inserted,
@@ -313,7 +316,8 @@ async def test_a_lost_attempt_stays_lost_when_the_waiting_job_fails(opened: Open
 
 async def test_a_token_enrols_one_worker(opened: OpenStore) -> None:
     await opened.commit(token())
-    assert await opened.loaded() == [TokenRecord(token_hash=b"token", tenant=TENANT, expires_at_ms=100 + DAY_MS)]
+    record = TokenRecord(token_hash=b"token", tenant=TENANT, expires_at_ms=100 + DAY_MS, needs_approval=False)
+    assert await opened.loaded() == [record]
     await opened.commit(enrolled())
     worker = WorkerRecord(
         key=WORKER,
@@ -335,6 +339,64 @@ async def test_a_worker_enrols_in_the_batch_that_adds_its_token(opened: OpenStor
 async def test_an_attempt_names_its_worker_by_id_once_it_is_known(opened: OpenStore) -> None:
     await opened.commit(token(), enrolled(), inserted(1), granted(1))
     assert (await read(opened)).attempts[0].worker_id == "id-of-abababab"
+
+
+async def test_a_token_says_whether_its_worker_needs_approval(opened: OpenStore) -> None:
+    await opened.commit(token(needs_approval=True))
+    (record,) = await opened.loaded()
+    assert isinstance(record, TokenRecord)
+    assert record.needs_approval
+    await opened.commit(enrolled(status=WorkerStatus.WAITING_APPROVAL))
+    (worker,) = await opened.store.workers(TENANT)
+    assert worker.status is WorkerStatus.WAITING_APPROVAL
+
+
+async def test_tokens_go_when_they_have_expired_and_nobody_used_them(opened: OpenStore) -> None:
+    dead_ms = 100 + DAY_MS
+    await opened.commit(token(), token(b"used"), enrolled(b"used"))
+    await opened.commit(expired(dead_ms - 1))
+    assert len(await opened.loaded()) == 2
+    await opened.commit(expired(dead_ms))
+    assert [type(row) for row in await opened.loaded()] == [WorkerRecord]
+    with pytest.raises(Refused):
+        await opened.commit(enrolled(worker="cd" * 32))
+    with pytest.raises(Refused):
+        await opened.commit(token(b"used"))
+
+
+async def test_that_no_token_has_expired_is_no_conflict(opened: OpenStore) -> None:
+    await opened.commit(expired(0))
+
+
+async def test_a_token_expires_together_with_whatever_else_is_committed_or_not_at_all(opened: OpenStore) -> None:
+    await opened.commit(token())
+    with pytest.raises(Refused):
+        await opened.commit(expired(100 + DAY_MS), enrolled())
+    assert len(await opened.loaded()) == 1
+
+
+@pytest.mark.parametrize("before", WorkerStatus)
+@pytest.mark.parametrize("status", WorkerStatus)
+async def test_a_workers_status_lasts(opened: OpenStore, before: WorkerStatus, status: WorkerStatus) -> None:
+    await opened.commit(token(), enrolled(status=before), became(status, before))
+    (listed,) = await opened.store.workers(TENANT)
+    assert (listed.status, await opened.loaded()) == (status, [listed])
+
+
+async def test_a_workers_status_is_refused_on_any_other_status_than_it_was_decided_on(opened: OpenStore) -> None:
+    await opened.commit(token(), enrolled())
+    before = await opened.everything()
+    with pytest.raises(Refused):
+        await opened.commit(became(WorkerStatus.APPROVED, WorkerStatus.PAUSED))
+    with pytest.raises(Refused):
+        await opened.commit(became(WorkerStatus.PAUSED, WorkerStatus.APPROVED, "cd" * 32))
+    assert await opened.everything() == before
+
+
+async def test_every_tenant_sees_the_shared_workers_and_whom_they_belong_to_nobody_elses(opened: OpenStore) -> None:
+    await opened.commit(token(), enrolled(), token(b"shared"), enrolled(b"shared", "cd" * 32, tenant=defaults.SHARED))
+    seen = {name: [one.key for one in await opened.store.workers(name)] for name in (TENANT, "other", defaults.SHARED)}
+    assert seen == {TENANT: [WORKER, "cd" * 32], "other": ["cd" * 32], defaults.SHARED: ["cd" * 32]}
 
 
 async def test_workers_are_listed_oldest_first(opened: OpenStore) -> None:
@@ -405,6 +467,7 @@ STATES: dict[str, list[Write]] = {
     "cancelled": [inserted(1), granted(1), started(1), cancelled(1)],
     "lost": [inserted(1), granted(1), started(1), requeued(1)],
     "lost uncounted": [inserted(1), granted(1), requeued(1, counted=False)],
+    "revoked": [inserted(1), granted(1), requeued(1, end=AttemptEnd.REVOKED, counted=False)],
     "undelivered": [inserted(1), granted(1), requeued(1, end=AttemptEnd.UNDELIVERED, counted=False)],
     "granted again": [inserted(1), granted(1), requeued(1), granted(1, 2)],
     "completed": [inserted(1), granted(1), completed(1)],
@@ -418,7 +481,7 @@ JOB_STATES = [name for name in STATES if name not in {"token used", "key"}]
 TAKEN: list[tuple[str, Write, set[str]]] = [
     ("insert", inserted(1), {"unknown"}),
     ("grant of epoch 1", granted(1), {"pending"}),
-    ("grant of epoch 2", granted(1, 2), {"lost", "lost uncounted", "undelivered"}),
+    ("grant of epoch 2", granted(1, 2), {"lost", "lost uncounted", "undelivered", "revoked"}),
     ("grant of epoch 3", granted(1, 3), set()),
     ("requeue", requeued(1), {"assigned", "running"}),
     ("requeue of epoch 2", requeued(1, 2), {"granted again"}),
@@ -433,7 +496,7 @@ TAKEN: list[tuple[str, Write, set[str]]] = [
     (
         "failure",
         failed(1),
-        {"assigned", "running", "cancelled", "lost", "lost uncounted", "undelivered"},
+        {"assigned", "running", "cancelled", "lost", "lost uncounted", "undelivered", "revoked"},
     ),
     ("failure of epoch 2", failed(1, 2), {"granted again"}),
     ("failure without an attempt", failed(1, 0, None), {"pending"}),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cavvy.core.job import WorkerStatus
 from cavvy.core.writes import Write
 from cavvy.errors import RolledBack
 from cavvy.store.base import Store
@@ -18,11 +19,14 @@ from cavvy.store.memory_tables import Tables
 from cavvy.store.sqlite import SqliteStore
 from cavvy.store.sqlite.writer import Writer
 from tests.conformance.samples import (
+    DAY_MS,
     OpenStore,
     api_key,
+    became,
     cancelled,
     completed,
     enrolled,
+    expired,
     failed,
     granted,
     inserted,
@@ -42,6 +46,7 @@ SCENARIO: list[list[Write]] = [
     [started(1), requeued(1), started(2), cancelled(2), granted(3)],
     [revived(1), completed(1), failed(2), requeued(3), granted(3, 2)],
     [completed(3, 2), rotated(), revoked(b"new")],
+    [became(WorkerStatus.PAUSED, WorkerStatus.APPROVED), token(b"dead"), expired(DAY_MS + 100), token(b"fresh")],
 ]
 
 

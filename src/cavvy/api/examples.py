@@ -8,7 +8,7 @@ import msgspec
 
 from cavvy.coordinator.login import worker_id
 from cavvy.core.canonical import canonical, sha256_hex
-from cavvy.core.job import JobStatus
+from cavvy.core.job import JobStatus, WorkerStatus
 from cavvy.core.receipt import PAYLOAD_TYPE, Envelope, ReceiptPayload, Result, Signature
 from cavvy.core.writes import Usage
 from cavvy.protocol.rest import (
@@ -179,7 +179,8 @@ WORKER = WorkerView(
     id=WORKER_ID,
     key=_KEY,
     name="laptop",
-    status="approved",
+    status=WorkerStatus.APPROVED,
+    shared=False,
     enrolled_at="2026-11-21T09:12:03.120Z",
     online=True,
     slots=2,

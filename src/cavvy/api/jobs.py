@@ -187,7 +187,7 @@ async def _wait_for(here: Services, caller: Caller, job_id: str, wait_s: int) ->
 def _job_response(
     here: Services, record: JobRecord, status: int, headers: dict[str, str] | None = None
 ) -> Response[bytes]:
-    online = here.profiles() if record.status is JobStatus.PENDING else []
+    online = here.offers() if record.status is JobStatus.PENDING else []
     body = job_view(record, online, here.hub.peek(record.id))
     return _json(body, status, {"Location": f"/v1/jobs/{record.id}", **(headers or {})})
 

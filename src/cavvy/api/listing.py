@@ -69,7 +69,7 @@ async def _page(
     here: Services, caller: Caller, wanted: JobFilter, status: JobStatus | None, before: int | None, limit: int
 ) -> JobList:
     """Looks for one job more than is shown, to know whether there is another page."""
-    online = here.profiles()
+    online = here.offers()
     shown: list[tuple[int, Job]] = []
     for _ in range(defaults.FIND_READS):
         records, before = await _some(here, caller, wanted, before, limit + 1 - len(shown))

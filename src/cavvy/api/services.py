@@ -16,7 +16,7 @@ from cavvy.coordinator.engine import Engine
 from cavvy.coordinator.hub import Hub
 from cavvy.coordinator.sessions import Sessions
 from cavvy.core.job import Now
-from cavvy.core.matching import Profile
+from cavvy.core.matching import Offer
 from cavvy.store.base import Store
 
 __all__ = ["Services", "services"]
@@ -35,9 +35,9 @@ class Services:
     reach: Reach
     max_unproven: int = defaults.MAX_UNPROVEN_SOCKETS
 
-    def profiles(self) -> list[Profile]:
+    def offers(self) -> list[Offer]:
         """What the workers online offer, for saying why a job waits."""
-        return self.sessions.profiles()
+        return self.sessions.offers()
 
     def caller(self, request: Request[Any, Any, Any], *roles: Role) -> Caller:
         """Who asks; see KeyRing.authenticate."""

@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 
+from cavvy import defaults
 from cavvy.coordinator.hub import Topic
 from cavvy.coordinator.login import OnlineWorker, worker_id
 from cavvy.core.identity import ApiKey
 from cavvy.core.job import Failure, JobStatus, Needs
-from cavvy.core.matching import Profile, waiting_reason
+from cavvy.core.matching import Offer, waiting_reason
 from cavvy.core.receipt import Params
 from cavvy.core.writes import Usage
 from cavvy.protocol.rest import (
@@ -47,7 +48,7 @@ def _second(wall_s: int) -> str:
     return datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def job_view(record: JobRecord, online: list[Profile], topic: Topic | None = None, *, texts: bool = True) -> Job:
+def job_view(record: JobRecord, online: list[Offer], topic: Topic | None = None, *, texts: bool = True) -> Job:
     """The job as JSON shows it; `topic` adds `running` before it is written. Without `texts` no content is shown."""
     params = _params(record.params)
     status, attempts = record.status, list(record.attempts)
@@ -91,19 +92,22 @@ def job_view(record: JobRecord, online: list[Profile], topic: Topic | None = Non
     )
 
 
-def worker_view(record: WorkerRecord, online: OnlineWorker | None) -> WorkerView:
+def worker_view(record: WorkerRecord, online: OnlineWorker | None, *, own: bool) -> WorkerView:
+    """The worker as JSON shows it; of one that is not its `own` a tenant sees no more than it needs."""
+    known = online if own else None
     return WorkerView(
         id=record.id,
         key=record.key,
         name=record.name,
         status=record.status,
+        shared=record.tenant == defaults.SHARED,
         enrolled_at=iso(record.enrolled_at_ms),
         online=online is not None,
-        slots=online.slots if online else None,
-        free=online.free if online else None,
+        slots=known.slots if known else None,
+        free=known.free if known else None,
         models=sorted(online.profile.models) if online else None,
-        version=online.version if online else None,
-        skew_ms=online.skew_ms if online else None,
+        version=known.version if known else None,
+        skew_ms=known.skew_ms if known else None,
     )
 
 
@@ -190,7 +194,7 @@ def _cancel(record: JobRecord) -> CancelView | None:
     return CancelView(by=record.cancel.by, reason=record.cancel.reason, at=iso(record.cancel.at_ms))
 
 
-def _queue(record: JobRecord, online: list[Profile]) -> QueueView:
+def _queue(record: JobRecord, online: list[Offer]) -> QueueView:
     needs = Needs(
         tenant=record.tenant, job_type=record.job_type, privacy_class=record.privacy_class, model=record.model
     )
@@ -205,7 +209,7 @@ def _timeline(record: JobRecord, attempts: list[AttemptRecord]) -> list[Timeline
         found.append((one.granted_at_ms, "assigned", one.epoch, worker))
         if one.started_at_ms is not None:
             found.append((one.started_at_ms, "started", one.epoch, worker))
-        if one.ended_at_ms is not None and one.end in ("lost", "undelivered"):
+        if one.ended_at_ms is not None and one.end in ("lost", "undelivered", "revoked"):
             found.append((one.ended_at_ms, one.end, one.epoch, worker))
     if record.cancel is not None:
         found.append((record.cancel.at_ms, "cancel_requested", None, None))

@@ -8,50 +8,70 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, Router, asgi, get, post
 from litestar.enums import ScopeType
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.types import Receive, Scope, Send
 
-from cavvy import defaults
+from cavvy import defaults, logs
 from cavvy.api import examples
 from cavvy.api.addressing import audience
-from cavvy.api.auth import MANAGES, READS, new_worker_token
+from cavvy.api.auth import MANAGES, OPERATES, READS, Caller, Role, new_worker_token
 from cavvy.api.bodies import read_object
 from cavvy.api.documented import documented
+from cavvy.api.jobs import known_query
 from cavvy.api.problems import ProblemError, problem
 from cavvy.api.services import Services, services
+from cavvy.api.submission import parse_body
 from cavvy.api.views import iso, worker_view
-from cavvy.core.commands import CreateWorkerToken
+from cavvy.core.commands import CreateWorkerToken, ManageWorker
+from cavvy.core.effects import ReplyCode
+from cavvy.core.worker_status import WorkerAction
 from cavvy.protocol.handshake import CloseCode, key_fingerprint
-from cavvy.protocol.rest import WorkerList, WorkerToken, WorkerView
+from cavvy.protocol.rest import WorkerList, WorkerToken, WorkerTokenBody, WorkerView
+from cavvy.store.base import WorkerRecord
 
 __all__ = ["create_worker_token", "workers_router"]
 
+log = logs.get_logger()
+
 AnyRequest = Request[Any, Any, Any]
+
+
+#: Who may see workers, and who may manage them: a tenant's keys its own, the operator's the shared ones.
+_SEES = (*READS, *OPERATES)
+_MANAGES = (*MANAGES, *OPERATES)
 
 
 @post(
     "/v1/worker-tokens",
     operation_class=documented(
         "A token for one worker",
+        body=WorkerTokenBody,
+        body_required=False,
+        request_example=WorkerTokenBody(needs_approval=True),
         answers={201: ("Shown once", WorkerToken)},
         example=examples.WORKER_TOKEN,
-        errors=("not_supported", "invalid_json", "body_too_large", "unsupported_media_type"),
     ),
 )
 async def make_worker_token(request: AnyRequest) -> Response[bytes]:
-    """Single use, 15 minutes; who joins with it is approved at once."""
+    """Single use, 15 minutes. Who joins with it is approved at once, or waits with `needs_approval`.
+
+    An operator's token needs `shared`: its worker serves the PUBLIC jobs of every tenant.
+    """
     here = services(request)
-    caller = here.caller(request, *MANAGES)
-    body = await read_object(request, optional=True)
-    if body:
-        raise ProblemError(
-            "not_supported", "A worker token takes no options yet; send no body.", field=next(iter(body))
-        )
-    token = await create_worker_token(here, caller.tenant, caller.user_id)
+    caller = here.caller(request, *_MANAGES)
+    known_query(request)
+    body = parse_body(await read_object(request, optional=True), WorkerTokenBody)
+    if body.shared != (caller.role is Role.OPERATOR):
+        wanted = "true with an operator's key" if caller.role is Role.OPERATOR else "for an operator's key only"
+        raise ProblemError("forbidden", f"'shared' must be {wanted}: only the operator has shared workers.")
+    token = await create_worker_token(here, _owner(caller), caller.user_id, needs_approval=body.needs_approval)
     return Response(msgspec.json.encode(token), status_code=201, media_type="application/json")
 
 
-async def create_worker_token(here: Services, tenant: str, created_by: str) -> WorkerToken:
+async def create_worker_token(
+    here: Services, tenant: str, created_by: str, *, needs_approval: bool = False
+) -> WorkerToken:
     """Makes a token durable and returns it with its join line."""
     token = new_worker_token(key_fingerprint(here.sessions.key))
     ref = here.engine.next_ref()
@@ -61,6 +81,7 @@ async def create_worker_token(here: Services, tenant: str, created_by: str) -> W
         tenant=tenant,
         created_by=created_by,
         ttl_s=defaults.WORKER_TOKEN_TTL_S,
+        needs_approval=needs_approval,
     )
     await here.engine.ask(command, ref)
     expires_ms = here.clock().wall_ms + defaults.WORKER_TOKEN_TTL_S * 1000
@@ -74,11 +95,15 @@ async def create_worker_token(here: Services, tenant: str, created_by: str) -> W
     ),
 )
 async def list_workers(request: AnyRequest) -> Response[bytes]:
-    """Every worker of the tenant, oldest first, whether it is online or not."""
+    """The workers of the tenant and the shared ones, oldest first, whether online or not.
+
+    An operator sees the shared ones.
+    """
     here = services(request)
-    caller = here.caller(request, *READS)
-    workers = await _workers(here, caller.tenant)
-    return Response(msgspec.json.encode(WorkerList(workers=workers)), media_type="application/json")
+    caller = here.caller(request, *_SEES)
+    known_query(request)
+    shown = [_view(here, caller, one) for one in await here.store.workers(_owner(caller))]
+    return Response(msgspec.json.encode(WorkerList(workers=shown)), media_type="application/json")
 
 
 @get(
@@ -88,16 +113,72 @@ async def list_workers(request: AnyRequest) -> Response[bytes]:
 async def get_worker(request: AnyRequest, worker_id: FromPath[str]) -> Response[bytes]:
     """By id (`wrk_…`) or by key."""
     here = services(request)
-    caller = here.caller(request, *READS)
-    for one in await _workers(here, caller.tenant):
+    caller = here.caller(request, *_SEES)
+    known_query(request)
+    return _shown(here, caller, await _find(here, caller, worker_id))
+
+
+def _managed(action: WorkerAction, summary: str, description: str) -> HTTPRouteHandler:
+    """The route that does `action` with a worker; repeating it changes nothing."""
+
+    async def handler(request: AnyRequest, worker_id: FromPath[str]) -> Response[bytes]:
+        here = services(request)
+        caller = here.caller(request, *_MANAGES)
+        known_query(request)
+        if body := await read_object(request, optional=True):
+            raise ProblemError("invalid_field", "There is nothing to say here; send no body.", field=next(iter(body)))
+        await _manage(here, caller, await _find(here, caller, worker_id), action)
+        return _shown(here, caller, await _find(here, caller, worker_id))
+
+    handler.__name__ = handler.__qualname__ = f"{action}_worker"
+    handler.__doc__ = description
+    described = documented(
+        summary,
+        answers={200: ("The worker", WorkerView)},
+        example=examples.WORKER,
+        errors=(*_STATUS_ERRORS, "invalid_json", "body_too_large", "unsupported_media_type", "invalid_field"),
+    )
+    return post(f"/v1/workers/{{worker_id:str}}/{action}", operation_class=described, status_code=200)(handler)
+
+
+_STATUS_ERRORS = {
+    "worker_not_approved": "This worker waits for approval: approve it first, or revoke it.",
+    "worker_revoked": "This worker was revoked, which is for good: let it join anew, with another key.",
+}
+_CODES = {ReplyCode.WORKER_WAITS: "worker_not_approved", ReplyCode.WORKER_REVOKED: "worker_revoked"}
+
+
+async def _manage(here: Services, caller: Caller, worker: WorkerRecord, action: WorkerAction) -> None:
+    """Does it, durably. Raises ProblemError: 403 for somebody else's worker, 409 for its status."""
+    if worker.tenant != _owner(caller):
+        raise ProblemError("forbidden", "This worker is shared; only the operator of the coordinator manages it.")
+    ref = here.engine.next_ref()
+    command = ManageWorker(ref=ref, tenant=worker.tenant, worker=worker.key, action=action)
+    code = (await here.engine.ask(command, ref)).code
+    if code in _CODES:
+        raise ProblemError(_CODES[code], _STATUS_ERRORS[_CODES[code]])
+    log.info("worker_managed", worker=worker.id, action=action.value, by=caller.key_id)
+
+
+def _owner(caller: Caller) -> str:
+    """Whose workers this key is about."""
+    return defaults.SHARED if caller.role is Role.OPERATOR else caller.tenant
+
+
+async def _find(here: Services, caller: Caller, worker_id: str) -> WorkerRecord:
+    """A worker this caller sees. Raises ProblemError: 404, the same for another tenant's and for none."""
+    for one in await here.store.workers(_owner(caller)):
         if worker_id in (one.id, one.key):
-            return Response(msgspec.json.encode(one), media_type="application/json")
+            return one
     raise ProblemError("not_found", "There is no worker of this id.")
 
 
-async def _workers(here: Services, tenant: str) -> list[WorkerView]:
-    online = here.sessions.online()
-    return [worker_view(one, online.get(one.key)) for one in await here.store.workers(tenant)]
+def _view(here: Services, caller: Caller, worker: WorkerRecord) -> WorkerView:
+    return worker_view(worker, here.sessions.online().get(worker.key), own=worker.tenant == _owner(caller))
+
+
+def _shown(here: Services, caller: Caller, worker: WorkerRecord) -> Response[bytes]:
+    return Response(msgspec.json.encode(_view(here, caller, worker)), media_type="application/json")
 
 
 @asgi("/v1/workers/connect", copy_scope=False)
@@ -117,4 +198,29 @@ async def connect_worker(scope: Scope, receive: Receive, send: Send) -> None:
     await here.sessions.serve(here.engine, audience(scope), receive, send)
 
 
-workers_router = Router("/", route_handlers=[make_worker_token, list_workers, get_worker, connect_worker])
+workers_router = Router(
+    "/",
+    route_handlers=[
+        make_worker_token,
+        list_workers,
+        get_worker,
+        _managed(
+            WorkerAction.APPROVE,
+            "Let a worker in",
+            "Gives work to one that joined with a token that needs approval, without it reconnecting.",
+        ),
+        _managed(WorkerAction.PAUSE, "Pause a worker", "It is given nothing new; what it runs goes on."),
+        _managed(WorkerAction.RESUME, "Let a worker work again", "Ends a pause or a drain."),
+        _managed(
+            WorkerAction.DRAIN,
+            "Let a worker finish and leave",
+            "It takes nothing new, finishes what it runs and ends, now and whenever it comes, until it is resumed.",
+        ),
+        _managed(
+            WorkerAction.REVOKE,
+            "Shut a worker out for good",
+            "What it runs is stopped, ends at once, uncounted, and is given to others. Its key is never let in again.",
+        ),
+        connect_worker,
+    ],
+)

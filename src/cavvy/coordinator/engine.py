@@ -372,6 +372,11 @@ def _known(row: LoadRow) -> JobHeader | KnownWorker | KnownToken | ApiKey | Tena
         case WorkerRecord():
             return KnownWorker(key=row.key, id=row.id, tenant=row.tenant, status=row.status)
         case TokenRecord():
-            return KnownToken(token_hash=row.token_hash, tenant=row.tenant, expires_at_ms=row.expires_at_ms)
+            return KnownToken(
+                token_hash=row.token_hash,
+                tenant=row.tenant,
+                expires_at_ms=row.expires_at_ms,
+                needs_approval=row.needs_approval,
+            )
         case _:
             return row

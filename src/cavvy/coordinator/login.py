@@ -14,8 +14,9 @@ from cavvy.coordinator.engine import CommandFailed, StoreUnavailable
 from cavvy.core.canonical import sha256_hex
 from cavvy.core.commands import RegisterWorker
 from cavvy.core.effects import Registered, ReplyCode, Resume, Verdict
-from cavvy.core.job import JobType
-from cavvy.core.matching import Profile
+from cavvy.core.job import JobType, WorkerStatus
+from cavvy.core.matching import Offer, Profile
+from cavvy.core.worker_status import REVOKED_REASON
 from cavvy.protocol import messages as wire
 from cavvy.protocol.handshake import CloseCode, Transcript
 
@@ -27,9 +28,9 @@ __all__ = ["Closed", "Login", "OnlineWorker", "Sent", "worker_id"]
 log = logs.get_logger()
 
 _REFUSALS = {
-    ReplyCode.TOKEN_REFUSED: "the token is unknown, used up or expired",
-    ReplyCode.WORKER_UNKNOWN: "this worker's key is not enrolled",
-    ReplyCode.WORKER_REVOKED: "this worker was revoked",
+    ReplyCode.TOKEN_REFUSED: "its token is unknown, used up or expired; join with a new `cavvy workers token` line",
+    ReplyCode.WORKER_UNKNOWN: "its key is not enrolled; join with a `cavvy workers token` line",
+    ReplyCode.WORKER_REVOKED: REVOKED_REASON,
 }
 
 
@@ -53,13 +54,18 @@ class Sent(NamedTuple):
 
 
 class OnlineWorker(msgspec.Struct, frozen=True, kw_only=True):
-    """What a connected worker says of itself."""
+    """What a connected worker says of itself, and its status."""
 
     profile: Profile
+    status: WorkerStatus
     slots: int
     free: int
     version: str
     skew_ms: int
+
+    @property
+    def offer(self) -> Offer:
+        return Offer(self.profile, self.status)
 
 
 class Login:
@@ -99,6 +105,7 @@ class Login:
             sig=transcript.sign_as_coordinator(self._session.all.seed),
             limits=wire.Limits(),
             skew_ms=self._session.info.skew_ms if self._session.info else 0,
+            status=registered.status,
             resume=tuple(resume),
         )
 
@@ -155,6 +162,7 @@ class Login:
             raise Closed(CloseCode.NOT_ALLOWED, _REFUSALS[registered.code])
         self._session.info = OnlineWorker(
             profile=msgspec.structs.replace(profile, tenant=registered.tenant),
+            status=self._session.status or registered.status,
             slots=capabilities.slots,
             free=max(0, capabilities.slots - len(register.held)),
             version=capabilities.version,

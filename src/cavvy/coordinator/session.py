@@ -35,8 +35,9 @@ from cavvy.core.effects import (
     HeartbeatAnswered,
     StopAttempt,
     Verdict,
+    WorkerChanged,
 )
-from cavvy.core.job import AttemptRef
+from cavvy.core.job import AttemptRef, WorkerStatus
 from cavvy.core.receipt import input_hash
 from cavvy.protocol import messages as wire
 from cavvy.protocol.handshake import CloseCode
@@ -60,6 +61,7 @@ class Session:
         self.worker = ""
         self.instance = ""
         self.info: OnlineWorker | None = None
+        self.status: WorkerStatus | None = None
         self.all = sessions
         self.engine = engine
         self._receive = receive
@@ -79,8 +81,16 @@ class Session:
         elif len(self._queue) >= defaults.SESSION_QUEUE:
             self._condemn(Closed(CloseCode.SLOW, "frames piled up"))
         else:
+            if isinstance(effect, WorkerChanged):
+                self._note_status(effect.status)
             self._queue.append(effect)
             self._queued.set()
+
+    def _note_status(self, status: WorkerStatus) -> None:
+        """Its status may change before its login has made `info`."""
+        self.status = status
+        if self.info is not None:
+            self.info = msgspec.structs.replace(self.info, status=status)
 
     def _condemn(self, closed: Closed) -> None:
         if not self._condemned.done():
@@ -267,6 +277,8 @@ class Session:
                 await self.send(wire.HeartbeatAck(lost=lost))
             case StopAttempt(job_id=job_id, epoch=epoch, reason=reason):
                 await self.send(wire.JobCancel(job_id=job_id, epoch=epoch, reason=reason))
+            case WorkerChanged(status=status):
+                await self.send(wire.Drain() if status is WorkerStatus.DRAINING else wire.StatusMessage(status=status))
             case FrameRefused(code=code, message=text, job_id=job_id, epoch=epoch):
                 error = wire.ErrorMessage(code=code, message=text, job_id=job_id, epoch=epoch)
                 await self.send(error)

@@ -23,10 +23,11 @@ from cavvy.core.effects import (
     JobEnded,
     KeyChanged,
     StopAttempt,
+    WorkerChanged,
 )
 from cavvy.core.identity import ApiKey
 from cavvy.core.job import Now
-from cavvy.core.matching import Profile
+from cavvy.core.matching import Offer
 from cavvy.protocol.handshake import CloseCode
 
 __all__ = ["Sessions"]
@@ -58,7 +59,13 @@ class Sessions:
                 self._key_changed(effect.key)
                 self.hub.wake()
             case (
-                Assign() | StopAttempt() | CompletionAnswered() | FrameRefused() | HeartbeatAnswered() | CloseSession()
+                Assign()
+                | StopAttempt()
+                | CompletionAnswered()
+                | FrameRefused()
+                | HeartbeatAnswered()
+                | CloseSession()
+                | WorkerChanged()
             ):
                 session = self._sessions.get(effect.session)
                 if session is not None:
@@ -77,9 +84,9 @@ class Sessions:
         """The connected workers by key (hex)."""
         return {one.worker: one.info for one in self._sessions.values() if one.info is not None}
 
-    def profiles(self) -> list[Profile]:
+    def offers(self) -> list[Offer]:
         """What the registered workers offer, under the tenant each belongs to."""
-        return [one.info.profile for one in self._sessions.values() if one.info is not None]
+        return [one.info.offer for one in self._sessions.values() if one.info is not None]
 
     def unproven(self) -> int:
         """How many sockets are logging in."""

@@ -7,6 +7,7 @@ import msgspec
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import AttemptRef, Needs
 from cavvy.core.matching import Profile
+from cavvy.core.worker_status import WorkerAction
 from cavvy.core.writes import Idempotency, Usage
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "JobFailed",
     "JobStarted",
     "JobStopped",
+    "ManageWorker",
     "RegisterWorker",
     "RevokeApiKey",
     "RotateApiKey",
@@ -62,6 +64,16 @@ class CreateWorkerToken(CommandBase, frozen=True, kw_only=True, tag=True):
     tenant: str
     created_by: str
     ttl_s: int
+    needs_approval: bool = False
+
+
+class ManageWorker(CommandBase, frozen=True, kw_only=True, tag=True):
+    """Somebody who may manage the workers of `tenant` does `action` with one of them, named by its key."""
+
+    ref: int
+    tenant: str
+    worker: str
+    action: WorkerAction
 
 
 class CreateTenant(CommandBase, frozen=True, kw_only=True, tag=True):
@@ -184,6 +196,7 @@ Command = (
     SubmitJob
     | CancelJob
     | CreateWorkerToken
+    | ManageWorker
     | CreateTenant
     | CreateApiKey
     | RevokeApiKey

@@ -24,6 +24,7 @@ from cavvy.core.commands import (
     JobFailed,
     JobStarted,
     JobStopped,
+    ManageWorker,
     RegisterWorker,
     RevokeApiKey,
     RotateApiKey,
@@ -81,6 +82,7 @@ class Coordinator:
             SubmitJob: self._submit,
             CancelJob: self._cancel,
             CreateWorkerToken: self._roster.create_token,
+            ManageWorker: self._roster.manage,
             CreateTenant: self._key_book.create_tenant,
             CreateApiKey: self._key_book.create_key,
             RevokeApiKey: self._key_book.revoke,
@@ -152,11 +154,15 @@ class Coordinator:
         return self._out.take(now, final=final)
 
     def stands(self, session: int, job_id: str, epoch: int) -> bool:
-        """Whether this grant may still be sent: asked once more at the socket, so that a cancel in between wins."""
+        """Whether this grant may still be sent: asked once more at the socket, so that a cancel, a pause or whatever
+        else came in between wins.
+        """
         job, lease = self._board.jobs.get(job_id), self._board.leases.get(job_id)
-        if job is None or lease is None:
+        holder = self._board.fleet.get(session)
+        if job is None or lease is None or holder is None:
             return False
-        return job.epoch == epoch and lease.session == session and job.active and job.cancel is None
+        mine = job.epoch == epoch and lease.session == session and job.active and job.cancel is None
+        return mine and (lease.taken or holder.serving)
 
     # -- submit, cancel, tokens
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from cavvy.core.identity import ApiKey
-from cavvy.core.job import AttemptRef, CancelRequest, JobStatus
+from cavvy.core.job import AttemptRef, CancelRequest, JobStatus, WorkerStatus
 
 __all__ = [
     "Assign",
@@ -26,6 +26,7 @@ __all__ = [
     "Resume",
     "StopAttempt",
     "Verdict",
+    "WorkerChanged",
 ]
 
 
@@ -41,6 +42,7 @@ class ReplyCode(StrEnum):
     LAST_KEY = "last_key"
     TOO_MANY_KEYS = "too_many_keys"
     WORKER_UNKNOWN = "worker_unknown"
+    WORKER_WAITS = "worker_waits"  # for approval: nothing else can be done with it, but to revoke it
     WORKER_REVOKED = "worker_revoked"
 
 
@@ -81,6 +83,7 @@ class Registered(EffectBase, frozen=True, kw_only=True, tag=True):
     session: int
     code: ReplyCode
     tenant: str = ""
+    status: WorkerStatus = WorkerStatus.APPROVED
     resume: tuple[Resume, ...] = ()
 
 
@@ -134,6 +137,13 @@ class CloseSession(EffectBase, frozen=True, kw_only=True, tag=True):
     reason: str
 
 
+class WorkerChanged(EffectBase, frozen=True, kw_only=True, tag=True):
+    """A connected worker's status from now on; it is told. (A revoked one's session is closed instead.)"""
+
+    session: int
+    status: WorkerStatus
+
+
 class JobChanged(EffectBase, frozen=True, kw_only=True, tag=True):
     """A job's status, for those who watch it. `running` is shown before it is written."""
 
@@ -167,6 +177,7 @@ Effect = (
     | FrameRefused
     | HeartbeatAnswered
     | CloseSession
+    | WorkerChanged
     | JobChanged
     | JobEnded
     | KeyChanged

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from cavvy.core.job import AttemptRef
+from cavvy.core.job import AttemptRef, WorkerStatus
 from cavvy.core.matching import Profile
 
 __all__ = ["Fleet", "Session", "best"]
@@ -21,6 +21,7 @@ class Session(msgspec.Struct, kw_only=True):
     id: int
     worker: str
     instance: str
+    status: WorkerStatus
     profile: Profile
     slots: int
     last_heard_s: float
@@ -29,7 +30,14 @@ class Session(msgspec.Struct, kw_only=True):
     unavailable: int = 0
 
     @property
+    def serving(self) -> bool:
+        """Whether it may be given new jobs."""
+        return self.status is WorkerStatus.APPROVED
+
+    @property
     def room(self) -> int:
+        if not self.serving:
+            return 0
         return self.slots - len(self.occupied) - self.unavailable
 
     def rank(self) -> tuple[float, float, str]:

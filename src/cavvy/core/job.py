@@ -66,6 +66,7 @@ class AttemptEnd(StrEnum):
     ABORTED = "aborted"
     LOST = "lost"
     UNDELIVERED = "undelivered"
+    REVOKED = "revoked"  # its worker was; it never comes back
 
 
 class JobType(StrEnum):
@@ -79,8 +80,13 @@ class PrivacyClass(StrEnum):
 
 
 class WorkerStatus(StrEnum):
+    """What a worker may do. Only APPROVED gets new jobs; only a command changes a status."""
+
+    WAITING_APPROVAL = "waiting_approval"
     APPROVED = "approved"
-    REVOKED = "revoked"
+    PAUSED = "paused"  # goes on with what it has
+    DRAINING = "draining"  # … and leaves when that has ended, now and whenever it comes
+    REVOKED = "revoked"  # for good
 
 
 class Now(NamedTuple):

@@ -5,7 +5,7 @@
   pending ──────────▶ assigned ──────▶ running ─── COMPLETED ──▶ completed
      ▲ ▲                 │               │
      │ └── UNDELIVERED ──┤               ├──────── FAILED ─────▶ failed
-     └──── LEASE_END ────┴───────────────┘
+     └ LEASE_END, REVOKED┴───────────────┘
 ```
 A cancelled attempt is in phase STOPPING: its status still says assigned or running, it can only end, never wait again.
 """
@@ -37,6 +37,7 @@ class Event(Enum):
     RECEIPT_REJECTED = auto()
     STOPPED = auto()
     LEASE_END = auto()
+    REVOKED = auto()  # its worker was revoked: nothing of the attempt counts or comes back
     REVIVED = auto()  # the worker of a lost attempt turns up while nobody else has the job
     CANCEL = auto()
     STOP_UNANSWERED = auto()
@@ -59,6 +60,7 @@ _UNDELIVERED = Step(JobStatus.PENDING, AttemptEnd.UNDELIVERED)
 _FAILED = Step(JobStatus.FAILED, AttemptEnd.FAILED, FailureCode.WORKER_ERROR, counted=True)
 _REJECTED = Step(JobStatus.FAILED, AttemptEnd.FAILED, FailureCode.REJECTED_RECEIPT, counted=True)
 _QUIT = Step(JobStatus.FAILED, AttemptEnd.LOST, FailureCode.WORKER_LOST, counted=True)
+_REVOKED = Step(JobStatus.PENDING, AttemptEnd.REVOKED)
 _UNCHANGED = Step()
 
 TRANSITIONS: dict[tuple[Phase, Event], Step] = {
@@ -72,6 +74,7 @@ TRANSITIONS: dict[tuple[Phase, Event], Step] = {
     (Phase.ASSIGNED, Event.STARTED): Step(JobStatus.RUNNING),
     (Phase.ASSIGNED, Event.UNDELIVERED): _UNDELIVERED,
     (Phase.ASSIGNED, Event.LEASE_END): Step(JobStatus.PENDING, AttemptEnd.LOST),
+    (Phase.ASSIGNED, Event.REVOKED): _REVOKED,
     (Phase.ASSIGNED, Event.COMPLETED): _COMPLETED,
     (Phase.ASSIGNED, Event.FAILED): _FAILED,
     (Phase.ASSIGNED, Event.RECEIPT_REJECTED): _REJECTED,
@@ -79,6 +82,7 @@ TRANSITIONS: dict[tuple[Phase, Event], Step] = {
     (Phase.ASSIGNED, Event.CANCEL): _UNCHANGED,
     (Phase.RUNNING, Event.STARTED): _UNCHANGED,
     (Phase.RUNNING, Event.LEASE_END): Step(JobStatus.PENDING, AttemptEnd.LOST, counted=True),
+    (Phase.RUNNING, Event.REVOKED): _REVOKED,
     (Phase.RUNNING, Event.COMPLETED): _COMPLETED,
     (Phase.RUNNING, Event.FAILED): _FAILED,
     (Phase.RUNNING, Event.RECEIPT_REJECTED): _REJECTED,
@@ -87,6 +91,7 @@ TRANSITIONS: dict[tuple[Phase, Event], Step] = {
     (Phase.STOPPING, Event.STARTED): _UNCHANGED,
     (Phase.STOPPING, Event.UNDELIVERED): _ABORTED,
     (Phase.STOPPING, Event.LEASE_END): _ABORTED,
+    (Phase.STOPPING, Event.REVOKED): _ABORTED,
     (Phase.STOPPING, Event.COMPLETED): _COMPLETED,
     (Phase.STOPPING, Event.FAILED): _ABORTED,
     (Phase.STOPPING, Event.RECEIPT_REJECTED): _ABORTED,

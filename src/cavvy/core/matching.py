@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
-from cavvy.core.job import JobType, Needs, PrivacyClass
+from cavvy import defaults
+from cavvy.core.job import JobType, Needs, PrivacyClass, WorkerStatus
 
-__all__ = ["JobClass", "Profile", "WaitingJobs", "refusal", "waiting_reason"]
+__all__ = ["JobClass", "Offer", "Profile", "WaitingJobs", "refusal", "waiting_reason"]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +23,17 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     job_types: frozenset[JobType]
     models: frozenset[str]
+
+    def serves(self, tenant: str) -> bool:
+        """Whether this tenant's jobs may come here: the worker is its own, or shared."""
+        return self.tenant in (tenant, defaults.SHARED)
+
+
+class Offer(NamedTuple):
+    """What a worker online offers, and whether it may be given anything now."""
+
+    profile: Profile
+    status: WorkerStatus
 
 
 class JobClass:
@@ -116,7 +129,7 @@ def refusal(needs: Needs, profile: Profile) -> str | None:
     """Why a worker of this profile may not run such a job; None when it may. Fails closed."""
     if needs.privacy_class is not PrivacyClass.PUBLIC:
         return "only PUBLIC jobs can be placed"
-    if needs.tenant != profile.tenant:
+    if not profile.serves(needs.tenant):
         return "belongs to another tenant"
     if needs.job_type not in profile.job_types:
         return f"does not run {needs.job_type}"
@@ -125,13 +138,33 @@ def refusal(needs: Needs, profile: Profile) -> str | None:
     return None
 
 
-def waiting_reason(needs: Needs, online: Iterable[Profile]) -> str:
-    """One sentence for the owner of a pending job: why it waits, given the profiles of the workers online."""
-    mine = [profile for profile in online if profile.tenant == needs.tenant]
+_HELD_BACK = {
+    WorkerStatus.PAUSED: "is paused; `cavvy workers resume` lets it work again",
+    WorkerStatus.WAITING_APPROVAL: "waits for approval; `cavvy workers approve` lets it work",
+    WorkerStatus.DRAINING: "is draining; `cavvy workers resume` lets it work when it comes again",
+}
+
+
+def waiting_reason(needs: Needs, online: Iterable[Offer]) -> str:
+    """What to tell the owner of a pending job: why it waits, given what the workers online offer."""
+    mine = [offer for offer in online if offer.profile.serves(needs.tenant)]
     if not mine:
         return "No worker is online. Start one with `cavvy worker`, or `cavvy up`."
-    if any(refusal(needs, profile) is None for profile in mine):
-        return "Every worker that can run this job is busy; it starts when a slot is free."
+    able = {status for profile, status in mine if refusal(needs, profile) is None}
+    if able:
+        return _held_back(able)
+    return _nobody_fits(needs, [profile for profile, _ in mine])
+
+
+def _held_back(able: set[WorkerStatus]) -> str:
+    """Why none of the workers that could run it does; `able` are their statuses."""
+    others = [f"A worker that could run it {why}." for status, why in _HELD_BACK.items() if status in able]
+    if WorkerStatus.APPROVED not in able:
+        return others[0]
+    return " ".join(["Every worker that can run this job is busy; it starts when a slot is free.", *others[:1]])
+
+
+def _nobody_fits(needs: Needs, mine: list[Profile]) -> str:
     able = [profile for profile in mine if needs.job_type in profile.job_types]
     if not able:
         return f"No worker online runs {needs.job_type} jobs."

@@ -5,15 +5,31 @@ from __future__ import annotations
 import msgspec
 
 from cavvy.core.board import Board
-from cavvy.core.commands import CreateWorkerToken, Heartbeat, RegisterWorker, SessionClosed, SessionResumed
-from cavvy.core.effects import CloseSession, HeartbeatAnswered, Registered, ReplyCode, Resume, Verdict
+from cavvy.core.commands import (
+    CreateWorkerToken,
+    Heartbeat,
+    ManageWorker,
+    RegisterWorker,
+    SessionClosed,
+    SessionResumed,
+)
+from cavvy.core.effects import (
+    CloseSession,
+    HeartbeatAnswered,
+    Registered,
+    ReplyCode,
+    Resume,
+    Verdict,
+    WorkerChanged,
+)
 from cavvy.core.fleet import Session
 from cavvy.core.job import AttemptRef, JobStatus, Now, WorkerStatus
 from cavvy.core.lease import Resumption, resumption
 from cavvy.core.lifecycle import Event
 from cavvy.core.outbox import Outbox
 from cavvy.core.settings import Settings
-from cavvy.core.writes import AddWorkerToken, EnrolWorker
+from cavvy.core.worker_status import REVOKED_REASON, status_after
+from cavvy.core.writes import AddWorkerToken, DropExpiredTokens, EnrolWorker, SetWorkerStatus
 
 __all__ = ["KnownToken", "KnownWorker", "Roster"]
 
@@ -29,10 +45,11 @@ class KnownToken(msgspec.Struct, frozen=True, kw_only=True):
     token_hash: bytes
     tenant: str
     expires_at_ms: int
+    needs_approval: bool = False
 
 
 class Roster:
-    """Enrolment, sessions and the resume table."""
+    """Enrolment, what each worker may do, sessions and the resume table."""
 
     def __init__(self, settings: Settings, board: Board, out: Outbox) -> None:
         self._settings = settings
@@ -53,6 +70,8 @@ class Roster:
         dead = [key for key, token in self._tokens.items() if token.expires_at_ms <= now.wall_ms]
         for token_hash in dead:
             del self._tokens[token_hash]
+        if dead:
+            self._out.write(DropExpiredTokens(now_ms=now.wall_ms))
         silent = [one for one in self._board.fleet if now.mono_s - one.last_heard_s > self._settings.lease_ttl_s]
         for session in silent:
             self._out.effect(CloseSession(session=session.id, code=4408, reason="no heartbeat for a lease"))
@@ -73,6 +92,7 @@ class Roster:
                 session=session.id,
                 code=ReplyCode.OK,
                 tenant=session.profile.tenant,
+                status=session.status,
                 resume=(*held, *finished),
             )
         )
@@ -81,15 +101,16 @@ class Roster:
         """Whether this key may serve; enrols it when it brings a good token."""
         known = self._workers.get(command.worker)
         if known is not None:
-            return ReplyCode.OK if known.status is WorkerStatus.APPROVED else ReplyCode.WORKER_REVOKED
+            return ReplyCode.WORKER_REVOKED if known.status is WorkerStatus.REVOKED else ReplyCode.OK
         if command.token_hash is None:
             return ReplyCode.WORKER_UNKNOWN
         token = self._tokens.get(command.token_hash)
         if token is None or token.expires_at_ms <= now.wall_ms:
             return ReplyCode.TOKEN_REFUSED
         del self._tokens[command.token_hash]
+        status = WorkerStatus.WAITING_APPROVAL if token.needs_approval else WorkerStatus.APPROVED
         self._workers[command.worker] = KnownWorker(
-            key=command.worker, id=command.worker_id, tenant=token.tenant, status=WorkerStatus.APPROVED
+            key=command.worker, id=command.worker_id, tenant=token.tenant, status=status
         )
         self._out.write(
             EnrolWorker(
@@ -99,13 +120,19 @@ class Roster:
                 tenant=token.tenant,
                 token_hash=command.token_hash,
                 enrolled_at_ms=now.wall_ms,
+                status=status,
             )
         )
         return ReplyCode.OK
 
     def create_token(self, command: CreateWorkerToken, now: Now) -> None:
         expires_at_ms = now.wall_ms + command.ttl_s * 1000
-        token = KnownToken(token_hash=command.token_hash, tenant=command.tenant, expires_at_ms=expires_at_ms)
+        token = KnownToken(
+            token_hash=command.token_hash,
+            tenant=command.tenant,
+            expires_at_ms=expires_at_ms,
+            needs_approval=command.needs_approval,
+        )
         self._tokens[command.token_hash] = token
         self._out.write(
             AddWorkerToken(
@@ -114,11 +141,49 @@ class Roster:
                 created_by=command.created_by,
                 created_at_ms=now.wall_ms,
                 expires_at_ms=expires_at_ms,
+                needs_approval=token.needs_approval,
             )
         )
         self._out.reply(command.ref, ReplyCode.OK)
 
+    def manage(self, command: ManageWorker, now: Now) -> None:
+        known = self._workers.get(command.worker)
+        if known is None or known.tenant != command.tenant:
+            self._out.reply(command.ref, ReplyCode.NOT_FOUND)
+            return
+        status = status_after(known.status, command.action)
+        if status is None:
+            gone = known.status is WorkerStatus.REVOKED
+            self._out.reply(command.ref, ReplyCode.WORKER_REVOKED if gone else ReplyCode.WORKER_WAITS)
+            return
+        if status is not known.status:
+            self._change(known, status, now)
+        self._out.reply(command.ref, ReplyCode.OK)
+
+    def _change(self, known: KnownWorker, status: WorkerStatus, now: Now) -> None:
+        self._workers[known.key] = msgspec.structs.replace(known, status=status)
+        self._out.write(SetWorkerStatus(worker=known.key, status=status, before=known.status))
+        session = self._board.fleet.of_worker(known.key)
+        if session is not None:
+            session.status = status
+        if status is WorkerStatus.REVOKED:
+            self._take_everything(known.key, session, now)
+        elif session is not None:
+            self._out.effect(WorkerChanged(session=session.id, status=status))
+
+    def _take_everything(self, worker: str, session: Session | None, now: Now) -> None:
+        """Ends what a revoked worker holds, connected or not, and its socket."""
+        mine = [job_id for job_id, lease in self._board.leases.items() if lease.worker == worker]
+        for job_id in mine:
+            self._board.event(self._board.jobs[job_id], Event.REVOKED, now, message="Its worker was revoked.")
+        if session is not None:
+            self._out.effect(CloseSession(session=session.id, code=4403, reason=REVOKED_REASON))
+            self._detach(session, now)
+
     def session_resumed(self, command: SessionResumed, now: Now) -> None:
+        if self._workers[command.worker].status is WorkerStatus.REVOKED:
+            self._out.effect(CloseSession(session=command.session, code=4403, reason=REVOKED_REASON))
+            return
         session = self._attach(command, now)
         for ref in command.held:
             session.occupied.add(ref)  # until its next heartbeat says otherwise
@@ -152,12 +217,13 @@ class Roster:
         if old is not None:
             self._out.effect(CloseSession(session=old.id, code=4409, reason="the worker connected again"))
             self._detach(old, now)
-        tenant = self._workers[command.worker].tenant
+        known = self._workers[command.worker]
         session = Session(
             id=command.session,
             worker=command.worker,
             instance=command.instance,
-            profile=msgspec.structs.replace(command.profile, tenant=tenant),
+            status=known.status,
+            profile=msgspec.structs.replace(command.profile, tenant=known.tenant),
             slots=command.slots,
             last_heard_s=now.mono_s,
             idle_since_s=now.mono_s,
@@ -183,7 +249,8 @@ class Roster:
         return Resume(job_id=ref.job_id, epoch=ref.epoch, verdict=Verdict[answer.name])
 
     def _settle_not_held(self, session: Session, held: set[AttemptRef], now: Now, *, same_process: bool) -> None:
-        """What was granted to this worker and it does not have: sent again if it cannot have started, else lost.
+        """What was granted to this worker and it does not have: sent again if it cannot have started and the worker may
+        still have it, else lost.
 
         After a restart nobody knows to which process it was granted. Another one would answer with other text under the
         same epoch, so it is sent again only to the process known to be the same.
@@ -195,7 +262,10 @@ class Roster:
             if ref in held:
                 continue
             same = same_process or lease.instance == session.instance
-            if same and job.status is JobStatus.ASSIGNED and job.cancel is None:
+            fresh = same and job.status is JobStatus.ASSIGNED and job.cancel is None
+            if fresh and not session.serving:
+                self._board.event(job, Event.UNDELIVERED, now, message="It never reached its worker.")
+            elif fresh:
                 lease.session, lease.instance, lease.granted_s = session.id, session.instance, now.mono_s
                 lease.until_s = now.mono_s + self._settings.lease_ttl_s
                 session.occupied.add(ref)

@@ -10,7 +10,8 @@
 ```
 An attempt is WAITING while attempts that are stopping still take up the provider. A result is kept until the
 coordinator has decided it; other ends are remembered for a while, and an attempt that ended is never run again. A loss
-of the connection changes nothing but what can be sent.
+of the connection changes nothing but what can be sent. Once told to drain it takes nothing new, and leaves when
+nothing is left.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ from cavvy.core.worker_messages import (
     CompleteAckReceived,
     Connected,
     Disconnected,
+    DrainReceived,
     ErrorReceived,
     HeartbeatAckReceived,
+    Leave,
     PingReceived,
     ResendText,
     ResumeVerdict,
@@ -89,6 +92,7 @@ class WorkerCore:
         self._past: dict[AttemptRef, Report | None] = {}
         self._count = dict.fromkeys(HeldPhase, 0)
         self._connected = False
+        self._draining = self._left = False
         self._heartbeat_s = defaults.HEARTBEAT_S
         self._next_heartbeat_s = 0.0
         self._now_s = 0.0
@@ -96,6 +100,7 @@ class WorkerCore:
         self._handlers: dict[type, Callable[[Any], None]] = {
             Connected: self._on_connected,
             Disconnected: self._on_disconnected,
+            DrainReceived: self._on_drain,
             AssignReceived: self._on_assign,
             CancelReceived: self._on_cancel,
             CompleteAckReceived: self._on_complete_ack,
@@ -139,6 +144,9 @@ class WorkerCore:
         self._now_s = now_s
         self._effects = []
         self._handlers[type(command)](command)
+        if self._draining and not self._attempts and not self._left:
+            self._left = True
+            self._effects.append(Leave())
         return self._effects
 
     # The connection
@@ -153,6 +161,9 @@ class WorkerCore:
 
     def _on_disconnected(self, _: Disconnected) -> None:
         self._connected = False
+
+    def _on_drain(self, _: DrainReceived) -> None:
+        self._draining = True
 
     def _resume(self, attempt: _Attempt, verdict: ResumeVerdict | None) -> None:
         if attempt.phase is HeldPhase.DROPPING:
@@ -187,6 +198,8 @@ class WorkerCore:
     def _send_heartbeat(self) -> None:
         held = tuple(ref for ref, attempt in self._attempts.items() if attempt.phase is not HeldPhase.DROPPING)
         free = max(0, self._slots - self._count[HeldPhase.WAITING] - self._working)
+        if self._draining:
+            free = 0
         self._effects.append(SendHeartbeat(held=held, free=free))
         self._next_heartbeat_s = self._now_s + self._heartbeat_s
 
@@ -211,7 +224,7 @@ class WorkerCore:
             return
         if newest is not None:
             self._drop(self._attempts[newest])
-        if self._owed >= self._slots:
+        if self._owed >= self._slots or self._draining:
             return  # nobody is to blame: the coordinator takes back a grant that is not taken up, and counts nothing
         self._take(assignment)
 

@@ -21,9 +21,11 @@ __all__ = [
     "CompleteAckReceived",
     "Connected",
     "Disconnected",
+    "DrainReceived",
     "ErrorReceived",
     "FailedCode",
     "HeartbeatAckReceived",
+    "Leave",
     "PingReceived",
     "ResendText",
     "ResumeVerdict",
@@ -99,6 +101,10 @@ class CompleteAckReceived(_Command, frozen=True, kw_only=True, tag=True):
 
 class HeartbeatAckReceived(_Command, frozen=True, kw_only=True, tag=True):
     lost: tuple[AttemptRef, ...] = ()
+
+
+class DrainReceived(_Command, frozen=True, kw_only=True, tag=True):
+    """Take nothing new, and leave when everything has ended and is delivered."""
 
 
 class PingReceived(_Command, frozen=True, kw_only=True, tag=True):
@@ -194,9 +200,14 @@ class SendStopped(_Effect, frozen=True, kw_only=True, tag=True):
     usage: Usage | None = None
 
 
+class Leave(_Effect, frozen=True, kw_only=True, tag=True):
+    """Nothing is left to do: close the connection behind what is on its way, and end."""
+
+
 WorkerCommand = (
     Connected
     | Disconnected
+    | DrainReceived
     | AssignReceived
     | CancelReceived
     | CompleteAckReceived
@@ -210,5 +221,13 @@ WorkerCommand = (
     | Tick
 )
 WorkerEffect = (
-    RunAttempt | AbortAttempt | ResendText | SendHeartbeat | SendStarted | SendComplete | SendFailed | SendStopped
+    RunAttempt
+    | AbortAttempt
+    | ResendText
+    | SendHeartbeat
+    | SendStarted
+    | SendComplete
+    | SendFailed
+    | SendStopped
+    | Leave
 )

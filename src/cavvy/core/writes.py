@@ -10,13 +10,14 @@ from typing import Annotated
 import msgspec
 
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import AttemptEnd, CancelRequest, Failure, JobStatus, Needs
+from cavvy.core.job import AttemptEnd, CancelRequest, Failure, JobStatus, Needs, WorkerStatus
 
 __all__ = [
     "AddApiKey",
     "AddTenant",
     "AddWorkerToken",
     "CompleteJob",
+    "DropExpiredTokens",
     "EnrolWorker",
     "FailJob",
     "GrantJob",
@@ -26,6 +27,7 @@ __all__ = [
     "RequestCancel",
     "RequeueJob",
     "ReviveAttempt",
+    "SetWorkerStatus",
     "StartAttempt",
     "Usage",
     "Write",
@@ -158,17 +160,24 @@ class FailJob(WriteBase, frozen=True, kw_only=True, tag=True):
 
 
 class AddWorkerToken(WriteBase, frozen=True, kw_only=True, tag=True):
-    """A single-use right to enrol one worker. Only the hash is kept."""
+    """A single-use right to enrol one worker, which waits for approval then or not. Only the hash is kept."""
 
     token_hash: bytes
     tenant: str
     created_by: str
     created_at_ms: int
     expires_at_ms: int
+    needs_approval: bool = False
+
+
+class DropExpiredTokens(WriteBase, frozen=True, kw_only=True, tag=True):
+    """Deletes every token nobody has used that expired at or before `now_ms`; there need not be any."""
+
+    now_ms: int
 
 
 class EnrolWorker(WriteBase, frozen=True, kw_only=True, tag=True):
-    """A worker's key becomes known and approved, using up `token_hash`; conditional on the token being unused."""
+    """A worker's key becomes known, using up `token_hash`; conditional on the token being unused."""
 
     worker: str
     id: str
@@ -176,6 +185,15 @@ class EnrolWorker(WriteBase, frozen=True, kw_only=True, tag=True):
     tenant: str
     token_hash: bytes
     enrolled_at_ms: int
+    status: WorkerStatus = WorkerStatus.APPROVED
+
+
+class SetWorkerStatus(WriteBase, frozen=True, kw_only=True, tag=True):
+    """A worker's status; conditional on it having been `before`."""
+
+    worker: str
+    status: WorkerStatus
+    before: WorkerStatus
 
 
 class AddApiKey(WriteBase, frozen=True, kw_only=True, tag=True):
@@ -207,7 +225,9 @@ Write = (
     | CompleteJob
     | FailJob
     | AddWorkerToken
+    | DropExpiredTokens
     | EnrolWorker
+    | SetWorkerStatus
     | AddApiKey
     | ReplaceApiKey
     | AddTenant

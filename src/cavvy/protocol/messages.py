@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from cavvy import defaults
-from cavvy.core.job import AttemptRef
+from cavvy.core.job import AttemptRef, WorkerStatus
 from cavvy.core.writes import Usage
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Capabilities",
     "CompleteAck",
     "CoordinatorMessage",
+    "Drain",
     "ErrorMessage",
     "HeartbeatAck",
     "HeartbeatMessage",
@@ -38,6 +39,7 @@ __all__ = [
     "Register",
     "RegisterAck",
     "ResumeEntry",
+    "StatusMessage",
     "WorkerMessage",
     "decode_capabilities",
     "decode_coordinator_message",
@@ -158,12 +160,16 @@ class ResumeEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RegisterAck(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="register_ack"):
-    """Login is done; `sig` is the coordinator's over the same transcript. `skew_ms`: the worker's clock minus ours."""
+    """Login is done; `sig` is the coordinator's over the same transcript. `skew_ms`: the worker's clock minus ours.
+
+    A worker whose `status` is `draining` has thereby been sent `drain`.
+    """
 
     worker_id: str
     sig: str
     limits: Limits
     skew_ms: int
+    status: WorkerStatus = WorkerStatus.APPROVED
     resume: tuple[ResumeEntry, ...] = ()
 
 
@@ -200,6 +206,16 @@ class CompleteAck(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
     verdict: Literal["accepted", "stale"]
 
 
+class Drain(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="drain"):
+    """Take nothing new, finish what runs, deliver it, then leave for good."""
+
+
+class StatusMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="status"):
+    """Somebody changed what this worker may do; it is for those who look at its screen."""
+
+    status: WorkerStatus
+
+
 class Ping(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="ping"):
     """Asks for a heartbeat now."""
 
@@ -216,7 +232,18 @@ class ErrorMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", 
 WorkerMessage = (
     Register | HeartbeatMessage | JobStartedMessage | JobDelta | JobComplete | JobFailedMessage | JobStoppedMessage
 )
-CoordinatorMessage = Hello | RegisterAck | JobAssign | JobCancel | HeartbeatAck | CompleteAck | Ping | ErrorMessage
+CoordinatorMessage = (
+    Hello
+    | RegisterAck
+    | JobAssign
+    | JobCancel
+    | HeartbeatAck
+    | CompleteAck
+    | Drain
+    | StatusMessage
+    | Ping
+    | ErrorMessage
+)
 
 Message = TypeVar("Message")
 

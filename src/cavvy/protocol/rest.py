@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from cavvy import defaults
-from cavvy.core.job import FailureCode, JobStatus
+from cavvy.core.job import FailureCode, JobStatus, WorkerStatus
 
 __all__ = [
     "NOT_BUILT_FIELDS",
@@ -49,6 +49,7 @@ __all__ = [
     "UsageView",
     "WorkerList",
     "WorkerToken",
+    "WorkerTokenBody",
     "WorkerView",
 ]
 
@@ -201,13 +202,14 @@ class BatchBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     """A worker: `key` (hex) is what its receipts are signed with; the rest from `slots` on is null while it is
-    offline.
+    offline. A `shared` one serves every tenant; all but the operator see only its `models`.
     """
 
     id: str
     key: str
     name: str
-    status: str
+    status: WorkerStatus
+    shared: bool = False
     enrolled_at: str
     online: bool
     slots: int | None = None
@@ -219,6 +221,13 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
 
 class WorkerList(msgspec.Struct, frozen=True, kw_only=True):
     workers: list[WorkerView]
+
+
+class WorkerTokenBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`POST /v1/worker-tokens`; the body may be missing. `shared` is the operator's, whose tokens all have it."""
+
+    needs_approval: bool = False
+    shared: bool = False
 
 
 class WorkerToken(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,6 +50,7 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True):
     token_hash: bytes
     tenant: str
     expires_at_ms: int
+    needs_approval: bool
 
 
 LoadRow = JobHeader | WorkerRecord | TokenRecord | ApiKey | Tenant
@@ -173,7 +174,9 @@ class Store(Protocol):
         """The worker of that attempt and whether its completion is the accepted one; None without such an attempt."""
 
     async def workers(self, tenant: str) -> Sequence[WorkerRecord]:
-        """Every worker of the tenant, oldest first."""
+        """Every worker that serves the tenant, revoked ones too, oldest first: its own, and the shared ones (those of
+        `defaults.SHARED`).
+        """
 
     async def api_keys(self) -> Sequence[ApiKey]:
         """Every key, revoked ones too, oldest first."""

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from cavvy import defaults
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import JobHeader, Needs
 from cavvy.core.search import holds
@@ -80,7 +81,12 @@ class MemoryStore:
             yield worker
         for token in list(self._tables.tokens.values()):
             if not token.used:
-                yield TokenRecord(token_hash=token.token_hash, tenant=token.tenant, expires_at_ms=token.expires_at_ms)
+                yield TokenRecord(
+                    token_hash=token.token_hash,
+                    tenant=token.tenant,
+                    expires_at_ms=token.expires_at_ms,
+                    needs_approval=token.needs_approval,
+                )
         for tenant in list(self._tables.tenants.values()):
             yield tenant
         for key in list(self._tables.api_keys.values()):
@@ -139,7 +145,7 @@ class MemoryStore:
 
     async def workers(self, tenant: str) -> Sequence[WorkerRecord]:
         self._check_open()
-        found = [worker for worker in self._tables.workers.values() if worker.tenant == tenant]
+        found = [one for one in self._tables.workers.values() if one.tenant in (tenant, defaults.SHARED)]
         return sorted(found, key=lambda worker: worker.enrolled_at_ms)
 
     async def api_keys(self) -> Sequence[ApiKey]:

@@ -12,13 +12,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import AttemptEnd, JobStatus, WorkerStatus
+from cavvy.core.job import AttemptEnd, JobStatus
 from cavvy.core.writes import (
     ACTIVE,
     AddApiKey,
     AddTenant,
     AddWorkerToken,
     CompleteJob,
+    DropExpiredTokens,
     EnrolWorker,
     FailJob,
     GrantJob,
@@ -27,6 +28,7 @@ from cavvy.core.writes import (
     RequestCancel,
     RequeueJob,
     ReviveAttempt,
+    SetWorkerStatus,
     StartAttempt,
     Write,
 )
@@ -47,6 +49,9 @@ class Transaction:
     def put(self, table: dict[Any, Any], key: Any, value: Any) -> None:
         self._undo.append((table, key, table.get(key, _ABSENT)))
         table[key] = value
+
+    def delete(self, table: dict[Any, Any], key: Any) -> None:
+        self._undo.append((table, key, table.pop(key)))
 
     def roll_back(self) -> None:
         for table, key, before in reversed(self._undo):
@@ -92,7 +97,9 @@ class Tables:
             CompleteJob: self._complete_job,
             FailJob: self._fail_job,
             AddWorkerToken: self._add_worker_token,
+            DropExpiredTokens: self._drop_expired_tokens,
             EnrolWorker: self._enrol_worker,
+            SetWorkerStatus: self._set_worker_status,
             AddApiKey: self._add_api_key,
             ReplaceApiKey: self._replace_api_key,
             AddTenant: self._add_tenant,
@@ -198,8 +205,18 @@ class Tables:
 
     def _add_worker_token(self, transaction: Transaction, write: AddWorkerToken) -> None:
         _require(write.token_hash not in self.tokens, write, "the token is known")
-        token = StoredToken(token_hash=write.token_hash, tenant=write.tenant, expires_at_ms=write.expires_at_ms)
+        token = StoredToken(
+            token_hash=write.token_hash,
+            tenant=write.tenant,
+            expires_at_ms=write.expires_at_ms,
+            needs_approval=write.needs_approval,
+        )
         transaction.put(self.tokens, write.token_hash, token)
+
+    def _drop_expired_tokens(self, transaction: Transaction, write: DropExpiredTokens) -> None:
+        dead = [one for one in self.tokens.values() if not one.used and one.expires_at_ms <= write.now_ms]
+        for token in dead:
+            transaction.delete(self.tokens, token.token_hash)
 
     def _enrol_worker(self, transaction: Transaction, write: EnrolWorker) -> None:
         token = self.tokens.get(write.token_hash)
@@ -212,12 +229,18 @@ class Tables:
             id=write.id,
             name=write.name,
             tenant=write.tenant,
-            status=WorkerStatus.APPROVED,
+            status=write.status,
             enrolled_at_ms=write.enrolled_at_ms,
         )
         transaction.put(self.tokens, write.token_hash, replace(token, used=True))
         transaction.put(self.workers, write.worker, worker)
         transaction.put(self.worker_ids, write.id, write.worker)
+
+    def _set_worker_status(self, transaction: Transaction, write: SetWorkerStatus) -> None:
+        worker = self.workers.get(write.worker)
+        if worker is None or worker.status is not write.before:
+            raise Refused("SetWorkerStatus: the worker is unknown or has another status")
+        transaction.put(self.workers, write.worker, replace(worker, status=write.status))
 
     def _add_api_key(self, transaction: Transaction, write: AddApiKey) -> None:
         _require(write.key.key_id not in self.api_keys, write, "the key's id is taken")

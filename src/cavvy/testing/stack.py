@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import TypeVar
 
+from cavvy import defaults
 from cavvy.core.canonical import canonical
-from cavvy.core.commands import CancelJob, Command, CreateWorkerToken, SubmitJob
+from cavvy.core.commands import CancelJob, Command, CreateWorkerToken, ManageWorker, SubmitJob
 from cavvy.core.coordinator import Coordinator, KnownToken, KnownWorker, Settings
 from cavvy.core.ed25519 import public_key
 from cavvy.core.effects import Assign, Effect, Reply
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import JobHeader, Needs
 from cavvy.core.receipt import Params
+from cavvy.core.worker_status import WorkerAction
 from cavvy.core.writes import AddApiKey, AddTenant, Idempotency, Write
 from cavvy.store.base import JobRecord, LoadRow, Opened, Store, TokenRecord, WorkerRecord
 from cavvy.store.memory import MemoryStore
@@ -103,15 +105,29 @@ class Stack:
             effects += await self.do()
         return effects + (await self.do(*commands) if commands else [])
 
-    async def submit(self, prompt: str = "hi", *, model: str | None = None, key: str | None = None) -> str:
+    async def submit(
+        self,
+        prompt: str = "hi",
+        *,
+        model: str | None = None,
+        key: str | None = None,
+        tenant: str = defaults.TENANT,
+    ) -> str:
         """Submits one job; its id."""
-        command = self.submission(prompt, model=model, key=key)
+        command = self.submission(prompt, model=model, key=key, tenant=tenant)
         effects = await self.do(command)
         reply = next(one for one in effects if isinstance(one, Reply) and one.ref == command.ref)
         assert reply.job_id is not None, reply
         return reply.job_id
 
-    def submission(self, prompt: str = "hi", *, model: str | None = None, key: str | None = None) -> SubmitJob:
+    def submission(
+        self,
+        prompt: str = "hi",
+        *,
+        model: str | None = None,
+        key: str | None = None,
+        tenant: str = defaults.TENANT,
+    ) -> SubmitJob:
         """The command that `submit` does."""
         body = f'{{"prompt":"{prompt}"}}'.encode()
         number = next(self._jobs)
@@ -119,7 +135,7 @@ class Stack:
             ref=next(self._refs),
             id=f"00000000-0000-7000-8000-{number:012x}",
             user_id="owner",
-            needs=Needs(model=model),
+            needs=Needs(tenant=tenant, model=model),
             input=body,
             params=canonical(Params(model=model)),
             idempotency=Idempotency(key=key, fingerprint=hashlib.sha256(body).digest()) if key else None,
@@ -128,14 +144,24 @@ class Stack:
     def cancellation(self, job_id: str, reason: str | None = None) -> CancelJob:
         return CancelJob(ref=next(self._refs), tenant="default", job_id=job_id, by="owner", reason=reason)
 
-    async def token(self, ttl_s: int = 900) -> bytes:
+    async def token(self, ttl_s: int = 900, *, tenant: str = defaults.TENANT, needs_approval: bool = False) -> bytes:
         """A worker token's hash, made durable."""
         token_hash = self.core_dice_hash()
-        ref = next(self._refs)
         await self.do(
-            CreateWorkerToken(ref=ref, token_hash=token_hash, tenant="default", created_by="owner", ttl_s=ttl_s)
+            CreateWorkerToken(
+                ref=next(self._refs),
+                token_hash=token_hash,
+                tenant=tenant,
+                created_by="owner",
+                ttl_s=ttl_s,
+                needs_approval=needs_approval,
+            )
         )
         return token_hash
+
+    def management(self, worker: str, action: WorkerAction, *, tenant: str = defaults.TENANT) -> ManageWorker:
+        """The command that does `action` with the worker of this key."""
+        return ManageWorker(ref=next(self._refs), tenant=tenant, worker=worker, action=action)
 
     def core_dice_hash(self) -> bytes:
         return hashlib.sha256(b"token" + next(self._refs).to_bytes(4, "big")).digest()
@@ -166,6 +192,11 @@ def _known(row: LoadRow) -> JobHeader | KnownWorker | KnownToken | ApiKey | Tena
         case WorkerRecord():
             return KnownWorker(key=row.key, id=row.id, tenant=row.tenant, status=row.status)
         case TokenRecord():
-            return KnownToken(token_hash=row.token_hash, tenant=row.tenant, expires_at_ms=row.expires_at_ms)
+            return KnownToken(
+                token_hash=row.token_hash,
+                tenant=row.tenant,
+                expires_at_ms=row.expires_at_ms,
+                needs_approval=row.needs_approval,
+            )
         case _:
             return row

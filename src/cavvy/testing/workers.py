@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from itertools import count
 
+from cavvy import defaults
 from cavvy.core.canonical import canonical_flat, sha256_hex
 from cavvy.core.commands import (
     Heartbeat,
@@ -42,9 +43,9 @@ class FakeWorker:
         self.session = 0
         self.models = models
 
-    async def join(self) -> None:
+    async def join(self, *, tenant: str = defaults.TENANT, needs_approval: bool = False) -> None:
         """Enrols with a fresh token and connects."""
-        await self.connect(token_hash=await self.stack.token())
+        await self.connect(token_hash=await self.stack.token(tenant=tenant, needs_approval=needs_approval))
 
     async def connect(
         self,
@@ -56,10 +57,21 @@ class FakeWorker:
     ) -> Registered:
         """Opens a session; what the coordinator answers."""
         self.instance = instance or self.instance
+        command = self.registration(held=held, finished=finished, token_hash=token_hash)
+        effects = await self.stack.do(command)
+        return next(one for one in effects if isinstance(one, Registered) and one.ref == command.ref)
+
+    def registration(
+        self,
+        *,
+        held: tuple[AttemptRef, ...] = (),
+        finished: tuple[AttemptRef, ...] = (),
+        token_hash: bytes | None = None,
+    ) -> RegisterWorker:
+        """The command that opens a session."""
         self.session = next(_sessions)
-        ref = self.stack.next_ref()
-        command = RegisterWorker(
-            ref=ref,
+        return RegisterWorker(
+            ref=self.stack.next_ref(),
             session=self.session,
             worker=self.key,
             worker_id=f"wrk_{self.name}",
@@ -71,8 +83,6 @@ class FakeWorker:
             finished=finished,
             token_hash=token_hash,
         )
-        effects = await self.stack.do(command)
-        return next(one for one in effects if isinstance(one, Registered) and one.ref == ref)
 
     def resumed(self, *held: AttemptRef) -> SessionResumed:
         """What its socket tells a rebuilt core."""

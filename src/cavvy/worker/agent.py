@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
 
 from cavvy import defaults, logs
+from cavvy.core.job import WorkerStatus
 from cavvy.errors import StartError, WorkerRefused
 from cavvy.protocol.handshake import CloseCode
 from cavvy.protocol.line import is_loopback_host
@@ -34,11 +35,18 @@ CONNECT_PATH = "/v1/workers/connect"
 CLOSE_TIMEOUT_S = 2.0
 DRAIN_TIMEOUT_S = 1.0
 
+#: Statuses in which a worker gets no work: what it is, and which command ends that.
+_HELD_BACK = {
+    WorkerStatus.WAITING_APPROVAL: ("waits for approval", "approve"),
+    WorkerStatus.PAUSED: ("is paused", "resume"),
+    WorkerStatus.DRAINING: ("was drained", "resume"),
+}
+
 _dice = secrets.SystemRandom()
 
 
 class Worker:
-    """One worker. `run()` serves until `stop()`; both may be called once.
+    """One worker. `run()` serves until `stop()`, or until it was drained; both may be called once.
 
     `home` keeps its key and what it joined; `join` is needed the first time, and to join another coordinator. What
     happens is told to `log` (structlog): "connected", "disconnected", "unreachable", "job started", "job ended". No
@@ -82,6 +90,7 @@ class Worker:
         self._attempts: Attempts | None = None
         self._outbox: Outbox | None = None
         self._serving: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
         self._stopping = False
         self._online = asyncio.Event()
         self._over = asyncio.Event()
@@ -101,7 +110,8 @@ class Worker:
         return self._url
 
     async def run(self) -> None:
-        """Serves until `stop()`. Leaves no process behind, however it ends.
+        """Serves until `stop()`, or until the coordinator has drained this worker. Leaves no process behind, however it
+        ends.
 
         Raises StartError when a provider cannot start, WorkerRefused when the coordinator will never take this worker.
         """
@@ -138,7 +148,7 @@ class Worker:
         for provider in self._providers:
             await provider.open()
         self._capabilities = msgspec.json.encode(self._offer())
-        self._attempts = Attempts(self._slots, self._log)
+        self._attempts = Attempts(self._slots, self._log, self._leave)
         failures = 0
         told = False
         while True:
@@ -155,6 +165,9 @@ class Worker:
                 told = True
             failures = 0 if time.monotonic() - began_s > defaults.RECONNECT_CAP_S else failures + 1
             await asyncio.sleep(_pause_s(failures))
+
+    def _leave(self) -> None:
+        self._leaving = asyncio.create_task(self.stop())
 
     async def _shut_down(self) -> None:
         self._online.clear()
@@ -251,6 +264,7 @@ class Worker:
         if self._home.membership() != membership:
             self._home.remember(membership)
         self._log.info("connected", coordinator=self._url, worker_id=ack.worker_id, name=self._name)
+        self._tell_status(ack)
         if abs(ack.skew_ms) > defaults.SKEW_WARN_MS:
             self._log.warning("clock differs from the coordinator's", ms=ack.skew_ms)
 
@@ -267,6 +281,13 @@ class Worker:
             f" ({error.verify_message}). Nothing was sent to it. Join with the whole line that `cavvy workers token`"
             " prints, also what is behind its #."
         )
+
+    def _tell_status(self, ack: RegisterAck) -> None:
+        """What an administrator has to do before this worker gets anything, if something."""
+        if ack.status in _HELD_BACK:
+            what, command = _HELD_BACK[ack.status]
+            hint = f"it gets no work until somebody types: cavvy workers {command} {ack.worker_id}"
+            self._log.warning(f"this worker {what}", hint=hint)
 
     def _may_try_other_way(self, closed: ConnectionClosed) -> bool:
         """A known worker has used up its token, a removed one needs its new token: a 4403 is tried both ways."""
@@ -291,7 +312,7 @@ class Worker:
             case CloseCode.NOT_ALLOWED:
                 raise WorkerRefused(
                     f"The coordinator at {self._url} does not accept this worker:"
-                    f" {self._not_allowed.get(True) or reason}. Join again with a new line from `cavvy workers token`."
+                    f" {self._not_allowed.get(True) or reason}."
                 )
             case CloseCode.OTHER_INSTANCE:
                 raise WorkerRefused(

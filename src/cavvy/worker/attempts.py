@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from cavvy import defaults
-from cavvy.core.job import AttemptRef
+from cavvy.core.job import AttemptRef, WorkerStatus
 from cavvy.core.worker import WorkerCore
 from cavvy.core.worker_messages import (
     AbortAttempt,
@@ -24,8 +24,10 @@ from cavvy.core.worker_messages import (
     CompleteAckReceived,
     Connected,
     Disconnected,
+    DrainReceived,
     ErrorReceived,
     HeartbeatAckReceived,
+    Leave,
     PingReceived,
     ResendText,
     ResumeVerdict,
@@ -41,6 +43,8 @@ from cavvy.core.worker_messages import (
 from cavvy.logs import Logger, place
 from cavvy.protocol.messages import (
     CompleteAck,
+    CoordinatorMessage,
+    Drain,
     ErrorMessage,
     HeartbeatAck,
     HeartbeatMessage,
@@ -54,6 +58,7 @@ from cavvy.protocol.messages import (
     Ping,
     RegisterAck,
     ResumeEntry,
+    StatusMessage,
     WorkerMessage,
     decode_coordinator_message,
     encode,
@@ -81,10 +86,14 @@ class _Running:
 
 
 class Attempts:
-    """To be made inside a running loop. Between `connected` and `disconnected` frames go to `put`."""
+    """To be made inside a running loop. Between `connected` and `disconnected` frames go to `put`.
 
-    def __init__(self, slots: int, log: Logger) -> None:
+    `leave` is called once, when the worker was told to drain and nothing is left.
+    """
+
+    def __init__(self, slots: int, log: Logger, leave: Callable[[], None]) -> None:
         self._log = log
+        self._leave = leave
         self._loop = asyncio.get_running_loop()
         self._core = WorkerCore(slots)
         self._running: dict[AttemptRef, _Running] = {}
@@ -103,6 +112,7 @@ class Attempts:
             SendComplete: self._send_complete,
             SendFailed: self._send_failed,
             SendStopped: self._send_stopped,
+            Leave: lambda _: self._leave(),
         }
 
     @property
@@ -118,6 +128,8 @@ class Attempts:
         self._flusher.resume(ack.limits.max_frame_bytes)
         resume = tuple(_verdict(entry) for entry in ack.resume)
         self._feed(Connected(heartbeat_s=ack.limits.heartbeat_s, resume=resume))
+        if ack.status is WorkerStatus.DRAINING:
+            self._drain()
         self._arm()
 
     def disconnected(self) -> None:
@@ -130,13 +142,26 @@ class Attempts:
     def receive(self, frame: bytes) -> None:
         """One frame from the coordinator. Whatever is in it, this returns."""
         try:
-            command = _command(decode_coordinator_message(frame))
-            if command is not None:
-                self._feed(command)
+            self._take(decode_coordinator_message(frame))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._log.warning("frame ignored", error=type(error).__name__, at=place(error))
         except Exception as error:  # noqa: BLE001 - one frame must not end the others' attempts
             self._log.error("frame failed", error=type(error).__name__)
+
+    def _take(self, message: CoordinatorMessage) -> None:
+        match message:
+            case Drain():
+                self._drain()
+            case StatusMessage(status=status):
+                self._log.info("status changed", status=status.value)
+            case _:
+                command = _command(message)
+                if command is not None:
+                    self._feed(command)
+
+    def _drain(self) -> None:
+        self._log.info("draining", hint="it takes nothing new, and ends when what it runs has ended")
+        self._feed(DrainReceived())
 
     async def close(self) -> None:
         """Aborts what runs and waits for it, SHUTDOWN_S at most; unreported, so the coordinator grants it again."""

@@ -84,9 +84,10 @@ class RawWorker:
         self._hello = await self.receive(Hello)
         return self._hello
 
-    async def token(self) -> str:
-        """A fresh enrolment token."""
-        token = (await self.stack.http.post("/v1/worker-tokens")).json()["token"]
+    async def token(self, key: str | None = None, **options: bool) -> str:
+        """A fresh enrolment token, made with this key or the admin's."""
+        headers = {"Authorization": f"Bearer {key or self.stack.key}"}
+        token = (await self.stack.http.post("/v1/worker-tokens", json=options, headers=headers)).json()["token"]
         assert isinstance(token, str)
         return token
 
@@ -125,10 +126,10 @@ class RawWorker:
         """The right registration with fields replaced after it was signed."""
         return msgspec.json.encode(msgspec.json.decode(encode(self.registration())) | fields).decode()
 
-    async def join(self) -> RegisterAck:
-        """Comes in for the first time, with a fresh token."""
+    async def join(self, key: str | None = None, **options: bool) -> RegisterAck:
+        """Comes in for the first time, with a fresh token; see `token`."""
         await self.open()
-        await self.send(self.registration(token=await self.token()))
+        await self.send(self.registration(token=await self.token(key, **options)))
         return await self.receive(RegisterAck)
 
     async def come_back(self, **what: Any) -> RegisterAck:
@@ -153,13 +154,18 @@ class RawWorker:
         return message
 
     async def close_code(self) -> int | None:
-        """The code the coordinator closes with (1006: none); frames before it are passed over."""
+        """The code the coordinator closes with (1006: none); frames before it are passed over, see `close_reason`."""
         assert self._socket is not None
         async with asyncio.timeout(PATIENCE_S):
             with contextlib.suppress(ConnectionClosed):
                 while True:
                     await self._socket.recv()
         return self._socket.close_code
+
+    @property
+    def close_reason(self) -> str:
+        assert self._socket is not None
+        return self._socket.close_reason or ""
 
     async def close(self) -> None:
         if self._socket is not None:

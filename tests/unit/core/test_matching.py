@@ -6,9 +6,10 @@ from itertools import permutations
 
 import pytest
 
+from cavvy import defaults
 from cavvy.core import matching
-from cavvy.core.job import JobType, Needs, PrivacyClass
-from cavvy.core.matching import JobClass, Profile, WaitingJobs, refusal, waiting_reason
+from cavvy.core.job import JobType, Needs, PrivacyClass, WorkerStatus
+from cavvy.core.matching import JobClass, Offer, Profile, WaitingJobs, refusal, waiting_reason
 
 
 def profile(
@@ -232,4 +233,43 @@ def test_p18_no_job_comes_up_for_another_tenants_worker(waiting: WaitingJobs) ->
     ],
 )
 def test_p02_a_job_that_waits_is_told_why(needs: Needs, online: list[Profile], says: str) -> None:
-    assert waiting_reason(needs, online) == says
+    assert waiting_reason(needs, [Offer(one, WorkerStatus.APPROVED) for one in online]) == says
+
+
+BUSY = "Every worker that can run this job is busy; it starts when a slot is free."
+
+
+@pytest.mark.parametrize(
+    ("statuses", "says"),
+    [
+        (["paused"], "A worker that could run it is paused; `cavvy workers resume` lets it work again."),
+        (["waiting_approval"], "A worker that could run it waits for approval; `cavvy workers approve` lets it work."),
+        (
+            ["draining"],
+            "A worker that could run it is draining; `cavvy workers resume` lets it work when it comes again.",
+        ),
+        (
+            ["draining", "paused"],
+            "A worker that could run it is paused; `cavvy workers resume` lets it work again.",
+        ),
+        (
+            ["paused", "approved"],
+            f"{BUSY} A worker that could run it is paused; `cavvy workers resume` lets it work again.",
+        ),
+    ],
+)
+def test_p02_a_job_is_told_of_workers_that_are_held_back(statuses: list[str], says: str) -> None:
+    offers = [Offer(profile("m"), WorkerStatus(status)) for status in statuses]
+    assert waiting_reason(Needs(), [*offers, Offer(profile("m", tenant="other"), WorkerStatus.APPROVED)]) == says
+
+
+def test_a_paused_worker_that_could_not_run_it_is_no_reason() -> None:
+    paused = Offer(profile("m"), WorkerStatus.PAUSED)
+    assert "serves model 'x'" in waiting_reason(Needs(model="x"), [paused])
+
+
+def test_a_shared_worker_may_run_every_tenants_public_jobs() -> None:
+    shared = profile("m", tenant=defaults.SHARED)
+    assert [refusal(Needs(tenant=one), shared) for one in ("default", "other")] == [None, None]
+    assert refusal(Needs(privacy_class=PrivacyClass.PRIVATE), shared) is not None
+    assert waiting_reason(Needs(tenant="other"), [Offer(shared, WorkerStatus.APPROVED)]) == BUSY

@@ -19,6 +19,7 @@ from cavvy.core.commands import (
     JobFailed,
     JobStarted,
     JobStopped,
+    ManageWorker,
     RegisterWorker,
     RevokeApiKey,
     RotateApiKey,
@@ -44,6 +45,7 @@ from cavvy.core.effects import (
     Resume,
     StopAttempt,
     Verdict,
+    WorkerChanged,
 )
 from cavvy.core.identity import ApiKey, Role, Tenant
 from cavvy.core.job import (
@@ -57,13 +59,16 @@ from cavvy.core.job import (
     Needs,
     Now,
     PrivacyClass,
+    WorkerStatus,
 )
 from cavvy.core.matching import Profile
+from cavvy.core.worker_status import WorkerAction
 from cavvy.core.writes import (
     AddApiKey,
     AddTenant,
     AddWorkerToken,
     CompleteJob,
+    DropExpiredTokens,
     EnrolWorker,
     FailJob,
     GrantJob,
@@ -73,6 +78,7 @@ from cavvy.core.writes import (
     RequestCancel,
     RequeueJob,
     ReviveAttempt,
+    SetWorkerStatus,
     StartAttempt,
     Usage,
     Write,
@@ -111,7 +117,8 @@ COMMANDS: list[Command] = [
         ref=1, id="job-1", user_id="u", needs=NEEDS, input=BYTES, params=BYTES, metadata=BYTES, idempotency=KEYED
     ),
     CancelJob(ref=2, tenant="t", job_id="job-1", by="owner", reason=TEXT),
-    CreateWorkerToken(ref=3, token_hash=BYTES, tenant="t", created_by="owner", ttl_s=900),
+    CreateWorkerToken(ref=3, token_hash=BYTES, tenant="t", created_by="owner", ttl_s=900, needs_approval=True),
+    ManageWorker(ref=4, tenant="t", worker="aa" * 32, action=WorkerAction.DRAIN),
     CreateTenant(ref=5, by="o", tenant=TENANT, key=KEY),
     CreateApiKey(ref=6, by="o", key=KEY),
     RevokeApiKey(ref=7, by="o", tenant="t", key_id="k"),
@@ -145,6 +152,7 @@ EFFECTS: list[Effect] = [
         session=9,
         code=ReplyCode.OK,
         tenant="t",
+        status=WorkerStatus.PAUSED,
         resume=(Resume(job_id="job-1", epoch=3, verdict=Verdict.GO_ON),),
     ),
     Assign(session=9, job_type="TASK", privacy_class="PRIVATE", salt=BYTES, input=BYTES, params=BYTES, **ATTEMPT),
@@ -153,6 +161,7 @@ EFFECTS: list[Effect] = [
     FrameRefused(session=9, code="not_yours", message=TEXT, **ATTEMPT),
     HeartbeatAnswered(session=9, lost=(REF, OTHER_REF)),
     CloseSession(session=9, code=4409, reason=TEXT),
+    WorkerChanged(session=9, status=WorkerStatus.DRAINING),
     JobChanged(status=JobStatus.RUNNING, started_at_ms=8, **ATTEMPT),
     JobEnded(status=JobStatus.COMPLETED, result=BYTES, **ATTEMPT),
     KeyChanged(key=KEY),
@@ -178,8 +187,20 @@ WRITES: list[Write] = [
     RequestCancel(cancel=ASKED, **ATTEMPT),
     CompleteJob(result=BYTES, receipt=BYTES, output_hash="aa", model="m", usage=USAGE, ended_at_ms=1, **ATTEMPT),
     FailJob(failure=FAILURE, end=AttemptEnd.ABORTED, counted=True, cancel=ASKED, usage=USAGE, **ATTEMPT),
-    AddWorkerToken(token_hash=BYTES, tenant="t", created_by="owner", created_at_ms=1, expires_at_ms=2),
-    EnrolWorker(worker="aa" * 32, id="wrk_1", name=TEXT, tenant="t", token_hash=BYTES, enrolled_at_ms=1),
+    AddWorkerToken(
+        token_hash=BYTES, tenant="t", created_by="owner", created_at_ms=1, expires_at_ms=2, needs_approval=True
+    ),
+    DropExpiredTokens(now_ms=3),
+    EnrolWorker(
+        worker="aa" * 32,
+        id="wrk_1",
+        name=TEXT,
+        tenant="t",
+        token_hash=BYTES,
+        enrolled_at_ms=1,
+        status=WorkerStatus.WAITING_APPROVAL,
+    ),
+    SetWorkerStatus(worker="aa" * 32, status=WorkerStatus.PAUSED, before=WorkerStatus.APPROVED),
     AddApiKey(key=KEY),
     ReplaceApiKey(key=KEY, secret_hash_before=BYTES),
     AddTenant(tenant=TENANT),
@@ -282,6 +303,8 @@ async def recorded_session() -> Recorder:
     await stack.later(6.0)
     await other.join()
     await stack.do(other.beat())
+    await stack.token(ttl_s=20)
+    await stack.do(stack.management(other.key, WorkerAction.PAUSE))
     await stack.later(30.0)
 
     await stack.do(CreateTenant(ref=901, by=OPERATOR.key_id, tenant=TENANT, key=FIRST))

@@ -22,8 +22,10 @@ from cavvy.core.worker_messages import (
     CompleteAckReceived,
     Connected,
     Disconnected,
+    DrainReceived,
     ErrorReceived,
     HeartbeatAckReceived,
+    Leave,
     PingReceived,
     ResendText,
     ResumeVerdict,
@@ -428,6 +430,7 @@ COMMANDS: st.SearchStrategy[Any] = st.one_of(
         ).map(tuple),
     ),
     st.just(Disconnected()),
+    st.just(DrainReceived()),
     st.builds(AssignReceived, assignment=st.builds(assignment, st.integers(1, 3), st.integers(1, 2))),
     st.builds(CancelReceived, ref=REFS),
     st.builds(CompleteAckReceived, ref=REFS),
@@ -453,6 +456,54 @@ def _round_trip(value: Any, kind: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(value), type=kind)
 
 
+class TestDrain:
+    def test_a_worker_with_nothing_to_do_leaves_at_once(self) -> None:
+        assert Desk().do(DrainReceived()) == [Leave()]
+
+    def test_it_takes_nothing_new_and_says_so(self) -> None:
+        desk = Desk()
+        desk.run(1)
+        desk.do(DrainReceived())
+        assert desk.assign(2) == []
+        assert desk.heartbeat() == SendHeartbeat(held=(ref(1),), free=0)
+
+    def test_it_leaves_when_its_result_is_acknowledged_not_before(self) -> None:
+        desk = Desk()
+        attempt = desk.run(1)
+        assert desk.do(DrainReceived()) == []
+        assert desk.finish(attempt) == [complete(attempt)]
+        assert desk.do(CompleteAckReceived(ref=attempt)) == [Leave()]
+
+    def test_a_report_without_an_answer_goes_out_before_it_leaves(self) -> None:
+        desk = Desk()
+        attempt = desk.run(1)
+        desk.do(DrainReceived())
+        sent, left = desk.do(failed(attempt, None))
+        assert (type(sent), left) == (SendFailed, Leave())
+
+    def test_without_a_connection_it_stays_until_its_result_is_delivered(self) -> None:
+        desk = Desk()
+        attempt = desk.run(1)
+        desk.do(DrainReceived())
+        desk.do(Disconnected())
+        assert desk.finish(attempt) == []
+        assert without_heartbeats(desk.connect(verdict(attempt, "go_on"))) == [complete(attempt)]
+        assert desk.do(CompleteAckReceived(ref=attempt)) == [Leave()]
+
+    def test_what_was_void_is_waited_for_too(self) -> None:
+        """Its provider is still busy."""
+        desk = Desk()
+        attempt = desk.run(1)
+        desk.do(HeartbeatAckReceived(lost=(attempt,)))
+        assert desk.do(DrainReceived()) == []
+        assert without_heartbeats(desk.do(AttemptStopped(ref=attempt))) == [Leave()]
+
+    def test_it_leaves_once(self) -> None:
+        desk = Desk()
+        desk.do(DrainReceived())
+        assert desk.do(DrainReceived()) == []
+
+
 @given(st.lists(COMMANDS, max_size=40))
 @settings(deadline=None)
 def test_whatever_happens_every_command_and_effect_is_plain_data_and_the_slots_add_up(
@@ -460,7 +511,7 @@ def test_whatever_happens_every_command_and_effect_is_plain_data_and_the_slots_a
 ) -> None:
     desk = Desk(connected=False)
     providers: set[AttemptRef] = set()
-    connected = False
+    connected = draining = False
     for command in commands:
         assert _round_trip(command, WorkerCommand) == command
         if isinstance(command, AttemptStarted | AttemptFinished | AttemptFailed | AttemptStopped):
@@ -469,21 +520,28 @@ def test_whatever_happens_every_command_and_effect_is_plain_data_and_the_slots_a
             if not isinstance(command, AttemptStarted):
                 providers.discard(command.ref)
         connected = not isinstance(command, Disconnected) and (connected or isinstance(command, Connected))
+        draining |= isinstance(command, DrainReceived)
         desk.now_s += 1
         for effect in desk.do(command):
             assert _round_trip(effect, WorkerEffect) == effect
-            assert connected or isinstance(effect, RunAttempt | AbortAttempt)
+            assert connected or isinstance(effect, RunAttempt | AbortAttempt | Leave)
+            if isinstance(effect, Leave):
+                assert draining
+                assert not providers
+                assert (desk.core.held, desk.core.finished) == ((), ())
             if isinstance(effect, RunAttempt):
+                assert not draining
                 assert effect.assignment.ref not in providers
                 providers.add(effect.assignment.ref)
             if isinstance(effect, SendHeartbeat):
-                assert effect.free == max(0, 2 - len(providers))
+                assert effect.free == (0 if draining else max(0, 2 - len(providers)))
                 assert set(effect.held) <= providers | set(desk.core.finished) | set(desk.core.held)
 
 
 ONE_OF_EACH: list[WorkerCommand | WorkerEffect] = [
     Connected(heartbeat_s=3.0, resume=(verdict(ref(1), "go_on", 4),)),
     Disconnected(),
+    DrainReceived(),
     AssignReceived(assignment=assignment(1)),
     CancelReceived(ref=ref(1)),
     CompleteAckReceived(ref=ref(1)),
@@ -503,6 +561,7 @@ ONE_OF_EACH: list[WorkerCommand | WorkerEffect] = [
     complete(ref(1)),
     SendFailed(ref=ref(1), code="worker_error", message="no", retryable=True),
     SendStopped(ref=ref(1), usage=Usage()),
+    Leave(),
 ]
 
 

@@ -8,11 +8,12 @@ import msgspec
 import pytest
 
 from cavvy import defaults
-from cavvy.core.job import AttemptRef
+from cavvy.core.job import AttemptRef, WorkerStatus
 from cavvy.core.writes import Usage
 from cavvy.protocol.messages import (
     CompleteAck,
     CoordinatorMessage,
+    Drain,
     ErrorMessage,
     HeartbeatAck,
     HeartbeatMessage,
@@ -29,6 +30,7 @@ from cavvy.protocol.messages import (
     Register,
     RegisterAck,
     ResumeEntry,
+    StatusMessage,
     WorkerMessage,
     decode_capabilities,
     decode_coordinator_message,
@@ -68,6 +70,7 @@ FROM_COORDINATOR: list[CoordinatorMessage] = [
         sig="cc" * 64,
         limits=Limits(),
         skew_ms=-5,
+        status=WorkerStatus.PAUSED,
         resume=(ResumeEntry(verdict="go_on", offset=7, **ATTEMPT),),
     ),
     JobAssign(
@@ -76,6 +79,8 @@ FROM_COORDINATOR: list[CoordinatorMessage] = [
     JobCancel(reason="enough", **ATTEMPT),
     HeartbeatAck(lost=(REF,)),
     CompleteAck(verdict="stale", **ATTEMPT),
+    Drain(),
+    StatusMessage(status=WorkerStatus.APPROVED),
     Ping(),
     ErrorMessage(code="not_yours", message="no", **ATTEMPT),
 ]

@@ -14,6 +14,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from cavvy.core import ed25519
+from cavvy.core.job import WorkerStatus
 from cavvy.core.writes import Usage
 from cavvy.errors import ProviderError
 from cavvy.protocol.handshake import Transcript, key_fingerprint
@@ -49,6 +50,7 @@ class FakeCoordinator:
         self.verdicts: Callable[[Register], tuple[ResumeEntry, ...]] = lambda _: ()
         self.shown_key = self.key
         self.forge_ack = False
+        self.status = WorkerStatus.APPROVED
         self.refuse_logins: list[int] = []
         self.registers: list[Register] = []
         self.heartbeats: asyncio.Queue[Any] = asyncio.Queue()
@@ -135,6 +137,7 @@ class FakeCoordinator:
             sig=transcript.sign_as_coordinator(seed),
             limits=self.limits,
             skew_ms=0,
+            status=self.status,
             resume=self.verdicts(register),
         )
 

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from cavvy import defaults
 from cavvy.core import ed25519
-from cavvy.core.job import AttemptRef
+from cavvy.core.job import AttemptRef, WorkerStatus
 from cavvy.core.receipt import Result
 from cavvy.core.writes import Usage
 from cavvy.errors import ModelMissing, StartError, WorkerRefused
@@ -20,6 +20,7 @@ from cavvy.protocol.handshake import CloseCode
 from cavvy.protocol.messages import (
     Capabilities,
     CompleteAck,
+    Drain,
     HeartbeatAck,
     HeartbeatMessage,
     JobCancel,
@@ -32,6 +33,7 @@ from cavvy.protocol.messages import (
     Ping,
     Register,
     ResumeEntry,
+    StatusMessage,
 )
 from cavvy.worker.agent import Worker
 from cavvy.worker.identity import JoinLine, Membership, WorkerHome
@@ -466,3 +468,66 @@ class TestStopping:
         with pytest.raises(ModelMissing, match="no such file"):
             await site.worker(coordinator.join).run()
         assert site.provider.closed
+
+
+class TestWhatItMayDo:
+    """Its status, and being drained."""
+
+    async def test_a_worker_that_waits_for_approval_stays_and_names_the_command(
+        self, coordinator: FakeCoordinator, site: Site
+    ) -> None:
+        coordinator.status = WorkerStatus.WAITING_APPROVAL
+        with capture_logs() as logs:
+            async with site.running(coordinator.join) as worker:
+                await worker.wait_connected()
+                await coordinator.send(StatusMessage(status=WorkerStatus.APPROVED))
+                await coordinator.send(assign(1))
+                await coordinator.receive(JobStartedMessage)
+        (waits,) = [log for log in logs if log["log_level"] == "warning"]
+        assert waits["event"] == "this worker waits for approval"
+        assert waits["hint"].endswith("cavvy workers approve w1")
+        assert [log["status"] for log in logs if log["event"] == "status changed"] == ["approved"]
+
+    async def test_a_drained_worker_finishes_delivers_and_ends(self, coordinator: FakeCoordinator, site: Site) -> None:
+        worker = site.worker(coordinator.join)
+        task = asyncio.create_task(worker.run())
+        await coordinator.login()
+        await coordinator.send(assign(1, "hold it"))
+        await coordinator.receive(JobStartedMessage)
+        await site.provider.holding.wait()
+        await coordinator.send(Drain())
+        await coordinator.send(assign(2))
+        await coordinator.send(Ping())
+        await until_heartbeat(coordinator, lambda beat: beat.free == 0 and len(beat.held) == 1)
+        site.provider.release.set()
+        while not isinstance(frame := await coordinator.frames.get(), JobComplete):
+            assert isinstance(frame, JobDelta)
+        assert not task.done()
+        await coordinator.send(CompleteAck(job_id=frame.job_id, epoch=1, verdict="accepted"))
+        async with asyncio.timeout(5):
+            await task
+        assert (await coordinator.closed.get(), site.provider.closed) == (1000, True)
+        assert len(site.provider.requests) == 1
+
+    async def test_one_that_comes_back_while_it_is_drained_ends_at_once(
+        self, coordinator: FakeCoordinator, site: Site
+    ) -> None:
+        coordinator.status = WorkerStatus.DRAINING
+        with capture_logs() as logs:
+            async with asyncio.timeout(5):
+                await site.worker(coordinator.join).run()
+        assert any(log.get("hint", "").endswith("cavvy workers resume w1") for log in logs)
+
+    async def test_one_that_is_revoked_stops_what_it_runs_and_ends(
+        self, coordinator: FakeCoordinator, site: Site
+    ) -> None:
+        worker = site.worker(coordinator.join)
+        task = asyncio.create_task(worker.run())
+        await coordinator.login()
+        await coordinator.send(assign(1, "hold it"))
+        await site.provider.holding.wait()
+        await coordinator.drop(CloseCode.NOT_ALLOWED)
+        async with asyncio.timeout(5):
+            with pytest.raises(WorkerRefused):
+                await task
+        assert (site.provider.idle, site.provider.closed) == (1, True)

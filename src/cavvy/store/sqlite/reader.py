@@ -98,8 +98,7 @@ class Reader:
         return [records.worker(row) for row in self._rows("all_workers")]
 
     def unused_tokens(self) -> list[TokenRecord]:
-        rows = self._rows("unused_tokens")
-        return [TokenRecord(token_hash=token, tenant=tenant.decode(), expires_at_ms=at) for token, tenant, at in rows]
+        return [records.token(row) for row in self._rows("unused_tokens")]
 
     def inputs(self, job_ids: Sequence[str]) -> dict[str, AssignInput]:
         texts = Texts()
@@ -163,7 +162,8 @@ class Reader:
         return worker.decode(), bool(is_accepted)
 
     def workers(self, tenant: str) -> list[WorkerRecord]:
-        return [records.worker(row) for row in self._rows("workers", tenant=_key(tenant))]
+        rows = self._rows("workers", tenant=_key(tenant), shared=_key(defaults.SHARED))
+        return [records.worker(row) for row in rows]
 
     def api_keys(self) -> list[ApiKey]:
         return [records.api_key(row) for row in self._rows("api_keys")]

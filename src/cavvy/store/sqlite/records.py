@@ -20,9 +20,9 @@ from cavvy.core.job import (
     WorkerStatus,
 )
 from cavvy.core.writes import Usage
-from cavvy.store.base import AttemptRecord, JobRecord, WorkerRecord
+from cavvy.store.base import AttemptRecord, JobRecord, TokenRecord, WorkerRecord
 
-__all__ = ["NeedsCache", "Row", "api_key", "header", "job", "listed_job", "worker"]
+__all__ = ["NeedsCache", "Row", "api_key", "header", "job", "listed_job", "token", "worker"]
 
 Row = tuple[Any, ...]
 
@@ -155,6 +155,16 @@ def worker(row: Row) -> WorkerRecord:
         tenant=tenant.decode(),
         status=WorkerStatus(status),
         enrolled_at_ms=enrolled_at_ms,
+    )
+
+
+def token(row: Row) -> TokenRecord:
+    token_hash, tenant, expires_at_ms, needs_approval = row
+    return TokenRecord(
+        token_hash=token_hash,
+        tenant=tenant.decode(),
+        expires_at_ms=expires_at_ms,
+        needs_approval=bool(needs_approval),
     )
 
 

@@ -6,8 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from cavvy.core.identity import ApiKey
-from cavvy.core.job import WorkerStatus
-from cavvy.core.writes import AddApiKey, AddTenant, AddWorkerToken, EnrolWorker, ReplaceApiKey, Write
+from cavvy.core.writes import (
+    AddApiKey,
+    AddTenant,
+    AddWorkerToken,
+    DropExpiredTokens,
+    EnrolWorker,
+    ReplaceApiKey,
+    SetWorkerStatus,
+    Write,
+)
 
 __all__ = ["Single", "steps"]
 
@@ -35,8 +43,13 @@ def _add_token(write: AddWorkerToken) -> Iterator[Single]:
             "created_by": write.created_by.encode(),
             "created_at_ms": write.created_at_ms,
             "expires_at_ms": write.expires_at_ms,
+            "needs_approval": write.needs_approval,
         },
     )
+
+
+def _drop_expired_tokens(write: DropExpiredTokens) -> Iterator[Single]:
+    yield Single("drop_expired_tokens", {"now_ms": write.now_ms}, rows=None)
 
 
 def _enrol(write: EnrolWorker) -> Iterator[Single]:
@@ -49,10 +62,15 @@ def _enrol(write: EnrolWorker) -> Iterator[Single]:
             "id": write.id.encode(),
             "name": write.name.encode(),
             "tenant": write.tenant.encode(),
-            "status": WorkerStatus.APPROVED.value,
+            "status": write.status.value,
             "enrolled_at_ms": write.enrolled_at_ms,
         },
     )
+
+
+def _set_worker_status(write: SetWorkerStatus) -> Iterator[Single]:
+    status, before = write.status.value, write.before.value
+    yield Single("set_worker_status", {"worker": write.worker.encode(), "status": status, "before": before})
 
 
 def _add_api_key(write: AddApiKey) -> Iterator[Single]:
@@ -94,7 +112,9 @@ def _add_tenant(write: AddTenant) -> Iterator[Single]:
 
 _BUILDERS: dict[type, Callable[[Any], Iterator[Single]]] = {
     AddWorkerToken: _add_token,
+    DropExpiredTokens: _drop_expired_tokens,
     EnrolWorker: _enrol,
+    SetWorkerStatus: _set_worker_status,
     AddApiKey: _add_api_key,
     ReplaceApiKey: _replace_api_key,
     AddTenant: _add_tenant,

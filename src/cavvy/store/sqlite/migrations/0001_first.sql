@@ -88,6 +88,7 @@ CREATE TABLE worker_token (
     created_by BLOB NOT NULL,
     created_at_ms INTEGER NOT NULL,
     expires_at_ms INTEGER NOT NULL,
+    needs_approval INTEGER NOT NULL,
     used_by BLOB
 ) STRICT;
 

@@ -98,11 +98,11 @@ SELECT key, id, name, tenant, status, enrolled_at_ms FROM worker ORDER BY enroll
 -- name: workers
 SELECT key, id, name, tenant, status, enrolled_at_ms
 FROM worker
-WHERE tenant = :tenant
+WHERE tenant IN (:tenant, :shared)
 ORDER BY enrolled_at_ms, rowid;
 
 -- name: unused_tokens
-SELECT token_hash, tenant, expires_at_ms FROM worker_token WHERE used_by IS NULL;
+SELECT token_hash, tenant, expires_at_ms, needs_approval FROM worker_token WHERE used_by IS NULL;
 
 -- name: api_keys
 SELECT

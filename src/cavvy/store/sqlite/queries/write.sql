@@ -351,8 +351,11 @@ VALUES (
 );
 
 -- name: insert_token
-INSERT INTO worker_token (token_hash, tenant, created_by, created_at_ms, expires_at_ms)
-VALUES (:token_hash, :tenant, :created_by, :created_at_ms, :expires_at_ms);
+INSERT INTO worker_token (token_hash, tenant, created_by, created_at_ms, expires_at_ms, needs_approval)
+VALUES (:token_hash, :tenant, :created_by, :created_at_ms, :expires_at_ms, :needs_approval);
+
+-- name: drop_expired_tokens
+DELETE FROM worker_token WHERE used_by IS NULL AND expires_at_ms <= :now_ms;
 
 -- name: use_token
 UPDATE worker_token SET used_by = :worker WHERE token_hash = :token_hash AND used_by IS NULL;
@@ -360,6 +363,9 @@ UPDATE worker_token SET used_by = :worker WHERE token_hash = :token_hash AND use
 -- name: insert_worker
 INSERT INTO worker (key, id, name, tenant, status, enrolled_at_ms)
 VALUES (:worker, :id, :name, :tenant, :status, :enrolled_at_ms);
+
+-- name: set_worker_status
+UPDATE worker SET status = :status WHERE key = :worker AND status = :before;
 
 -- name: insert_api_key
 INSERT INTO api_key (
