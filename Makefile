@@ -15,7 +15,7 @@ SHELL         := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup demo test check format simulate bench requirements clean
+.PHONY: help setup demo test fuzz check format simulate bench requirements clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +26,10 @@ demo: $(READY) ## run the whole product on this machine, with a small real model
 	@$(BIN)/cavvy demo
 
 test: $(READY) ## run the tests (ARGS="-k name" is passed to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --ignore=tests/fuzz $(ARGS)
+
+fuzz: $(READY) ## try every route at random against its description, with a fixed seed; about half a minute
+	@$(BIN)/python -m pytest tests/fuzz -q -s $(ARGS)
 
 check: $(READY) ## lint, formatting, types, import directions
 	$(BIN)/ruff check .
