@@ -191,7 +191,8 @@ class _Process:
         if isinstance(message, wire.JobAssign):
             ref = AttemptRef(message.job_id, message.epoch)
             history.note(self.node.now_s, f"coordinator sends job_assign {ref.job_id} epoch {ref.epoch}")
-            history.assigned(ref, await self.node.record(message.job_id))
+            if self.node.process is self:  # one that was usurped cannot know yet; what its grants do is fenced
+                history.assigned(ref, await self.node.record(message.job_id))
         elif isinstance(message, wire.CompleteAck):
             ref = AttemptRef(message.job_id, message.epoch)
             history.note(self.node.now_s, f"coordinator: {message.verdict} {ref.job_id} epoch {ref.epoch}")
