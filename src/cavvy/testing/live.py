@@ -46,11 +46,11 @@ class LiveStack:
             verify=pinned_context(self.server.pin) if self.server.pin else True,
         )  # fmt: skip
 
-    async def add_worker(self, provider: Provider, *, name: str = "w", slots: int = 2) -> Worker:
+    async def add_worker(self, *providers: Provider, name: str = "w", slots: int = 2) -> Worker:
         """A worker that has joined and is online."""
         join = parse_join(await self.server.create_worker_token())
         home = WorkerHome(self.directory / f"worker-{name}")
-        worker = Worker(home=home, providers=[provider], slots=slots, name=name, join=join)
+        worker = Worker(home=home, providers=providers, slots=slots, name=name, join=join)
         self.workers.append(worker)
         self._running.append(asyncio.create_task(worker.run()))
         await self.until_online(name)
