@@ -16,7 +16,7 @@ from tests.processes import ROOT
 
 PAGE = (ROOT / "docs" / "howto" / "connect-a-model.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-KEYS = {name: "k" for name in ("LAB_KEY", "GATEWAY_KEY", *CLOUDS.values())}
+KEYS = dict.fromkeys(("LAB_KEY", "GATEWAY_KEY", *CLOUDS.values()), "k")
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split("]")[0].removeprefix("[providers."))
