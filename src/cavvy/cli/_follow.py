@@ -82,8 +82,8 @@ class _Shown:
     def _write(self, text: str) -> None:
         shown = text if self._filter is None else self._filter.feed(text)
         if shown:
+            self._last = shown[-1]  # first, since a signal may come between
             _output.print_raw(shown)
-            self._last = shown[-1]
 
 
 def stop(client: Cavvy, job: Job) -> None:
