@@ -12,6 +12,7 @@ import typer
 
 from cavvy.cli import _output, demo, doctor, jobs, keys, login, receipt, run, servers, tenants, workers
 from cavvy.cli._exits import Exit, exit_code
+from cavvy.cli._help import add_pages
 from cavvy.cli._options import Common, client_options
 from cavvy.errors import CavvyError
 
@@ -37,6 +38,7 @@ app.add_typer(receipt.app, name="receipt")
 app.command("doctor")(doctor.doctor)
 app.command("login")(login.login)
 app.command("demo")(demo.demo)
+add_pages(app)
 
 
 @app.callback()

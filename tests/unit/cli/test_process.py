@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 
 import msgspec
 import pytest
@@ -154,12 +155,10 @@ def test_version_imports_next_to_nothing() -> None:
     assert not imported("--version") & {"typer", "rich", "httpx", "msgspec", "asyncio", "cavvy.cli._app"}
 
 
-@pytest.mark.parametrize("arguments", [["jobs", "list"], ["run", "hi"], ["workers", "token"]])
-def test_client_commands_import_neither_providers_nor_server(
-    arguments: list[str], coordinator: FakeCoordinator
-) -> None:
-    modules = imported(*arguments, "--url", coordinator.url)
-    packages = {".".join(name.split(".")[:2]) for name in modules}
-    assert "cavvy.client" in packages
-    assert not packages & {"cavvy.providers", "cavvy.worker", "cavvy.coordinator", "cavvy.api", "cavvy.store"}
-    assert not modules & {"litestar", "uvicorn", "uvloop", "websockets", "xllamacpp", "structlog", "sqlite3", "psutil"}
+def test_version_is_there_within_a_quarter_of_a_second() -> None:
+    def took_s() -> float:
+        began_s = time.perf_counter()
+        assert finished(started("--version"))[0] == 0
+        return time.perf_counter() - began_s
+
+    assert min(took_s() for _ in range(5)) <= 0.25

@@ -1,0 +1,199 @@
+"""What `--help` says below the options: what a command prints, its exit codes, examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import typer
+from typer.models import DefaultPlaceholder
+
+from cavvy.cli._exits import Exit
+
+__all__ = ["PAGES", "Page", "add_pages"]
+
+_MEANS = {
+    Exit.OK: "all is well",
+    Exit.FAILED: "something broke",
+    Exit.USAGE: "wrong usage",
+    Exit.NO_COORDINATOR: "no coordinator answers",
+    Exit.REFUSED: "refused: the key, its role, or the request",
+    Exit.UNDECIDABLE: "undecidable",
+    Exit.CANNOT_START: "it cannot start: port, data, schema, model or key file",
+    Exit.START_AGAIN: "the outcome of a commit is unknown; start it again",
+    Exit.TIMEOUT: "--timeout was reached; the job goes on",
+    Exit.INTERRUPTED: "interrupted",
+}
+_CLIENT = (Exit.OK, Exit.FAILED, Exit.USAGE, Exit.NO_COORDINATOR, Exit.REFUSED)
+_WRITING = (*_CLIENT, Exit.START_AGAIN, Exit.INTERRUPTED)
+_SERVER = (Exit.OK, Exit.FAILED, Exit.USAGE, Exit.CANNOT_START)
+
+
+class Page(NamedTuple):
+    """`means` replaces the usual words for an exit code."""
+
+    prints: str
+    exits: tuple[Exit, ...]
+    examples: tuple[str, ...]
+    means: Mapping[Exit, str] = MappingProxyType({})
+
+
+#: By the command's full name.
+PAGES: dict[str, Page] = {
+    "coordinator": Page(
+        'Says on stderr where it listens; with --json prints {"url", "pid"} once it does. Ctrl-C or TERM stops it in'
+        " order, a second one at once.",
+        (*_SERVER, Exit.START_AGAIN),
+        ("cavvy coordinator", "cavvy coordinator --port 0 --data-dir ./data --json"),
+        {Exit.START_AGAIN: "the outcome of a commit is unknown, or another coordinator rules the data; start it again"},
+    ),
+    "demo": Page(
+        "The answer on stdout, what happens on stderr. Nothing is left on the machine.",
+        (*_SERVER, Exit.INTERRUPTED),
+        ("cavvy demo", "cavvy demo --model model.gguf"),
+    ),
+    "doctor": Page(
+        "A line for each thing it looked at: what is wrong, why it matters, what to do.",
+        (Exit.OK, Exit.FAILED, Exit.USAGE),
+        ("cavvy doctor", "cavvy --json doctor --port 4010"),
+        {Exit.FAILED: "something is wrong"},
+    ),
+    "jobs batch": Page(
+        'The ids in the order of the file; with --json a line each, {"line", "job"} or {"line", "problem"}. Up to 1,000'
+        " jobs are one commit. A refused job spoils no other: stderr names its line.",
+        _WRITING,
+        ("cavvy jobs batch jobs.jsonl", "cavvy jobs batch - --idempotency-key monday"),
+        {Exit.REFUSED: "refused: the key, its role, or at least one job; the others were taken"},
+    ),
+    "jobs cancel": Page(
+        "What has become of the job; with --json the job. A running one ends a little later.",
+        _WRITING,
+        ("cavvy jobs cancel 01a200a6-4389-7f89-95ed-d356f6d8e82d --reason 'no longer needed'",),
+    ),
+    "jobs list": Page(
+        "A line a job: id, status, model, when it was made, why it is where it is. With --json the page. A filtered"
+        " page may be short and not be the last: stderr says how to go on.",
+        _CLIENT,
+        ("cavvy jobs list --status failed --limit 20", "cavvy jobs list --q rivers --json"),
+    ),
+    "jobs show": Page(
+        "Status, usage, what happened when, and the output; with --json all fields of the API.",
+        _CLIENT,
+        ("cavvy jobs show 01a200a6-4389-7f89-95ed-d356f6d8e82d",),
+    ),
+    "jobs watch": Page(
+        "The output as it comes; with --json a line an event: job, delta, end. Why the job waits is said on stderr.",
+        (*_CLIENT, Exit.INTERRUPTED),
+        ("cavvy jobs watch 01a200a6-4389-7f89-95ed-d356f6d8e82d",),
+        {Exit.FAILED: "the job failed"},
+    ),
+    "keys create": Page(
+        "The key on stdout, this once; all about it with --json.",
+        _WRITING,
+        ("cavvy keys create --role submit --name ci --expires 90d",),
+    ),
+    "keys list": Page(
+        "A line a key, never its secret; with --json all that is known of them.",
+        _CLIENT,
+        ("cavvy keys list",),
+    ),
+    "keys revoke": Page(
+        "What became of the key. It ends at once, with the streams it has open.",
+        _WRITING,
+        ("cavvy keys revoke kX3yfB2a9QpL",),
+    ),
+    "keys rotate": Page(
+        "The new secret on stdout, this once; with --json all about the key.",
+        _WRITING,
+        ("cavvy keys rotate kX3yfB2a9QpL --grace 1h",),
+    ),
+    "login": Page(
+        "Where the address and the key are kept now. The key is asked for without being shown.",
+        (*_CLIENT, Exit.INTERRUPTED),
+        ("cavvy login https://coordinator.example:4010",),
+    ),
+    "receipt verify": Page(
+        "Each check, and the verdict: valid, invalid or undecidable.",
+        (*_CLIENT, Exit.UNDECIDABLE),
+        (
+            "cavvy receipt verify 01a200a6-4389-7f89-95ed-d356f6d8e82d",
+            f"cavvy receipt verify receipt.json --key {'d7' * 32} --result result.json",
+        ),
+        {Exit.FAILED: "the receipt is invalid", Exit.UNDECIDABLE: "undecidable: the worker's key is not known"},
+    ),
+    "run": Page(
+        "The answer: token by token on a terminal; into a pipe or a file once, when it is whole, or with --live as it"
+        " comes. With --json the completed job, with --live --json a line an event. Why the job waits is said on"
+        " stderr. Ctrl-C stops the job, waits up to 2 s and says what it had used; a second one leaves at once. HUP and"
+        " TERM leave it running.",
+        (*_WRITING[:-1], Exit.TIMEOUT, Exit.INTERRUPTED),
+        (
+            "cavvy run 'What is the capital of France?' --temperature 0",
+            "cavvy run - --max-tokens 200 --json",
+            "cavvy run 'Write a long story' --detach",
+        ),
+        {Exit.FAILED: "the job failed", Exit.START_AGAIN: "whether the job was taken is unknown"},
+    ),
+    "tenants create": Page(
+        "The tenant's first key, this once. Takes the operator's key.",
+        _WRITING,
+        ("cavvy tenants create acme",),
+    ),
+    "tenants list": Page(
+        "A line a tenant. Takes the operator's key.",
+        _CLIENT,
+        ("cavvy tenants list --json",),
+    ),
+    "up": Page(
+        'What it found and where it listens, on stderr; with --json {"url", "pid"} once it does. Ctrl-C or TERM stops'
+        " it in order, a second one at once.",
+        (*_SERVER, Exit.START_AGAIN),
+        ("cavvy up", "cavvy up --model model.gguf --slots 4"),
+        {Exit.START_AGAIN: "the outcome of a commit is unknown, or another coordinator rules the data; start it again"},
+    ),
+    "worker": Page(
+        "What it connects to, on stderr. Ctrl-C or TERM stops it in order, a second one at once.",
+        (*_SERVER, Exit.REFUSED),
+        ("cavvy worker", "cavvy worker --data-dir ./second --slots 4"),
+        {Exit.REFUSED: "refused: the coordinator does not accept this worker"},
+    ),
+    "workers list": Page(
+        "A line a worker, online or not; with --json all that is known of them.",
+        _CLIENT,
+        ("cavvy workers list",),
+    ),
+    "workers show": Page(
+        "All that is known of it, a line a field; with --json as JSON.",
+        _CLIENT,
+        ("cavvy workers show wrk_5e0b135c002eab7228e2",),
+    ),
+    "workers token": Page(
+        "The command for the new worker on stdout; until when it works on stderr.",
+        _WRITING,
+        ("cavvy workers token",),
+    ),
+}  # fmt: skip
+
+
+def add_pages(app: typer.Typer) -> None:
+    """Gives every command of the program its page."""
+    for name, command in _commands(app, ""):
+        if name in PAGES:
+            command.epilog = _epilog(PAGES[name])
+
+
+def _commands(app: typer.Typer, path: str) -> Iterator[tuple[str, typer.models.CommandInfo]]:
+    for command in app.registered_commands:
+        yield f"{path}{command.name}", command
+    for group in app.registered_groups:
+        if group.typer_instance is not None and not isinstance(group.name, DefaultPlaceholder):
+            yield from _commands(group.typer_instance, f"{path}{group.name} ")
+
+
+def _epilog(page: Page) -> str:
+    """Paragraphs; behind a \\b the lines stay as they are."""
+    means = {**_MEANS, **page.means}
+    codes = "\n".join(f"  {int(code):>3}  {means[code]}" for code in sorted(page.exits))
+    examples = "\n".join(f"  {example}" for example in page.examples)
+    return f"Prints: {page.prints}\n\n\b\nExit codes:\n{codes}\n\n\b\nExamples:\n{examples}"
