@@ -17,7 +17,7 @@ import uvicorn
 
 from cavvy import defaults, logs
 from cavvy.api.app import create_app
-from cavvy.api.auth import KeyRing, Role, first_keys
+from cavvy.api.auth import KeyRing, Role, first_keys, new_worker_token
 from cavvy.api.connections import ConnectionLimits, LimitedConfig
 from cavvy.api.limits import RateLimits
 from cavvy.api.listening import Listen, Reach, bind, certificate, reach
@@ -29,8 +29,9 @@ from cavvy.coordinator.sessions import Sessions
 from cavvy.core.coordinator import Settings
 from cavvy.core.ed25519 import public_key
 from cavvy.core.identity import Tenant
-from cavvy.core.job import Now
+from cavvy.core.job import Now, WorkerStatus
 from cavvy.core.writes import AddApiKey, AddTenant
+from cavvy.protocol.handshake import key_fingerprint
 from cavvy.protocol.keyfile import load_or_create_seed
 from cavvy.store.base import Store
 
@@ -149,6 +150,20 @@ class CoordinatorServer:
             max_unproven=self._connections.max_unproven_sockets,
         )
         await self._serve(sockets, served)
+
+    async def own_worker_line(self, worker: str) -> str:
+        """The line by which the worker with this key, in this very process, joins. It holds a fresh token only if the
+        worker is not enrolled: one that is needs no more than the address.
+        """
+        assert self._services is not None
+        if await self.worker_status(worker) is None:
+            return await self.create_worker_token()
+        return self._services.reach.line(new_worker_token(key_fingerprint(self._services.sessions.key)))
+
+    async def worker_status(self, worker: str) -> WorkerStatus | None:
+        """The status of the default tenant's worker with this key; None if none is enrolled."""
+        found = (one.status for one in await self._store.workers(defaults.TENANT) if one.key == worker)
+        return next(found, None)
 
     async def create_worker_token(self) -> str:
         """A join line for one worker of the default tenant on this machine."""

@@ -21,7 +21,8 @@ from cavvy.cli._config import CoordinatorPlan, WorkerPlan
 from cavvy.client import AsyncCavvy, config
 from cavvy.client.config import Credentials
 from cavvy.client.configfile import ConfigFile
-from cavvy.errors import CavvyError, StartError
+from cavvy.core.job import WorkerStatus
+from cavvy.errors import CavvyError, StartError, WorkerRefused
 from cavvy.providers.base import Provider
 from cavvy.providers.build import discover
 from cavvy.worker.agent import Worker
@@ -69,9 +70,9 @@ async def up(where: CoordinatorPlan, plan: WorkerPlan, file: ConfigFile, *, as_j
     providers = await _providers(plan)
     home = where.data_dir.value / "worker"
     async with _signalled() as told, _running_coordinator(where) as server:
-        join = await server.create_worker_token()
+        join = await server.own_worker_line(WorkerHome(home).identity().key)
         async with _running_worker(home, join, plan, providers) as (agent, work):
-            if not await _comes_online(agent, work, told):
+            if not await _comes_online(agent, work, told) and not await _was_sent_away(server, agent, work):
                 return await _first_end(told, work)
             if as_json:
                 _output.print_json({"url": server.url, "pid": os.getpid()}, line=True)
@@ -79,7 +80,26 @@ async def up(where: CoordinatorPlan, plan: WorkerPlan, file: ConfigFile, *, as_j
                 _say_models(providers)
                 _say_where(server, where)
                 _output.note('in another terminal: cavvy run "What is the capital of France?"')
-            return await _first_end(told, server.wait_closed(), work)
+            return await _first_end(told, server.wait_closed(), _outlived(server, agent, work))
+
+
+async def _outlived(server: CoordinatorServer, agent: Worker, work: asyncio.Task[None]) -> int:
+    """A worker that was sent away leaves the coordinator running. Raises what else the worker ends with."""
+    await asyncio.wait((work,))
+    if not await _was_sent_away(server, agent, work):
+        work.result()
+    _output.note(f"the worker {agent.name} was drained or revoked; the coordinator goes on without it")
+    await asyncio.Event().wait()
+    raise AssertionError("nobody sets it")
+
+
+async def _was_sent_away(server: CoordinatorServer, agent: Worker, work: asyncio.Task[None]) -> bool:
+    """Whether it has ended because somebody drained or revoked it."""
+    if not work.done() or work.cancelled():
+        return False
+    error = work.exception()
+    revoked = isinstance(error, WorkerRefused) and await server.worker_status(agent.key) is WorkerStatus.REVOKED
+    return error is None or revoked
 
 
 async def _providers(plan: WorkerPlan) -> list[Provider]:

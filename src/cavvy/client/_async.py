@@ -139,9 +139,34 @@ class AsyncCavvy:
     async def worker(self, worker_id: str) -> rest.WorkerView:
         return await self._fetch(protocol.get(protocol.worker_path(worker_id)), rest.WorkerView)
 
-    async def create_worker_token(self) -> rest.WorkerToken:
-        """A token for one worker; `join` is what goes behind `cavvy worker --join`. Never repeated by itself."""
-        return await self._fetch(protocol.token_request(), rest.WorkerToken)
+    async def create_worker_token(self, *, needs_approval: bool = False, shared: bool = False) -> rest.WorkerToken:
+        """A token for one worker; `join` is what goes behind `cavvy worker --join`. Never repeated by itself.
+
+        The worker waits with `needs_approval` until it is approved. A `shared` one serves every tenant and takes an
+        operator's key.
+        """
+        request = protocol.token_request(needs_approval=needs_approval, shared=shared)
+        return await self._fetch(request, rest.WorkerToken)
+
+    async def approve_worker(self, worker_id: str) -> rest.WorkerView:
+        """Gives work to one that waits for approval, at once."""
+        return await self._fetch(protocol.manage_worker_request(worker_id, "approve"), rest.WorkerView)
+
+    async def pause_worker(self, worker_id: str) -> rest.WorkerView:
+        """It gets nothing new from now on; what it runs goes on."""
+        return await self._fetch(protocol.manage_worker_request(worker_id, "pause"), rest.WorkerView)
+
+    async def resume_worker(self, worker_id: str) -> rest.WorkerView:
+        """It gets work again: ends a pause or a drain."""
+        return await self._fetch(protocol.manage_worker_request(worker_id, "resume"), rest.WorkerView)
+
+    async def drain_worker(self, worker_id: str) -> rest.WorkerView:
+        """It gets nothing new, finishes what it runs, and its process ends."""
+        return await self._fetch(protocol.manage_worker_request(worker_id, "drain"), rest.WorkerView)
+
+    async def revoke_worker(self, worker_id: str) -> rest.WorkerView:
+        """Shuts it out for good: what it runs is stopped and given to others."""
+        return await self._fetch(protocol.manage_worker_request(worker_id, "revoke"), rest.WorkerView)
 
     async def own_key(self) -> rest.OwnKey:
         """What this client's key is: its role, tenant and user."""

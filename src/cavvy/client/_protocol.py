@@ -33,6 +33,7 @@ __all__ = [
     "jobs_request",
     "key_path",
     "keys_request",
+    "manage_worker_request",
     "outcome_is_unknown",
     "retry_after_s",
     "revoke_key_request",
@@ -154,9 +155,14 @@ def events_request(job_id: str, last_id: str) -> Request:
     return Request("GET", job_path(job_id, "/events"), headers)
 
 
-def token_request() -> Request:
+def token_request(*, needs_approval: bool, shared: bool) -> Request:
     """Not repeated: each answer is a token more."""
-    return Request("POST", "/v1/worker-tokens", repeat=False)
+    return _sending(rest.WorkerTokenBody(needs_approval=needs_approval, shared=shared), "/v1/worker-tokens")
+
+
+def manage_worker_request(worker_id: str, action: str) -> Request:
+    """Repeated: doing it twice is the same as once."""
+    return Request("POST", f"{worker_path(worker_id)}/{action}")
 
 
 def key_path(key_id: str, leaf: str = "") -> str:

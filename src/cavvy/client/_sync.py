@@ -139,9 +139,34 @@ class Cavvy:
     def worker(self, worker_id: str) -> rest.WorkerView:
         return self._fetch(protocol.get(protocol.worker_path(worker_id)), rest.WorkerView)
 
-    def create_worker_token(self) -> rest.WorkerToken:
-        """A token for one worker; `join` is what goes behind `cavvy worker --join`. Never repeated by itself."""
-        return self._fetch(protocol.token_request(), rest.WorkerToken)
+    def create_worker_token(self, *, needs_approval: bool = False, shared: bool = False) -> rest.WorkerToken:
+        """A token for one worker; `join` is what goes behind `cavvy worker --join`. Never repeated by itself.
+
+        The worker waits with `needs_approval` until it is approved. A `shared` one serves every tenant and takes an
+        operator's key.
+        """
+        request = protocol.token_request(needs_approval=needs_approval, shared=shared)
+        return self._fetch(request, rest.WorkerToken)
+
+    def approve_worker(self, worker_id: str) -> rest.WorkerView:
+        """Gives work to one that waits for approval, at once."""
+        return self._fetch(protocol.manage_worker_request(worker_id, "approve"), rest.WorkerView)
+
+    def pause_worker(self, worker_id: str) -> rest.WorkerView:
+        """It gets nothing new from now on; what it runs goes on."""
+        return self._fetch(protocol.manage_worker_request(worker_id, "pause"), rest.WorkerView)
+
+    def resume_worker(self, worker_id: str) -> rest.WorkerView:
+        """It gets work again: ends a pause or a drain."""
+        return self._fetch(protocol.manage_worker_request(worker_id, "resume"), rest.WorkerView)
+
+    def drain_worker(self, worker_id: str) -> rest.WorkerView:
+        """It gets nothing new, finishes what it runs, and its process ends."""
+        return self._fetch(protocol.manage_worker_request(worker_id, "drain"), rest.WorkerView)
+
+    def revoke_worker(self, worker_id: str) -> rest.WorkerView:
+        """Shuts it out for good: what it runs is stopped and given to others."""
+        return self._fetch(protocol.manage_worker_request(worker_id, "revoke"), rest.WorkerView)
 
     def own_key(self) -> rest.OwnKey:
         """What this client's key is: its role, tenant and user."""

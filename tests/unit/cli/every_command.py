@@ -8,6 +8,7 @@ committed:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import re
@@ -27,6 +28,8 @@ from cavvy.cli._app import app
 from cavvy.store.sqlite import SqliteStore
 from cavvy.store.sqlite.writer import Writer
 from cavvy.testing import LiveStack, ScriptedProvider, live_stack
+from cavvy.worker.agent import Worker
+from cavvy.worker.identity import WorkerHome, parse_join
 
 __all__ = [
     "ENTRIES", "FILES", "MAKERS", "MESSAGES", "NOBODYS",
@@ -102,9 +105,14 @@ ENTRIES: dict[str, Entry] = {
         },
         client=False,
     ),
+    "workers approve": Entry("workers approve {newcomer}"),
+    "workers drain": Entry("workers drain {idler}"),
     "workers list": Entry("workers list"),
+    "workers pause": Entry("workers pause {idler}"),
+    "workers resume": Entry("workers resume {idler}"),
+    "workers revoke": Entry("workers revoke {newcomer}"),
     "workers show": Entry("workers show {worker}"),
-    "workers token": Entry("workers token"),
+    "workers token": Entry("workers token --needs-approval"),
 }  # fmt: skip
 
 
@@ -180,6 +188,22 @@ def _worker(here: Live) -> str:
     return str(here.get("/v1/workers")["workers"][0]["id"])
 
 
+def _enrolled(name: str, *, needs_approval: bool) -> Callable[[Live], str]:
+    """Makes a worker that has joined and gone again; its id."""
+
+    async def join_and_leave(here: Live) -> str:
+        line = (await here.stack.http.post("/v1/worker-tokens", json={"needs_approval": needs_approval})).json()["join"]
+        home = WorkerHome(here.directory / f"{name}-{next(_NUMBERS)}")
+        worker = Worker(home=home, providers=[ScriptedProvider()], slots=1, name=name, join=parse_join(line))
+        running = asyncio.create_task(worker.run())
+        await worker.wait_connected()
+        await worker.stop()
+        await running
+        return str((await here.stack.http.get(f"/v1/workers/{worker.key}")).json()["id"])
+
+    return lambda here: here.portal.call(join_and_leave, here)
+
+
 def _unknown_token(here: Live) -> str:
     """A join line of this coordinator whose token it does not know, as if it had been used."""
     join: str = here.post("/v1/worker-tokens")["join"]
@@ -219,8 +243,10 @@ MAKERS: dict[str, Callable[[Live], str]] = {
     "spare_key": _spare_key,
     "data": lambda here: str(here.stack.directory),
     "directory": lambda here: str(here.directory),
+    "idler": _enrolled("idler", needs_approval=False),
     "job": _completed,
     "login": lambda here: f"cavvy://{here.stack.server.reach.here}/{here.stack.key}",
+    "newcomer": _enrolled("newcomer", needs_approval=True),
     "others_token": _others_token,
     "used_token": _unknown_token,
     "waiting": _waiting,
@@ -230,8 +256,10 @@ MAKERS: dict[str, Callable[[Live], str]] = {
 
 #: What stands for them where there is no coordinator.
 NOBODYS = {name: f"/nowhere/{name}" for name in MAKERS} | {
+    "idler": "wrk_00000000000000000001",
     "job": "01990000-0000-7000-8000-000000000001",
     "login": "cavvy://127.0.0.1:1/cav_adm_any",
+    "newcomer": "wrk_00000000000000000002",
     "operator": "cav_opr_any",
     "spare_key": "4Tq0pZ9rKcXw",
     "waiting": "01990000-0000-7000-8000-000000000002",

@@ -274,3 +274,35 @@ def test_a_stored_answer_is_never_a_page(cli: Cli, coordinator: FakeCoordinator)
     code, _, err = cli("jobs", "list", "--url", coordinator.url)
     assert code == 1
     assert "check the URL" in err
+
+
+def listed(coordinator: FakeCoordinator, *workers: dict[str, Any]) -> None:
+    shown = [WORKER | worker for worker in workers]
+    coordinator.on("GET", "/v1/workers", json({"workers": shown}))
+    for worker in shown:
+        coordinator.on("POST", f"/v1/workers/{worker['id']}/pause", json(worker | {"status": "paused"}))
+
+
+@pytest.mark.parametrize("word", ["wrk_2", "cd" * 32, "desk"])
+def test_a_worker_is_meant_by_its_id_its_key_or_its_name(coordinator: FakeCoordinator, cli: Cli, word: str) -> None:
+    listed(coordinator, {"id": "wrk_1", "name": "other"}, {"id": "wrk_2", "key": "cd" * 32, "name": "desk"})
+    outcome = cli("--url", coordinator.url, "--key", "cav_key", "workers", "pause", word)
+    assert (outcome.code, outcome.out) == (
+        0,
+        "wrk_2 (desk) gets nothing new; `cavvy workers resume` ends that\n",
+    )
+
+
+def test_a_name_that_several_workers_have_is_asked_back(coordinator: FakeCoordinator, cli: Cli) -> None:
+    listed(coordinator, {"id": "wrk_1", "name": "desk"}, {"id": "wrk_2", "name": "desk"})
+    outcome = cli("--url", coordinator.url, "--key", "cav_key", "workers", "pause", "desk")
+    assert outcome.code == 2
+    assert "2 workers are called 'desk'; give an id: wrk_1, wrk_2" in outcome.err
+    assert [each.method for each in coordinator.requests] == ["GET"]
+
+
+def test_a_revoked_worker_does_not_stand_in_the_way_of_a_new_one_of_its_name(
+    coordinator: FakeCoordinator, cli: Cli
+) -> None:
+    listed(coordinator, {"id": "wrk_1", "name": "desk", "status": "revoked"}, {"id": "wrk_2", "name": "desk"})
+    assert "wrk_2" in cli("--url", coordinator.url, "--key", "cav_key", "workers", "pause", "desk").out

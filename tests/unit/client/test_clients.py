@@ -42,6 +42,8 @@ CUT = Answer(cut=True)
 EVENTS = f"/v1/jobs/{JOB_ID}/events"
 
 
+ACTIONS = ("approve", "pause", "resume", "drain", "revoke")
+WORKER = {"id": "wrk_1", "key": "ab" * 32, "name": "w", "status": "paused", "enrolled_at": "", "online": False}
 KEY = {
     "id": "k1", "role": "read", "status": "active", "tenant": "default", "name": None, "user": "owner",
     "act_for_users": False, "created_at": "", "created_by": None, "expires_at": None, "revoked_at": None,
@@ -191,6 +193,15 @@ def test_something_else_on_the_port_is_noticed(driver: Any, coordinator: FakeCoo
     coordinator.on("POST", "/v1/jobs", Answer(b"<html>hello"))
     with pytest.raises(ClientError, match="check the URL"):
         driver.call(coordinator.url, "submit", "hi")
+
+
+def test_a_worker_token_says_whom_it_is_for(driver: Any, coordinator: FakeCoordinator) -> None:
+    made = {"token": "t", "join": "cavvy://h:1/t", "expires_at": ""}
+    coordinator.on("POST", "/v1/worker-tokens", json(made), json(made))
+    driver.call(coordinator.url, "create_worker_token", needs_approval=True)
+    driver.call(coordinator.url, "create_worker_token", shared=True)
+    sent = [msgspec.json.decode(each.body) for each in coordinator.requests]
+    assert sent == [{"needs_approval": True}, {"shared": True}]
 
 
 def test_a_worker_token_is_asked_for_once_only(driver: Any, coordinator: FakeCoordinator) -> None:
@@ -400,6 +411,7 @@ def test_leaving_a_stream_early_leaves_nothing_open(coordinator: FakeCoordinator
             "create_worker_token", (), ("POST", "/v1/worker-tokens"),
             {"token": "t", "join": "cavvy://h:1/t", "expires_at": "2026-01-01T00:00:00.000Z"},
         ),
+        *((f"{each}_worker", ("wrk_1",), ("POST", f"/v1/workers/wrk_1/{each}"), WORKER) for each in ACTIONS),
         ("keys", (), ("GET", "/v1/keys"), {"keys": [KEY]}),
         ("create_key", ("read",), ("POST", "/v1/keys"), NEW_KEY),
         ("rotate_key", ("k1",), ("POST", "/v1/keys/k1/rotate"), NEW_KEY),
