@@ -17,7 +17,7 @@ import structlog
 
 from cavvy.errors import StartError, StoreError
 
-__all__ = ["LibraryLogger", "Logger", "configure", "get_logger", "place", "redact", "told"]
+__all__ = ["LibraryLogger", "Logger", "configure", "get_logger", "place", "redact", "told", "without_keys"]
 
 _SECRET = re.compile(
     r"(?P<cavvy>cav_[a-z]{2,4}_)\w+"
@@ -29,9 +29,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _LONGEST = 500
 
 
+def without_keys(text: str) -> str:
+    """`text`, and in place of what looks like a key only how it begins."""
+    return _SECRET.sub(lambda found: next(filter(None, found.groups())) + "…", text)
+
+
 def redact(text: str) -> str:
     """`text` on one line, without anything that looks like a key or moves a terminal's cursor, and not too long."""
-    hidden = _CONTROL.sub(" ", _SECRET.sub(lambda found: next(filter(None, found.groups())) + "…", text))
+    hidden = _CONTROL.sub(" ", without_keys(text))
     return hidden if len(hidden) <= _LONGEST else hidden[:_LONGEST] + "…"
 
 

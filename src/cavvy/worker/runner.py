@@ -17,6 +17,7 @@ from cavvy.core.receipt import Params, ReceiptPayload, Result, input_hash, seal
 from cavvy.core.worker_messages import Assignment, AttemptFailed, AttemptFinished, AttemptStopped, FailedCode
 from cavvy.core.writes import Usage
 from cavvy.errors import OutputTooLarge, ProviderError
+from cavvy.logs import without_keys
 from cavvy.providers.base import FinalChunk, InferenceRequest, Message, Provider, ReasoningChunk, TextChunk
 from cavvy.worker.identity import Identity
 
@@ -218,5 +219,5 @@ def _message(given: _ChatMessage) -> Message:
 
 
 def _failed(ref: AttemptRef, code: FailedCode, message: str, answer: _Answer, *, retryable: bool) -> AttemptFailed:
-    text = message[: defaults.MAX_FAILURE_CHARS].encode("utf-8", "replace").decode()
+    text = without_keys(message)[: defaults.MAX_FAILURE_CHARS].encode("utf-8", "replace").decode()
     return AttemptFailed(ref=ref, code=code, message=text, retryable=retryable, usage=answer.usage)
