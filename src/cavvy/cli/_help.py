@@ -158,10 +158,35 @@ PAGES: dict[str, Page] = {
         ("cavvy worker", "cavvy worker --data-dir ./second --slots 4"),
         {Exit.REFUSED: "refused: the coordinator does not accept this worker"},
     ),
+    "workers approve": Page(
+        "What holds for the worker from now on; with --json all that is known of it.",
+        _WRITING,
+        ("cavvy workers approve wrk_5e0b135c002eab7228e2",),
+    ),
+    "workers drain": Page(
+        "What holds for the worker from now on; with --json all that is known of it.",
+        _WRITING,
+        ("cavvy workers drain wrk_5e0b135c002eab7228e2",),
+    ),
     "workers list": Page(
         "A line a worker, online or not; with --json all that is known of them.",
         _CLIENT,
         ("cavvy workers list",),
+    ),
+    "workers pause": Page(
+        "What holds for the worker from now on; with --json all that is known of it.",
+        _WRITING,
+        ("cavvy workers pause wrk_5e0b135c002eab7228e2",),
+    ),
+    "workers resume": Page(
+        "What holds for the worker from now on; with --json all that is known of it.",
+        _WRITING,
+        ("cavvy workers resume wrk_5e0b135c002eab7228e2",),
+    ),
+    "workers revoke": Page(
+        "What holds for the worker from now on; with --json all that is known of it.",
+        _WRITING,
+        ("cavvy workers revoke wrk_5e0b135c002eab7228e2",),
     ),
     "workers show": Page(
         "All that is known of it, a line a field; with --json as JSON.",

@@ -49,7 +49,7 @@ KEY = {
     "act_for_users": False, "created_at": "", "created_by": None, "expires_at": None, "revoked_at": None,
     "old_secret_until": None,
 }  # fmt: skip
-NEW_KEY = KEY | {"key": "cav_ro_k1_s"}
+NEW_KEY = KEY | {"key": "cav_ro_k1_s", "login": "cavvy://127.0.0.1:4010/cav_ro_k1_s"}
 
 
 class SyncDriver:
