@@ -1,4 +1,4 @@
-"""What ends a command whatever it is doing: a limit on time, a signal."""
+"""What ends a command whatever it is doing: a limit on time, a signal; and how many files a process may open."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-__all__ = ["Hangup", "hangups", "time_limit"]
+from cavvy import defaults
+
+__all__ = ["Hangup", "hangups", "raise_file_limit", "time_limit"]
 
 
 class Hangup(BaseException):
@@ -49,3 +51,14 @@ def time_limit(seconds: float | None, error: Exception) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def raise_file_limit() -> None:
+    """Lets this process open as many files as a coordinator with all its connections needs, if the system allows it."""
+    import resource  # not on Windows
+
+    wanted = defaults.MAX_CONNECTIONS + defaults.FILES_RESERVED
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -18,6 +18,7 @@ import msgspec
 from cavvy import defaults, logs
 from cavvy.cli import _output
 from cavvy.cli._config import CoordinatorPlan, WorkerPlan
+from cavvy.cli._limits import raise_file_limit
 from cavvy.client import AsyncCavvy, config
 from cavvy.client.config import Credentials
 from cavvy.client.configfile import ConfigFile
@@ -37,6 +38,7 @@ __all__ = ["coordinator", "run", "up", "worker"]
 def run(main: Coroutine[Any, Any, int]) -> int:
     """Runs a server to its end on the fastest event loop there is; its exit code."""
     logs.configure()
+    raise_file_limit()
     sys.setswitchinterval(defaults.THREAD_SWITCH_S)
     gc.set_threshold(*defaults.GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

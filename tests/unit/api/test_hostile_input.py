@@ -29,6 +29,13 @@ async def still_alive(stack: LiveStack) -> AsyncIterator[None]:
         (b"[" * 200_000, 400, "invalid_json", "nested"),
         (b'{"metadata":' + b'{"a":' * 100 + b"1" + b"}" * 101, 400, "invalid_json", "nested"),
         (b'{"prompt": "\xff"}', 400, "invalid_json", "UTF-8"),
+        (
+            b'{"prompt": "a", "metadata": {' + b",".join(b'"k%d": 1' % n for n in range(2000)) + b"}}",
+            400,
+            "invalid_json",
+            "1024 fields",
+        ),
+        (b'{"prompt": "a", "' + b"x" * 300_000 + b'": 1}', 422, "invalid_field", "There is no field"),
         (b'{"prompt": "\\ud800"}', 400, "invalid_json", "surrogate"),
         (b'{"prompt": "a\\u0000b"}', 400, "invalid_json", "NUL"),
         (b'{"prompt": "a", "prompt": "b"}', 400, "invalid_json", "twice"),
@@ -100,6 +107,14 @@ async def test_the_largest_body_is_taken(stack: LiveStack) -> None:
     room = defaults.MAX_BODY_BYTES - len(b'{"prompt":""}')
     answer = await stack.http.post("/v1/jobs", content=b'{"prompt":"' + b"x" * room + b'"}', headers=JSON)
     assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("name", ["Authorization", "Idempotency-Key", "Content-Type", "Content-Encoding"])
+async def test_a_header_that_stands_twice_is_400(stack: LiveStack, name: str) -> None:
+    said = dict(stack.http.headers) | {name: "x"}
+    answer = await stack.http.post("/v1/jobs", content=b"{}", headers=[*said.items(), (name, "y")])
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert name.lower() in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +199,7 @@ async def test_head_is_405_and_options_lets_nobody_in(stack: LiveStack) -> None:
         ("limit=-1", "invalid_field"),
         ("limit=ten", "invalid_field"),
         ("cursor=abc", "invalid_field"),
-        ("status=failed", "not_supported"),
+        ("thread=t", "not_supported"),
         ("colour=red", "invalid_field"),
         ("limit=1&limit=1", "invalid_field"),
         ("limit", "invalid_field"),
