@@ -14,7 +14,7 @@ from cavvy.cli._options import Common, client_options
 if TYPE_CHECKING:
     from cavvy.protocol.rest import KeyView, NewKey
 
-__all__ = ["app", "print_new_key"]
+__all__ = ["Login", "app", "print_new_key"]
 
 app = typer.Typer(
     help="Make, see and end API keys. A key's secret is shown once, when it is made.", no_args_is_help=True
@@ -24,6 +24,7 @@ KeyId = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, as `cav
 Tenant = Annotated[
     str | None, typer.Option("--tenant", metavar="TENANT", help="Of this tenant, with the operator's key.")
 ]
+Login = Annotated[bool, typer.Option("--login", help="Print the `cavvy login` line for another machine instead.")]
 Operator = Annotated[bool, typer.Option("--operator", help="Of the operator, with the operator's key.")]
 
 _LENGTH = re.compile("([0-9]{1,9})([smhd])")
@@ -65,6 +66,7 @@ def create(
     expires: Annotated[
         str | None, typer.Option(metavar="TIME", help="When it ends: 12h, 90d, or 2030-01-31T12:00:00Z.")
     ] = None,
+    login: Login = False,
     tenant: Tenant = None,
     operator: Operator = False,
 ) -> None:
@@ -82,7 +84,7 @@ def create(
     if common.json:
         _output.print_json(made)
     else:
-        print_new_key(common, made)
+        print_new_key(made, login=login)
 
 
 @app.command("rotate")
@@ -94,6 +96,7 @@ def rotate(
         str | None,
         typer.Option(metavar="TIME", help="How long the old secret goes on: 0s, 30m, 12h, 7d.", show_default="24h"),
     ] = None,
+    login: Login = False,
     tenant: Tenant = None,
     operator: Operator = False,
 ) -> None:
@@ -105,7 +108,7 @@ def rotate(
     if common.json:
         _output.print_json(made)
     else:
-        print_new_key(common, made)
+        print_new_key(made, login=login)
         _output.note(f"the old secret ends {made.old_secret_until or 'now'}")
     if kept is not None:
         _output.note(f"this account's own key: the new secret is in {kept}")
@@ -123,14 +126,18 @@ def revoke(common: Common, key_id: KeyId, tenant: Tenant = None, operator: Opera
         _output.print_text(f"{ended.id}: {ended.status}")
 
 
-def print_new_key(common: Common, made: NewKey) -> None:
-    """The secret to stdout, alone; what to do with it to stderr, without it."""
-    from cavvy.client import config
+def print_new_key(made: NewKey, *, login: bool) -> None:
+    """The secret, or with `login` the command that holds it, to stdout, alone; the rest to stderr, without it."""
+    if login:
+        _output.print_text(f"cavvy login {made.login}")
+        _output.note("shown this once; type it on the other machine")
+        return
+    from cavvy.protocol.line import parse_line
 
-    place = config.connection(common.url, config=common.config)
+    line = parse_line(made.login)
+    pin = f"#{line.pin}" if line.pin else ""
     _output.print_text(made.key)
-    pin = f"#{place.pin}" if place.pin else ""
-    _output.note(f"shown this once; `cavvy login {place.url}{pin}` asks for it")
+    _output.note(f"shown this once; `cavvy login {line.url('http')}{pin}` asks for it")
 
 
 def _is_operators(tenant: str | None, operator: bool) -> bool:

@@ -8,7 +8,7 @@ import typer
 
 from cavvy.cli import _output
 from cavvy.cli._options import Common, client_options
-from cavvy.cli.keys import print_new_key
+from cavvy.cli.keys import Login, print_new_key
 
 __all__ = ["app"]
 
@@ -40,6 +40,7 @@ def list_tenants(common: Common) -> None:
 def create(
     common: Common,
     tenant_id: Annotated[str, typer.Argument(metavar="TENANT", help="Its id: a-z, 0-9 and -, at most 63.")],
+    login: Login = False,
 ) -> None:
     """Make a tenant. Its first admin key is shown this once."""
     with common.client(operator=True) as client:
@@ -47,4 +48,4 @@ def create(
     if common.json:
         _output.print_json(made)
     else:
-        print_new_key(common, made.admin)
+        print_new_key(made.admin, login=login)

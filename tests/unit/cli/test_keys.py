@@ -39,6 +39,13 @@ def test_a_keys_secret_is_all_there_is_on_stdout(cli: Cli) -> None:
     assert cli("--key", secret, "run", "hi").code == 4
 
 
+def test_the_line_for_another_machine_logs_in_there(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    words = cli("keys", "create", "--login").out.split()
+    monkeypatch.setenv("CAVVY_CONFIG_DIR", str(tmp_path / "there"))
+    told = cli(*words[1:])
+    assert (told.code, told.out.endswith("as owner: submit of the tenant default\n")) == (0, True)
+
+
 def test_a_length_of_time_is_from_now(cli: Cli) -> None:
     made = json.loads(cli("keys", "create", "--expires", "90d", "--json").out)
     left = datetime.fromisoformat(made["expires_at"]) - datetime.now(UTC)
