@@ -15,7 +15,7 @@ SHELL         := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup demo test fuzz check format simulate bench requirements clean
+.PHONY: help setup demo test fuzz docs check format simulate bench requirements clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ test: $(READY) ## run the tests (ARGS="-k name" is passed to pytest)
 
 fuzz: $(READY) ## try every route at random against its description, with a fixed seed; about half a minute
 	@$(BIN)/python -m pytest tests/fuzz -q -s $(ARGS)
+
+docs: $(READY) ## write the pages anew that are made from the program: every route, every command
+	@$(BIN)/python -m tests.docs.api_page
+	@CAVVY_WRITE_MESSAGES=1 $(BIN)/python -m pytest -q tests/unit/cli/test_help.py
 
 check: $(READY) ## lint, formatting, types, import directions
 	$(BIN)/ruff check .

@@ -49,9 +49,9 @@ SSE_RETRY_MS: Final = 1000  # what `bye` asks of readers
 SHUTDOWN_S: Final = 5.0  # TERM → exit of the coordinator
 
 # Connections
-HEADER_TIMEOUT_S: Final = 10.0  # from the first byte, or from connecting, to the end of the header
-BODY_TIMEOUT_S: Final = 30.0  # to the end of the body: the largest one needs 35 kB/s
-KEEP_ALIVE_S: Final = 60.0  # longer than clients keep an idle connection in their pools
+HEADER_TIMEOUT_S: Final = 10  # from the first byte, or from connecting, to the end of the header
+BODY_TIMEOUT_S: Final = 60  # to the end of the body: the largest batch needs 280 kB/s
+KEEP_ALIVE_S: Final = 60  # longer than clients keep an idle connection in their pools
 MAX_CONNECTIONS: Final = 4096  # or what the process may open, if that is less
 MAX_CONNECTIONS_PER_ADDRESS: Final = 2048  # leaves half for the others
 MAX_HEADER_BYTES: Final = 32 << 10

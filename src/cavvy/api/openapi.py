@@ -39,7 +39,7 @@ def operations(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler, Docu
     for route in app.routes:
         if not isinstance(route, HTTPRoute):
             continue
-        for method, (handler, _) in route.route_handler_map.items():
+        for method, (handler, _) in sorted(route.route_handler_map.items()):
             if not handler.resolve_include_in_schema():
                 continue
             found = getattr(handler.operation_class, "documented", None)
