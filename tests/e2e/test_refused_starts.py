@@ -92,7 +92,7 @@ def test_a_worker_whose_token_is_not_known_is_told_to_get_another(beside: Beside
     line = beside.here.http.post("/v1/worker-tokens").json()["join"]
     secret = line.rpartition("/")[2].split("_")[2]
     told = refusal(worker(beside.here, tmp_path, "--join", line.replace(secret, "A" * len(secret))), 4)
-    assert "the token is unknown, used up or expired" in told
+    assert "its token is unknown, used up or expired" in told
     assert "`cavvy workers token`" in told
 
 

@@ -114,7 +114,7 @@ def test_a_used_token_ends_the_worker_with_a_sentence(machines: Machines, tmp_pa
     )
     until("the token is used", lambda: "used" in workers(machines))
     told = sentence(machines.typed([*words, "--data-dir", str(tmp_path / "other")]))
-    assert "the token is unknown, used up or expired" in told
+    assert "its token is unknown, used up or expired" in told
     first.terminate()
 
 

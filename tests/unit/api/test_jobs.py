@@ -7,6 +7,7 @@ import hashlib
 
 import pytest
 
+from cavvy.errors import ProviderError
 from cavvy.protocol.rest import NOT_BUILT_FIELDS, NOT_BUILT_VALUES
 from cavvy.testing import LiveStack, ScriptedProvider
 
@@ -131,7 +132,7 @@ async def test_p10_cancelling_a_running_job_stops_its_provider(stack: LiveStack)
 
 
 async def test_a_failing_provider_fails_the_job_with_its_words(stack: LiveStack) -> None:
-    await stack.add_worker(ScriptedProvider([], error=RuntimeError("the model is broken")))
+    await stack.add_worker(ScriptedProvider([], error=ProviderError("the model is broken")))
     job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Prefer": "wait=10"})).json()
     assert (job["status"], job["failure"]["code"], job["result"]) == (
         "failed",
@@ -139,6 +140,13 @@ async def test_a_failing_provider_fails_the_job_with_its_words(stack: LiveStack)
         {"error": "worker_error"},
     )
     assert "the model is broken" in job["failure"]["message"]
+
+
+async def test_a_providers_bug_is_told_without_its_words_which_may_hold_the_prompt(stack: LiveStack) -> None:
+    await stack.add_worker(ScriptedProvider([], error=RuntimeError("broke at 'hi'")))
+    job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Prefer": "wait=10"})).json()
+    assert "RuntimeError" in job["failure"]["message"]
+    assert "broke at" not in job["failure"]["message"]
 
 
 @pytest.mark.parametrize("field", sorted(NOT_BUILT_FIELDS))

@@ -139,7 +139,7 @@ async def test_a_used_token_is_refused(stack: LiveStack, home: WorkerHome, tmp_p
     line = await printed_line(stack)
     async with running(home, line):
         told = await refusal(WorkerHome(tmp_path / "third"), line)
-    assert "the token is unknown, used up or expired" in told
+    assert "its token is unknown, used up or expired" in told
     assert "Join again with a new line from `cavvy workers token`" in told
     assert await workers(stack) == ["second"]
 
@@ -147,7 +147,7 @@ async def test_a_used_token_is_refused(stack: LiveStack, home: WorkerHome, tmp_p
 async def test_an_expired_token_is_refused(stack: LiveStack, home: WorkerHome, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(defaults, "WORKER_TOKEN_TTL_S", 0)
     told = await refusal(home, await printed_line(stack))
-    assert "the token is unknown, used up or expired" in told
+    assert "its token is unknown, used up or expired" in told
     assert await workers(stack) == []
 
 
