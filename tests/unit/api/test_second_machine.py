@@ -140,7 +140,7 @@ async def test_a_used_token_is_refused(stack: LiveStack, home: WorkerHome, tmp_p
     async with running(home, line):
         told = await refusal(WorkerHome(tmp_path / "third"), line)
     assert "its token is unknown, used up or expired" in told
-    assert "Join again with a new line from `cavvy workers token`" in told
+    assert "join with a new `cavvy workers token` line" in told
     assert await workers(stack) == ["second"]
 
 
