@@ -21,7 +21,6 @@ def main() -> None:
     params.n_parallel, params.n_ctx = 1, defaults.LLAMACPP_CONTEXT_TOKENS
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = defaults.LLAMACPP_THREADS
     params.ui, params.verbosity = False, 0
-    params.cache_prompt = False  # the same prompt is asked twice
     server = xllamacpp.Server(params)
     print(json.dumps({"url": server.listening_address}), flush=True)
     sys.stdin.read()

@@ -62,7 +62,7 @@ def _provider(kind: str, url: str | None) -> Provider:
         return AnyLlm("direct", url=url, key="bench")
     weights = find_weights()
     assert weights is not None, "no weights: `make bench` installs them"
-    return LlamaCpp(weights, slots=1, threads=1, cache_prompt=False)
+    return LlamaCpp(weights, slots=1, threads=1)
 
 
 async def main() -> None:
