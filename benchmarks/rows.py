@@ -108,7 +108,7 @@ def _llamacpp_server() -> Iterator[str]:
 
 
 async def _pairs(stack: BenchStack, url: str) -> list[tuple[float, float]]:
-    """One prompt, which the model keeps in its cache: its reading takes ten times what is measured, and varies by it."""
+    """One prompt, which the model keeps in its cache: its reading takes and varies by far more than is measured."""
     prompt, pairs = "What is the capital of France?", []
     for number in range(PAIRS + 5):
         # Opened before the clock runs; fresh each time, since llama.cpp's server closes a connection after its stream.
