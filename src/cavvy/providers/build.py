@@ -133,11 +133,17 @@ def ollama_url(environ: Mapping[str, str]) -> str:
     """Where Ollama is known to be: OLLAMA_HOST in any of its shapes, else its default address."""
     given = environ.get("OLLAMA_HOST", "").strip().rstrip("/")
     bare = "://" not in given
-    parts = urlsplit(f"http://{given}" if bare else given)
+    if given.count(":") > 1 and bare and "]" not in given:
+        given = f"[{given}]"  # an IPv6 address without a port
+    try:
+        parts = urlsplit(f"http://{given}" if bare else given)
+        port = parts.port
+    except ValueError:  # Ollama itself goes on with its default then
+        return defaults.OLLAMA_URL
     host = parts.netloc.rpartition("@")[2]
-    if parts.hostname in (None, "0.0.0.0"):  # noqa: S104 - what Ollama listens on, not an address to call
-        host = f"127.0.0.1:{parts.port}" if parts.port else "127.0.0.1"
-    if bare and not parts.port:
+    if parts.hostname in (None, "0.0.0.0", "::"):  # noqa: S104 - what Ollama listens on, not an address to call
+        host = f"127.0.0.1:{port}" if port else "127.0.0.1"
+    if bare and not port:
         host = f"{host}:{urlsplit(defaults.OLLAMA_URL).port}"
     return f"{parts.scheme}://{host}"
 
