@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
-from litestar import Request, Response, Router, delete, get, post
+from litestar import Response, Router, delete, get, post
 from litestar.params import FromPath
 from msgspec import Meta
 
@@ -15,7 +15,7 @@ from cavvy.api import examples
 from cavvy.api.auth import MANAGES, OPERATES, Caller, Role, new_key, new_secret
 from cavvy.api.bodies import read_object
 from cavvy.api.documented import documented, query
-from cavvy.api.jobs import known_query
+from cavvy.api.jobs import AnyRequest, known_query
 from cavvy.api.problems import ProblemError
 from cavvy.api.services import Services, services
 from cavvy.api.submission import checked_name, parse_body, refuse
@@ -27,7 +27,6 @@ from cavvy.protocol.rest import NOT_BUILT_KEY_FIELDS, KeyBody, KeyList, KeyView,
 
 __all__ = ["decide", "keys_router"]
 
-AnyRequest = Request[Any, Any, Any]
 _TENANT = query(
     "tenant",
     "Whose keys: for the operator's key only, which without it means the operator's own.",

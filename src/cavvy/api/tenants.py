@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Response, Router, get, post
 
 from cavvy import defaults
 from cavvy.api import examples
 from cavvy.api.auth import OPERATES, Role, new_key
 from cavvy.api.bodies import read_object
 from cavvy.api.documented import documented
-from cavvy.api.jobs import known_query
+from cavvy.api.jobs import AnyRequest, known_query
 from cavvy.api.keys import decide
 from cavvy.api.services import services
 from cavvy.api.submission import parse_body, refuse
@@ -24,7 +23,6 @@ from cavvy.protocol.rest import NewTenant, TenantBody, TenantList, TenantView
 
 __all__ = ["tenants_router"]
 
-AnyRequest = Request[Any, Any, Any]
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 

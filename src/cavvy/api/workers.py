@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import msgspec
 from litestar import Request, Response, Router, asgi, get, post
@@ -18,7 +17,7 @@ from cavvy.api.addressing import audience
 from cavvy.api.auth import MANAGES, OPERATES, READS, Caller, Role, new_worker_token
 from cavvy.api.bodies import read_object
 from cavvy.api.documented import documented
-from cavvy.api.jobs import known_query
+from cavvy.api.jobs import AnyRequest, known_query
 from cavvy.api.problems import ProblemError, problem
 from cavvy.api.services import Services, services
 from cavvy.api.submission import parse_body
@@ -33,9 +32,6 @@ from cavvy.store.base import WorkerRecord
 __all__ = ["create_worker_token", "workers_router"]
 
 log = logs.get_logger()
-
-AnyRequest = Request[Any, Any, Any]
-
 
 #: Who may see workers, and who may manage them: a tenant's keys its own, the operator's the shared ones.
 _SEES = (*READS, *OPERATES)
@@ -102,7 +98,9 @@ async def list_workers(request: AnyRequest) -> Response[bytes]:
     here = services(request)
     caller = here.caller(request, *_SEES)
     known_query(request)
-    shown = [_view(here, caller, one) for one in await here.store.workers(_owner(caller))]
+    online, owner = here.sessions.online(), _owner(caller)
+    known = await here.store.workers(owner)
+    shown = [worker_view(one, online.get(one.key), own=one.tenant == owner) for one in known]
     return Response(msgspec.json.encode(WorkerList(workers=shown)), media_type="application/json")
 
 
@@ -173,12 +171,9 @@ async def _find(here: Services, caller: Caller, worker_id: str) -> WorkerRecord:
     raise ProblemError("not_found", "There is no worker of this id.")
 
 
-def _view(here: Services, caller: Caller, worker: WorkerRecord) -> WorkerView:
-    return worker_view(worker, here.sessions.online().get(worker.key), own=worker.tenant == _owner(caller))
-
-
 def _shown(here: Services, caller: Caller, worker: WorkerRecord) -> Response[bytes]:
-    return Response(msgspec.json.encode(_view(here, caller, worker)), media_type="application/json")
+    shown = worker_view(worker, here.sessions.online().get(worker.key), own=worker.tenant == _owner(caller))
+    return Response(msgspec.json.encode(shown), media_type="application/json")
 
 
 @asgi("/v1/workers/connect", copy_scope=False)

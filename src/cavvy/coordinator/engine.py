@@ -24,7 +24,7 @@ from cavvy.core.writes import Write
 from cavvy.errors import CommitUnknown, Fenced, Refused, RolledBack
 from cavvy.store.base import LoadRow, Opened, Store, TokenRecord, WorkerRecord
 
-__all__ = ["CommandFailed", "Engine", "Outlet", "StoreUnavailable"]
+__all__ = ["CommandFailed", "Engine", "Outlet", "StoreUnavailable", "known"]
 
 log = logs.get_logger()
 
@@ -347,7 +347,7 @@ class Engine:
         self._release(batch.effects)
 
     async def _load(self, seq: int, numbers: Mapping[str, int], grace_until_s: float) -> None:
-        rows = [_known(row) async for row in self.store.load()]
+        rows = [known(row) async for row in self.store.load()]
         self._core = Coordinator(self._settings, self._dice)
         self._core.restore(rows, seq=seq, numbers=dict(numbers), now=self._clock(), grace_until_s=grace_until_s)
 
@@ -367,7 +367,8 @@ class Engine:
             future.set_exception(error)
 
 
-def _known(row: LoadRow) -> JobHeader | KnownWorker | KnownToken | ApiKey | Tenant:
+def known(row: LoadRow) -> JobHeader | KnownWorker | KnownToken | ApiKey | Tenant:
+    """A row of the store as the core takes it up."""
     match row:
         case WorkerRecord():
             return KnownWorker(key=row.key, id=row.id, tenant=row.tenant, status=row.status)

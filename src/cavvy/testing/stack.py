@@ -8,17 +8,18 @@ from itertools import count
 from typing import TypeVar
 
 from cavvy import defaults
+from cavvy.coordinator.engine import known
 from cavvy.core.canonical import canonical
 from cavvy.core.commands import CancelJob, Command, CreateWorkerToken, ManageWorker, SubmitJob
-from cavvy.core.coordinator import Coordinator, KnownToken, KnownWorker, Settings
+from cavvy.core.coordinator import Coordinator, Settings
 from cavvy.core.ed25519 import public_key
 from cavvy.core.effects import Assign, Effect, Reply
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import JobHeader, Needs
+from cavvy.core.job import Needs
 from cavvy.core.receipt import Params
 from cavvy.core.worker_status import WorkerAction
 from cavvy.core.writes import AddApiKey, AddTenant, Idempotency, Write
-from cavvy.store.base import JobRecord, LoadRow, Opened, Store, TokenRecord, WorkerRecord
+from cavvy.store.base import JobRecord, Opened, Store
 from cavvy.store.memory import MemoryStore
 from cavvy.testing.clock import VirtualClock
 
@@ -59,7 +60,7 @@ class Stack:
         """Opens the store and takes up what it holds; again after a crash. Without `grace` as after a rebuild."""
         self._opened = await self.store.open()
         self.core = Coordinator(self.settings, dice())
-        rows = [_known(row) async for row in self.store.load()]
+        rows = [known(row) async for row in self.store.load()]
         numbers = dict(self._opened.last_number)
         now = self.clock()
         grace_until_s = now.mono_s + (self.settings.restart_grace_s if grace else 0)
@@ -185,18 +186,3 @@ class Stack:
     def assigned(self, job_id: str) -> Assign:
         """The newest grant of this job."""
         return next(one for one in reversed(self.effects) if isinstance(one, Assign) and one.job_id == job_id)
-
-
-def _known(row: LoadRow) -> JobHeader | KnownWorker | KnownToken | ApiKey | Tenant:
-    match row:
-        case WorkerRecord():
-            return KnownWorker(key=row.key, id=row.id, tenant=row.tenant, status=row.status)
-        case TokenRecord():
-            return KnownToken(
-                token_hash=row.token_hash,
-                tenant=row.tenant,
-                expires_at_ms=row.expires_at_ms,
-                needs_approval=row.needs_approval,
-            )
-        case _:
-            return row

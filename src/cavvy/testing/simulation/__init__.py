@@ -133,7 +133,6 @@ class Simulation:
         )
         self.coordinator = SimulatedCoordinator(self.history, self._dice, self._weather, settings, self._key)
         self.workers: list[SimulatedWorker] = []
-        self._stormy = True
 
     def run(self) -> list[Violation]:
         """Runs to the end; what was broken, which should be nothing."""
