@@ -50,6 +50,7 @@ SHUTDOWN_S: Final = 5.0  # TERM → exit of the coordinator
 
 # Connections
 HEADER_TIMEOUT_S: Final = 10  # from the first byte, or from connecting, to the end of the header
+TLS_SHUTDOWN_S: Final = 1.0  # for the other end to say that it has seen the end
 BODY_TIMEOUT_S: Final = 60  # to the end of the body: the largest batch needs 280 kB/s
 KEEP_ALIVE_S: Final = 60  # longer than clients keep an idle connection in their pools
 MAX_CONNECTIONS: Final = 4096  # or what the process may open, if that is less

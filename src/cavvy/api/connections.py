@@ -12,7 +12,7 @@ import resource
 from collections import Counter
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 import uvicorn
@@ -27,7 +27,7 @@ from cavvy.api.limits import network_of
 from cavvy.api.listening import Network
 from cavvy.api.problems import CODES, problem
 
-__all__ = ["ConnectionLimits", "Connections", "HttpConnection", "LimitedConfig", "SocketConnection"]
+__all__ = ["ConnectionLimits", "Connections", "HttpConnection", "LimitedConfig", "SocketConnection", "Waiting"]
 
 log = logs.get_logger()
 #: Its warnings are about what anybody may send: bad requests would fill the log.
@@ -46,21 +46,31 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_unproven_sockets: int = defaults.MAX_UNPROVEN_SOCKETS
 
 
+class Waiting(Protocol):
+    """A connection that has a deadline."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    def time_out(self) -> None:
+        """Ends it."""
+
+
 class Connections:
     """Every open connection. Those that are not being answered have a deadline and may be closed to make room."""
 
     def __init__(self, limits: ConnectionLimits, proxies: Iterable[Network] = ()) -> None:
         self.limits = msgspec.structs.replace(limits, max_connections=_affordable(limits.max_connections))
         self._proxies = tuple(proxies)
-        self._addresses: dict[asyncio.Protocol, str] = {}
+        self._addresses: dict[object, str] = {}
         self._count: Counter[str] = Counter()
-        self._waiting: dict[HttpConnection, float] = {}
+        self._waiting: dict[Waiting, float] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._addresses)
 
-    def join(self, one: asyncio.Protocol, address: str) -> bool:
+    def join(self, one: object, address: str) -> bool:
         """Counts a connection in; False if there is no room and nobody who waits could make any.
 
         A proxy's connections are many people's: they are not counted for its address.
@@ -78,25 +88,25 @@ class Connections:
         self._count[network] += 1
         return True
 
-    def leave(self, one: asyncio.Protocol) -> None:
+    def leave(self, one: object) -> None:
         address = self._addresses.pop(one, None)
         if address is not None:
             self._count[address] -= 1
             if not self._count[address]:
                 del self._count[address]
 
-    def wait(self, one: HttpConnection, seconds: float) -> None:
+    def wait(self, one: Waiting, seconds: float) -> None:
         """From now on `one` has `seconds` to get on."""
         self._waiting.pop(one, None)
         self._waiting[one] = one.loop.time() + seconds
         if self._sweep is None:
             self._sweep = one.loop.call_later(self._pause_s(), self._close_late, one.loop)
 
-    def answer(self, one: HttpConnection) -> None:
+    def answer(self, one: Waiting) -> None:
         """`one` is being answered, or gone: it has no deadline."""
         self._waiting.pop(one, None)
 
-    def _make_room(self, suits: Callable[[HttpConnection], bool]) -> bool:
+    def _make_room(self, suits: Callable[[Waiting], bool]) -> bool:
         """Closes the connection that suits and has waited longest."""
         for one in self._waiting:
             if suits(one):
@@ -110,7 +120,7 @@ class Connections:
             self._close(one)
         self._sweep = loop.call_later(self._pause_s(), self._close_late, loop) if self._waiting else None
 
-    def _close(self, one: HttpConnection) -> None:
+    def _close(self, one: Waiting) -> None:
         self.answer(one)
         self.leave(one)
         one.time_out()
@@ -121,13 +131,16 @@ class Connections:
 
 
 class LimitedConfig(uvicorn.Config):
-    """uvicorn's settings for our application, and the connections its protocols share."""
+    """uvicorn's settings for our application, and the connections its protocols share.
+
+    `http` makes the protocol of a new connection, an HttpConnection if nothing is said.
+    """
 
     def __init__(self, app: Any, limits: ConnectionLimits, proxies: Iterable[Network] = (), **settings: Any) -> None:
         self.open = Connections(limits, proxies)
         super().__init__(
             app,
-            http=HttpConnection,
+            http=settings.pop("http", HttpConnection),
             ws=SocketConnection,
             ws_max_size=defaults.MAX_FRAME_BYTES,
             ws_per_message_deflate=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 import time
@@ -18,7 +19,8 @@ import uvicorn
 from cavvy import defaults, logs
 from cavvy.api.app import create_app
 from cavvy.api.auth import KeyRing, Role, first_keys, new_worker_token
-from cavvy.api.connections import ConnectionLimits, LimitedConfig
+from cavvy.api.connections import ConnectionLimits, HttpConnection, LimitedConfig
+from cavvy.api.handshakes import TlsHandshake
 from cavvy.api.limits import RateLimits
 from cavvy.api.listening import Listen, Reach, bind, certificate, reach
 from cavvy.api.services import Services
@@ -217,7 +219,7 @@ class CoordinatorServer:
             self._connections,
             self._reach.proxies,
             timeout_graceful_shutdown=2,
-            ssl_context_factory=(lambda *_: served.context) if served else None,
+            http=functools.partial(TlsHandshake, served.context) if served else HttpConnection,
         )
         self._uvicorn = _Uvicorn(config)
         engine = asyncio.create_task(self._services.engine.run(), name="engine")

@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import uvloop
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from cavvy import defaults
+from cavvy.api.listening import Listen
+from cavvy.protocol.pinning import pinned_context
 from cavvy.store.memory import MemoryStore
 from cavvy.testing import LiveStack, live_stack
 
 SHORT_S = 0.3
 PATIENCE_S = 10.0
+CLIENT_HELLO = "\x16\x03\x01\x02\x00\x01"  # how one begins
 SHORT = {"header_timeout_s": SHORT_S, "body_timeout_s": SHORT_S, "keep_alive_s": SHORT_S}
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -192,6 +197,53 @@ async def test_one_address_cannot_take_every_connection(tmp_path: Path) -> None:
         assert await answered(await opened(stack, GET)) == (503, "too_many_connections")
         for _, writer in readers:
             writer.close()
+
+
+@pytest.fixture
+async def secured(tmp_path: Path) -> AsyncIterator[LiveStack]:
+    """With TLS and few connections; whoever is slow is cut off after `SHORT_S`."""
+    limits = {**SHORT, "max_connections": 20}
+    async with live_stack(tmp_path, MemoryStore(), limits=limits, listen=Listen(port=0, lan=True)) as stack:
+        yield stack
+
+
+async def test_a_tls_handshake_has_to_end_in_time(secured: LiveStack) -> None:
+    assert await answered(await opened(secured, CLIENT_HELLO)) == (0, "")
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_tls_handshakes_that_were_begun_make_room_for_honest_requests(
+    tmp_path: Path, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def check() -> None:
+        few = {"max_connections": 20}
+        async with live_stack(tmp_path, MemoryStore(), limits=few, listen=Listen(port=0, lan=True)) as stack:
+            begun = [await opened(stack, CLIENT_HELLO) for _ in range(30)]
+            assert await answered(begun[0]) == (0, ""), "the one that has waited longest"
+            for _ in range(10):
+                async with httpx.AsyncClient(verify=pinned_context(stack.server.pin or ""), trust_env=False) as http:
+                    assert (await http.get(f"{stack.server.url}/v1/health")).status_code == 200
+            for _, writer in begun:
+                writer.close()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(check())
+
+
+async def test_a_tls_connection_that_does_not_say_goodbye_is_closed_all_the_same(secured: LiveStack) -> None:
+    place = urlsplit(secured.server.url)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+    talk = pinned_context(secured.server.pin or "").wrap_bio(received, sent)
+    while not talk.cipher():
+        with contextlib.suppress(ssl.SSLWantReadError):
+            talk.do_handshake()
+        writer.write(sent.read())
+        received.write(await reader.read(2**16))
+    async with asyncio.timeout(PATIENCE_S):
+        while await reader.read(2**16):
+            pass
+    writer.close()
 
 
 async def test_too_many_workers_logging_in_are_asked_to_come_back(tmp_path: Path) -> None:
