@@ -62,10 +62,15 @@ def _understood(place: str) -> tuple[str, str | None, str | None]:
 
 
 def _asked(url: str) -> str:
-    """The key, typed without being shown, or from stdin."""
+    """The key, typed without being shown, or from stdin. Raises InvalidInput when there is none."""
+    from cavvy.errors import InvalidInput
+
     if sys.stdin.isatty():
         return str(typer.prompt(f"API key for {url}", hide_input=True, err=True)).strip()
-    return sys.stdin.readline().strip()
+    key = sys.stdin.readline().strip()
+    if not key:
+        raise InvalidInput("invalid_login", "there is no key on stdin; give it there, or type it in a terminal")
+    return key
 
 
 def _keep(tried: Connection, own: OwnKey) -> str | None:

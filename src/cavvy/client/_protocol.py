@@ -107,10 +107,10 @@ def worker_path(worker_id: str) -> str:
 
 def submit_request(prompt: Prompt, fields: Mapping[str, Any], *, idempotency_key: str, wait: int = 0) -> Request:
     """`POST /v1/jobs`. Raises InvalidInput for what the API has no field for, or a value of the wrong type."""
-    given = _texts(prompt) | {name: value for name, value in fields.items() if value is not None}
     try:
+        given = _texts(prompt) | {name: value for name, value in fields.items() if value is not None}
         body = msgspec.json.encode(msgspec.convert(given, rest.SubmitBody))
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+    except (msgspec.ValidationError, TypeError, UnicodeEncodeError) as error:
         raise InvalidInput("invalid_field", f"this cannot be submitted: {error}") from error
     headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
     if wait:
@@ -126,8 +126,8 @@ def batch_request(
     Raises InvalidInput for what is no JSON.
     """
     common = {name: value for name, value in fields.items() if value is not None}
-    given = [common | (dict(job) if isinstance(job, Mapping) else _texts(job)) for job in jobs]
     try:
+        given = [common | (dict(job) if isinstance(job, Mapping) else _texts(job)) for job in jobs]
         body = msgspec.json.encode({"jobs": given})
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidInput("invalid_field", f"this cannot be submitted: {error}") from error

@@ -20,7 +20,7 @@ import msgspec
 
 from cavvy import defaults
 from cavvy.client.configfile import ConfigFile, read_config
-from cavvy.errors import ClientError
+from cavvy.errors import ClientError, InvalidInput
 from cavvy.private_files import locked_directory, make_private_directory, write_private
 from cavvy.protocol.line import is_loopback_host
 
@@ -115,7 +115,7 @@ def connection(
     config: Path | str | None = None,
     operator: bool = False,
 ) -> Connection:
-    """What to connect to. Raises ClientError, ConfigInvalid. See `connection_settings`."""
+    """What to connect to. Raises InvalidInput, ClientError, ConfigInvalid. See `connection_settings`."""
     found = connection_settings(url, key, pin=pin, config=config, operator=operator)
     return Connection(found.url.value, found.key.value, found.pin.value)
 
@@ -247,12 +247,13 @@ def _check_url(url: str) -> None:
     except ValueError:
         sound = False
     if not sound:
-        raise ClientError(f"{url!r} is not a URL of a coordinator; give one like http://127.0.0.1:{defaults.PORT}")
+        example = f"http://127.0.0.1:{defaults.PORT}"
+        raise InvalidInput("invalid_url", f"{url!r} is not a URL of a coordinator; give one like {example}")
 
 
 def _check_key(key: str | None) -> None:
     if key is not None and not re.fullmatch(r"[!-~]+", key):
-        raise ClientError("the API key holds spaces or other characters no key has; copy it again")
+        raise InvalidInput("invalid_key", "the API key holds spaces or other characters no key has; copy it again")
 
 
 def _same_place(one: str, other: str) -> bool:

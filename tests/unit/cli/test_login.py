@@ -100,16 +100,31 @@ def test_what_is_wrong_is_refused_and_nothing_is_changed(
     assert config.read_credentials() == EARLIER
 
 
+def test_stdin_without_a_key_logs_in_nobody(
+    cli: Cli, stack: LiveStack, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("login", line)
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    told = cli("login", f"https://{stack.server.reach.there}")
+    assert (told.code, told.out) == (2, "")
+    assert "there is no key on stdin" in told.err
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
+        ("box", "not a URL of a coordinator"),
+        ("ftp://box:4010", "not a URL of a coordinator"),
         ("cavvy://box:4010/cav_wrk_x_y", "no API key"),
         ("cavvy://box:4010/", "no API key"),
         ("cavvy://box:4010/cav_adm_x#abc", "64 hex digits"),
         ("cavvy://box:port/cav_adm_x", "its port is not a number"),
     ],
 )
-def test_a_line_that_cannot_be_right_is_a_usage_error(cli: Cli, line: str, words: str) -> None:
+def test_a_line_that_cannot_be_right_is_a_usage_error(
+    cli: Cli, line: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("cav_adm_x"))
     told = cli("login", line)
     assert told.code == 2
     assert words in told.err

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cavvy.client import config
 from cavvy.client.config import Connection, Credentials
-from cavvy.errors import ClientError
+from cavvy.errors import ClientError, InvalidInput
 
 STORED = Credentials(url="http://127.0.0.1:9000", key="cav_stored", operator_key="cav_operator")
 
@@ -80,12 +80,12 @@ def test_this_machine_is_the_same_place_by_all_its_names(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["localhost:4010", "ftp://x", "http://", "http://x:99999", "http://[::1"])
 def test_what_is_no_url_is_refused(url: str) -> None:
-    with pytest.raises(ClientError, match="not a URL"):
+    with pytest.raises(InvalidInput, match="not a URL"):
         config.connection(url)
 
 
 def test_a_key_that_cannot_be_one_is_refused() -> None:
-    with pytest.raises(ClientError, match="copy it again"):
+    with pytest.raises(InvalidInput, match="copy it again"):
         config.connection(key="cav_key\n")
 
 
