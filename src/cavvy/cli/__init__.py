@@ -16,7 +16,10 @@ def main() -> NoReturn:
     arguments = sys.argv[1:]
     if "--version" in arguments and set(arguments) <= {"--version", "--json"}:
         sys.exit(_print_version(as_json="--json" in arguments))
-    from cavvy.cli._app import execute
+    try:
+        from cavvy.cli._app import execute
+    except KeyboardInterrupt:  # nothing was begun
+        sys.exit(130)
 
     sys.exit(execute(arguments))
 

@@ -68,6 +68,10 @@ def execute(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         _output.drop_stdout()
         return Exit.FAILED
+    except _output.CannotWrite as error:
+        _output.drop_stdout()
+        _report(str(error), "cannot_write", as_json=as_json)
+        return Exit.FAILED
     except CavvyError as error:
         code = exit_code(error)
         _report(str(error), _name(error), as_json=as_json)

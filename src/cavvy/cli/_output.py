@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import Any, TextIO
 
 __all__ = [
+    "CannotWrite",
     "TerminalFilter",
     "clean",
     "drop_stdout",
@@ -22,6 +23,10 @@ __all__ = [
     "print_text",
     "stdout_is_terminal",
 ]
+
+
+class CannotWrite(OSError):
+    """A disk is full, or what else keeps a stream from taking what is written to it."""
 
 
 class _State(Enum):
@@ -152,10 +157,16 @@ def note_if_heard(text: str) -> None:
 
 def _write(stream: TextIO, text: str) -> None:
     try:
-        stream.write(text)
-    except UnicodeEncodeError:  # a terminal that is not UTF-8
-        stream.write(text.encode(stream.encoding, "backslashreplace").decode(stream.encoding))
-    stream.flush()
+        try:
+            stream.write(text)
+        except UnicodeEncodeError:  # a terminal that is not UTF-8
+            stream.write(text.encode(stream.encoding, "backslashreplace").decode(stream.encoding))
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        hint = "what was asked for may be done all the same"
+        raise CannotWrite(f"the output cannot be written: {error.strerror}; {hint}") from error
 
 
 def drop_stdout() -> None:

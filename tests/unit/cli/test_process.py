@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -149,6 +150,22 @@ def imported(*arguments: str) -> set[str]:
         "except SystemExit: print('\\n'.join(sys.modules), file=sys.stderr)"
     )
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.split())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk_behind_stdout_is_said_in_a_sentence(coordinator: FakeCoordinator) -> None:
+    coordinator.on("GET", "/v1/jobs", json({"jobs": [], "cursor": None}))
+    with Path("/dev/full").open("wb") as full:
+        code, _, err = finished(started("jobs", "list", "--url", coordinator.url, stdout=full.fileno()))
+    assert code == 1
+    assert err.startswith("cavvy: the output cannot be written: No space left on device;")
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_while_it_loads_leaves_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert finished(started("jobs", "list")) == (130, "", "")
 
 
 def test_version_imports_next_to_nothing() -> None:
