@@ -167,7 +167,7 @@ async def find_job(here: Services, caller: Caller, job_id: str) -> JobRecord:
     """The tenant's job. Raises ProblemError: 404, the same for another tenant's and for none."""
     record = await here.store.job(caller.tenant, job_id) if _ID.fullmatch(job_id) else None
     if record is None:
-        raise ProblemError("not_found", "There is no job of this id.")
+        raise ProblemError("not_found", "There is no job of this id; `cavvy jobs list` shows them.")
     return record
 
 

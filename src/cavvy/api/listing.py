@@ -112,7 +112,9 @@ async def _worker(here: Services, caller: Caller, name: str | None) -> str | Non
     for one in await here.store.workers(caller.tenant):
         if name in (one.id, one.key):
             return one.key
-    raise ProblemError("invalid_field", "There is no worker of this id; see /v1/workers.", field="worker")
+    raise ProblemError(
+        "invalid_field", "There is no worker of this id; `cavvy workers list` shows them.", field="worker"
+    )
 
 
 def _text(text: str | None) -> str | None:

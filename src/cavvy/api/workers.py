@@ -59,8 +59,8 @@ async def make_worker_token(request: AnyRequest) -> Response[bytes]:
     known_query(request)
     body = parse_body(await read_object(request, optional=True), WorkerTokenBody)
     if body.shared != (caller.role is Role.OPERATOR):
-        wanted = "true with an operator's key" if caller.role is Role.OPERATOR else "for an operator's key only"
-        raise ProblemError("forbidden", f"'shared' must be {wanted}: only the operator has shared workers.")
+        wanted = "must be true with the operator's key" if caller.role is Role.OPERATOR else "needs the operator's key"
+        raise ProblemError("forbidden", f"'shared' {wanted}: the shared workers are the operator's, and no others.")
     token = await create_worker_token(here, _owner(caller), caller.user_id, needs_approval=body.needs_approval)
     return Response(msgspec.json.encode(token), status_code=201, media_type="application/json")
 
@@ -168,7 +168,7 @@ async def _find(here: Services, caller: Caller, worker_id: str) -> WorkerRecord:
     for one in await here.store.workers(_owner(caller)):
         if worker_id in (one.id, one.key):
             return one
-    raise ProblemError("not_found", "There is no worker of this id.")
+    raise ProblemError("not_found", "There is no worker of this id; `cavvy workers list` shows them.")
 
 
 def _shown(here: Services, caller: Caller, worker: WorkerRecord) -> Response[bytes]:

@@ -128,13 +128,15 @@ def revoke(common: Common, key_id: KeyId, tenant: Tenant = None, operator: Opera
 
 def print_new_key(made: NewKey, *, login: bool) -> None:
     """The secret, or with `login` the command that holds it, to stdout, alone; the rest to stderr, without it."""
-    if login:
-        _output.print_text(f"cavvy login {made.login}")
-        _output.note("shown this once; type it on the other machine")
-        return
-    from cavvy.protocol.line import parse_line
+    from cavvy.protocol.line import is_loopback_host, parse_line
 
     line = parse_line(made.login)
+    if login:
+        _output.print_text(f"cavvy login {made.login}")
+        is_here = is_loopback_host(line.host) and line.pin is None
+        where = "under another account of this machine; started with --lan the coordinator lets others in, too"
+        _output.note(f"shown this once; type it {where if is_here else 'on the other machine'}")
+        return
     pin = f"#{line.pin}" if line.pin else ""
     _output.print_text(made.key)
     _output.note(f"shown this once; `cavvy login {line.url('http')}{pin}` asks for it")
@@ -152,7 +154,7 @@ def _user(key: KeyView) -> str:
 
 def _time(given: str) -> datetime | str:
     """A length of time from now, or a moment as it is written."""
-    if not _LENGTH.fullmatch(given):
+    if set(given) & set("-T"):
         return given
     try:
         return datetime.now(UTC) + _length(given, "--expires")

@@ -214,6 +214,7 @@ class Flows:
         if isinstance(last, Lost) and not last.sent and not consequence:
             return NoCoordinator(f"nothing answers at {self._url}; start one with `cavvy up`")
         found = last.detail if isinstance(last, Lost) else f"status {last.status}"
-        return NoCoordinator(
-            f"the coordinator at {self._url} stopped answering ({found}); {consequence or 'try again'}"
-        )
+        told = f"the coordinator at {self._url} stopped answering ({found}); {consequence or 'try again'}"
+        if isinstance(last, Lost) and self._url.startswith("http:"):
+            told += "; if it was started with --lan, its address begins with https://"
+        return NoCoordinator(told)

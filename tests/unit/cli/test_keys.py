@@ -97,3 +97,13 @@ def test_the_last_admin_key_stays_and_the_command_says_what_to_do(cli: Cli, tmp_
         key_id = fresh.stack.key.split("_")[2]
         code, _, err = cli("--url", fresh.stack.server.url, "--key", fresh.stack.key, "keys", "revoke", key_id)
     assert (code, "rotate it with grace_s 0" in err) == (4, True)
+
+
+def test_an_expiry_that_is_neither_length_nor_moment_is_a_usage_error(cli: Cli) -> None:
+    told = cli("keys", "create", "--expires", "3x")
+    assert told.code == 2
+    assert "such as 30m, 12h or 90d" in told.err
+
+
+def test_a_login_line_that_works_on_this_machine_only_says_so(cli: Cli) -> None:
+    assert "started with --lan" in cli("keys", "create", "--login").err

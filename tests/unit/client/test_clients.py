@@ -189,6 +189,19 @@ def test_an_unknown_field_is_refused_before_anything_is_sent(driver: Any, coordi
     assert coordinator.requests == []
 
 
+def test_a_prompt_that_is_none_is_refused_before_anything_is_sent(driver: Any, coordinator: FakeCoordinator) -> None:
+    for operation, prompt in (("submit", None), ("submit", 3), ("submit_many", [3])):
+        with pytest.raises(InvalidInput, match="cannot be submitted"):
+            driver.call(coordinator.url, operation, prompt)
+    assert coordinator.requests == []
+
+
+def test_who_asks_a_tls_coordinator_without_tls_is_told(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("GET", f"/v1/jobs/{JOB_ID}", CUT)
+    with pytest.raises(NoCoordinator, match=r"--lan, its address begins with https://"):
+        driver.call(coordinator.url, "job", JOB_ID)
+
+
 def test_something_else_on_the_port_is_noticed(driver: Any, coordinator: FakeCoordinator) -> None:
     coordinator.on("POST", "/v1/jobs", Answer(b"<html>hello"))
     with pytest.raises(ClientError, match="check the URL"):
