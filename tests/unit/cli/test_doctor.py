@@ -40,6 +40,7 @@ class Patient:
         self.data = tmp_path / "data"
         self.found: Discovered | ModelMissing = Discovered([ScriptedProvider()], [], [])
         monkeypatch.setattr(models, "discover", self._discover)
+        monkeypatch.setattr(defaults, "PORT", _free_port())  # whoever really has Cavvy's port is not to be met
         monkeypatch.chdir(tmp_path)
 
     async def _discover(self, *_: Any, **__: Any) -> Discovered:
@@ -66,6 +67,11 @@ class Patient:
         path.write_text(text, encoding="utf-8")
         path.chmod(0o600)
         return path
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 @pytest.fixture
