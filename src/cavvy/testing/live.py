@@ -43,7 +43,7 @@ class LiveStack:
         self.key = key or self.server.admin_key or ""
         self.http = httpx.AsyncClient(
             base_url=self.server.url, headers={"Authorization": f"Bearer {self.key}"}, trust_env=False, timeout=30,
-            verify=pinned_context(self.server.pin) if self.server.pin else True,
+            verify=pinned_context(self.server.pin) if self.server.pin else self.server.url.startswith("https:"),
         )  # fmt: skip
 
     async def add_worker(self, *providers: Provider, name: str = "w", slots: int = 2) -> Worker:
