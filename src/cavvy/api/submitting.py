@@ -69,8 +69,7 @@ def _outcome(one: Wanted, reply: object, known: Mapping[str, IdempotencyRecord])
 
 def _answered(reply: Reply) -> Made | Exception:
     if reply.code is ReplyCode.QUEUE_FULL:
-        limit = defaults.MAX_PENDING_PER_TENANT
-        detail = f"{limit} jobs wait already; submit again when some are done."
+        detail = "As many jobs wait as may; submit again when some are done, or cancel some that wait."
         return ProblemError("queue_full", detail, headers={"Retry-After": "5"})
     if reply.code is ReplyCode.KEY_REUSED:
         return key_reused()

@@ -82,6 +82,7 @@ async def test_a_full_queue_refuses_only_what_does_not_fit(tmp_path: Path) -> No
         results = answer.json()["results"]
         assert [one["status"] for one in results] == [201, 201, 429]
         assert results[2]["problem"]["code"] == "queue_full"
+        assert str(defaults.MAX_PENDING_PER_TENANT) not in results[2]["problem"]["detail"], "another limit was chosen"
         await stack.http.post(f"/v1/jobs/{results[0]['job']['id']}/cancel")
         again = await stack.http.post(ROUTE, json=prompts("a", "b", "c"), headers={"Idempotency-Key": "k"})
         assert [one["status"] for one in again.json()["results"]] == [200, 200, 201]
