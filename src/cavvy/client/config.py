@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from cavvy import defaults
+from cavvy import defaults, toml_text
 from cavvy.client.configfile import ConfigFile, read_config
 from cavvy.errors import ClientError, InvalidInput
 from cavvy.private_files import locked_directory, make_private_directory, write_private
@@ -186,7 +186,7 @@ def read_credentials(path: Path | None = None) -> Credentials:
 def write_credentials(credentials: Credentials) -> Path:
     """Writes the credentials file whole or not at all, readable by this account only, also under umask 000."""
     path = credentials_path()
-    _keep(path, _toml(msgspec.to_builtins(credentials)))
+    _keep(path, toml_text.table(msgspec.to_builtins(credentials)))
     return path
 
 
@@ -217,7 +217,10 @@ def remember_worker(key: str, name: str) -> KnownWorker:
         if key not in known:
             now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
             known[key] = KnownWorker(name=name, first_seen=now)
-            tables = (f"[{_quote(each)}]\n{_toml(msgspec.to_builtins(worker))}" for each, worker in known.items())
+            tables = (
+                f"[{toml_text.quoted(each)}]\n{toml_text.table(msgspec.to_builtins(worker))}"
+                for each, worker in known.items()
+            )
             _keep(_known_workers_path(), "\n".join(tables))
         return known[key]
 
@@ -272,18 +275,6 @@ def _convert(path: Path, kind: type[T]) -> T:
         return kind()
     except (OSError, ValueError, msgspec.ValidationError) as error:
         raise ClientError(f"{path} cannot be read ({error}); repair or remove it") from error
-
-
-def _toml(table: Mapping[str, str | None]) -> str:
-    return "".join(f"{name} = {_quote(value)}\n" for name, value in table.items() if value is not None)
-
-
-def _quote(text: str) -> str:
-    """`text` as a TOML basic string."""
-    return '"' + "".join(_QUOTED.get(char, char) for char in text) + '"'
-
-
-_QUOTED = {chr(code): f"\\u{code:04X}" for code in (*range(0x20), 0x7F)} | {'"': '\\"', "\\": "\\\\"}
 
 
 def _keep(path: Path, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import tomllib
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from cavvy import defaults
+from cavvy import defaults, toml_text
 from cavvy.core import ed25519
 from cavvy.errors import InvalidInput, StartError
 from cavvy.private_files import read_private, write_private
@@ -122,6 +121,4 @@ class WorkerHome:
 
     def remember(self, membership: Membership) -> None:
         """Replaces the membership in one step."""
-        fields = msgspec.to_builtins(membership)
-        text = "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in fields.items())
-        write_private(self._membership_path, text.encode())
+        write_private(self._membership_path, toml_text.table(msgspec.to_builtins(membership)).encode())

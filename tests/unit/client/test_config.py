@@ -4,13 +4,10 @@ import os
 import stat
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cavvy.client import config
 from cavvy.client.config import Connection, Credentials
@@ -124,11 +121,6 @@ def test_a_worker_met_again_keeps_the_time_it_was_first_seen() -> None:
     config.remember_worker("bb", "two")
     assert config.remember_worker("aa", "renamed") == first
     assert sorted(config.known_workers()) == ["aa", "bb"]
-
-
-@given(st.text())
-def test_any_text_survives_the_files(text: str) -> None:
-    assert tomllib.loads(config._toml({"name": text})) == {"name": text}
 
 
 def test_the_directories_follow_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

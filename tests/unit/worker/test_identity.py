@@ -88,7 +88,7 @@ def test_the_seed_is_in_no_message(home: WorkerHome) -> None:
     assert repr(identity.seed) not in repr(identity)
 
 
-@pytest.mark.parametrize("name", ["box", 'quo"te \\ back', "Jürgens 🐎 Pferd", "tab\tnew\nline"])
+@pytest.mark.parametrize("name", ["box", 'quo"te \\ back', "Jürgens 🐎 Pferd", "tab\tnew\nline", "del\x7fete"])
 def test_a_membership_is_remembered_whatever_the_name(home: WorkerHome, name: str) -> None:
     home.identity()
     assert home.membership() is None
