@@ -144,6 +144,8 @@ def read_config(given: Path | str | None, own_directory: Path) -> ConfigFile:
     path, named = _find(given, own_directory)
     if path is None:
         return ConfigFile()
+    if not named and not path.is_file():  # reading a device or a pipe might never end
+        raise ConfigInvalid(f"{path} is not a regular file; leave this directory, or name another file with --config")
     text = _read(path)
     try:
         raw = tomllib.loads(text)

@@ -163,6 +163,18 @@ def test_a_file_of_another_account_is_refused(here: Path, named: bool, monkeypat
         config_file(path if named else None)
 
 
+def test_a_pipe_nobody_named_is_refused_instead_of_waited_for(here: Path) -> None:
+    os.mkfifo(here / "cavvy.toml")
+    with pytest.raises(ConfigInvalid, match="is not a regular file"):
+        config_file()
+
+
+def test_nor_is_a_link_to_a_device_without_an_end_read(here: Path) -> None:
+    (here / "cavvy.toml").symlink_to("/dev/zero")
+    with pytest.raises(ConfigInvalid, match="is not a regular file"):
+        config_file()
+
+
 def test_a_file_with_a_key_that_others_can_read_is_refused(here: Path) -> None:
     path = written(here, "key = 'cav_secret'", mode=0o644)
     with pytest.raises(ConfigInvalid, match=f"chmod 600 {path}") as refused:
