@@ -17,11 +17,14 @@ def main() -> NoReturn:
     if "--version" in arguments and set(arguments) <= {"--version", "--json"}:
         sys.exit(_print_version(as_json="--json" in arguments))
     try:
+        from cavvy.cli import _output
         from cavvy.cli._app import execute
     except KeyboardInterrupt:  # nothing was begun
         sys.exit(130)
 
-    sys.exit(execute(arguments))
+    code = execute(arguments)
+    _output.settle()
+    sys.exit(code)
 
 
 def _print_version(*, as_json: bool) -> int:

@@ -21,6 +21,7 @@ __all__ = [
     "print_raw",
     "print_table",
     "print_text",
+    "settle",
     "stdout_is_terminal",
 ]
 
@@ -169,7 +170,20 @@ def _write(stream: TextIO, text: str) -> None:
         raise CannotWrite(f"the output cannot be written: {error.strerror}; {hint}") from error
 
 
+def settle() -> None:
+    """Writes what is still buffered, and drops it where nobody is left to read it: the exit code must not suffer."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            _drop(stream)
+
+
 def drop_stdout() -> None:
     """Makes what is still buffered for a reader that has gone harmless."""
+    _drop(sys.stdout)
+
+
+def _drop(stream: TextIO) -> None:
     with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

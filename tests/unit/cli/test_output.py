@@ -3,11 +3,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cavvy.cli import _output
 from cavvy.cli._output import TerminalFilter, clean, print_json
 
 
@@ -57,3 +60,13 @@ def test_json_drives_no_terminal_and_loses_nothing(text: str) -> None:
         print_json({"text": text})
     assert not [char for char in out.getvalue().rstrip("\n") if char < " " or "\x7f" <= char <= "\x9f"]
     assert json.loads(out.getvalue()) == {"text": text}
+
+
+def test_what_nobody_can_read_any_more_is_dropped_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    with open(writer, "w", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        stream.write("buffered")
+        os.close(reader)
+        _output.settle()
+        stream.flush()
