@@ -187,7 +187,7 @@ open("left", "w")
     async def test_leaving_it_ends_a_command_that_ignores_term_and_its_children(self) -> None:
         code = (
             HEAR + "signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGHUP, signal.SIG_IGN);"
-            "child = os.fork(); print(os.getpid(), flush=True);" + FOREVER
+            "child = os.fork(); child and print(os.getpid(), flush=True);" + FOREVER
         )
         async with opened(python(code)) as provider:
             stream = provider.stream(request("x"))
