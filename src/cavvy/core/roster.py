@@ -207,6 +207,8 @@ class Roster:
             entry = self._resume(session, ref, now, finished=False)
             if entry.verdict in (Verdict.STALE, Verdict.UNKNOWN):
                 lost.append(ref)
+            elif entry.verdict is Verdict.STOP:
+                self._out.stop(session.id, ref.job_id, ref.epoch, "it was asked to stop")
         held = set(command.held)
         session.occupied = {ref for ref in session.occupied if ref in held or self._in_flight(session, ref)}
         session.unavailable = max(0, session.slots - command.free - len(held))
