@@ -6,9 +6,9 @@ import heapq
 from collections.abc import Callable
 
 from cavvy.core.commands import SubmitJob
-from cavvy.core.effects import Assign, JobChanged, JobEnded
+from cavvy.core.effects import Assign
 from cavvy.core.fleet import Fleet, Session, best
-from cavvy.core.job import AttemptRef, CancelRequest, Failure, FailureCode, JobHeader, JobStatus, Now
+from cavvy.core.job import AttemptEnd, AttemptRef, CancelRequest, Failure, FailureCode, JobHeader, JobStatus, Now
 from cavvy.core.lease import Lapse, Lease, lapse
 from cavvy.core.lifecycle import Event, Step, phase_of, step
 from cavvy.core.matching import WaitingJobs
@@ -37,6 +37,7 @@ class Board:
 
     def restore_job(self, job: JobHeader, now: Now, grace_until_s: float) -> None:
         self.jobs[job.id] = job
+        self.out.census.see(job)
         if not job.active:
             self.waiting.add(job.needs, job.seq, job.id)
             return
@@ -54,6 +55,7 @@ class Board:
         self.jobs[job.id] = job
         self.fresh[job.id] = submission
         self.waiting.add(job.needs, job.seq, job.id)
+        self.out.changed(job)
 
     def drop(self, job: JobHeader) -> None:
         """The job is about to be terminal: nothing of it stays here."""
@@ -98,7 +100,7 @@ class Board:
         job.lost, job.lost_counted = change.end == "lost", change.counted
         job.tries += change.counted
         self.waiting.add(job.needs, job.seq, job.id)
-        self.out.effect(JobChanged(job_id=job.id, status=job.status, epoch=job.epoch))
+        self.out.changed(job, end=change.end)
 
     def _fail(
         self,
@@ -139,7 +141,7 @@ class Board:
                 usage=usage,
             )
         )
-        self.out.effect(JobEnded(job_id=job.id, status=job.status, epoch=job.epoch))
+        self.out.ended(job, failure=failure, usage=usage, end=change.end)
 
     def revive(self, job: JobHeader, session: Session, now: Now) -> None:
         """A lost attempt whose worker turns up while nobody else has the job goes on where it was."""
@@ -152,14 +154,14 @@ class Board:
         job.status = JobStatus.RUNNING
         self.leases[job.id] = self.new_lease(job, session, now, taken=True)
         session.occupied.add(AttemptRef(job.id, job.epoch))
-        self.out.effect(JobChanged(job_id=job.id, status=job.status, epoch=job.epoch))
+        self.out.changed(job)
 
     def ask_to_stop(self, job: JobHeader, request: CancelRequest, now: Now) -> None:
         lease = self.leases[job.id]
         job.cancel = request
         lease.stop_by_s = now.mono_s + self.settings.stop_ack_timeout_s
         self.out.write(RequestCancel(job_id=job.id, epoch=job.epoch, cancel=request))
-        self.out.effect(JobChanged(job_id=job.id, status=job.status, epoch=job.epoch))
+        self.out.changed(job)
         if lease.session is not None:
             self.out.stop(lease.session, job.id, job.epoch, request.reason or f"cancelled by {request.by}")
 
@@ -169,7 +171,7 @@ class Board:
         self.out.write(write)
         self.drop(job)
         job.status = JobStatus.COMPLETED
-        self.out.effect(JobEnded(job_id=job.id, status=job.status, epoch=job.epoch, result=write.result))
+        self.out.ended(job, result=write.result, usage=write.usage, end=AttemptEnd.COMPLETED)
 
     # -- clocks
 
@@ -233,7 +235,7 @@ class Board:
         self.out.write(
             GrantJob(job_id=job.id, epoch=job.epoch, worker=session.worker, salt=salt, granted_at_ms=now.wall_ms)
         )
-        self.out.effect(JobChanged(job_id=job.id, status=job.status, epoch=job.epoch))
+        self.out.changed(job)
         self.assign(job, session.id, salt)
 
     def new_lease(self, job: JobHeader, session: Session, now: Now, *, taken: bool) -> Lease:

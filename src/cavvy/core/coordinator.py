@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from cavvy import defaults
 from cavvy.core import receipt as receipts
 from cavvy.core.board import Board
+from cavvy.core.census import Census
 from cavvy.core.commands import (
     CancelJob,
     Command,
@@ -36,7 +37,6 @@ from cavvy.core.commands import (
 from cavvy.core.effects import (
     CompletionAnswered,
     FrameRefused,
-    JobChanged,
     ReplyCode,
     Verdict,
 )
@@ -125,6 +125,11 @@ class Coordinator:
     def grace_until_s(self) -> float:
         """Until when no timer takes work away; it belongs to the start of the process, not to a rebuild."""
         return self._board.grace_until_s
+
+    @property
+    def census(self) -> Census:
+        """How many live jobs there are, by status."""
+        return self._out.census
 
     @property
     def counters(self) -> tuple[int, dict[str, int]]:
@@ -258,7 +263,7 @@ class Coordinator:
             return
         job.status = JobStatus.RUNNING
         self._out.write_lazily(StartAttempt(job_id=job.id, epoch=job.epoch, started_at_ms=now.wall_ms), now)
-        self._out.effect(JobChanged(job_id=job.id, status=job.status, epoch=job.epoch, started_at_ms=now.wall_ms))
+        self._out.changed(job, started_at_ms=now.wall_ms)
 
     def _completed(self, command: JobCompleted, now: Now) -> None:
         ref = AttemptRef(command.job_id, command.epoch)

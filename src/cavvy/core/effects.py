@@ -7,7 +7,8 @@ from enum import StrEnum
 import msgspec
 
 from cavvy.core.identity import ApiKey
-from cavvy.core.job import AttemptRef, CancelRequest, JobStatus, WorkerStatus
+from cavvy.core.job import AttemptEnd, AttemptRef, CancelRequest, Failure, JobStatus, Needs, WorkerStatus
+from cavvy.core.writes import Usage
 
 __all__ = [
     "Assign",
@@ -18,6 +19,7 @@ __all__ = [
     "FrameRefused",
     "HeartbeatAnswered",
     "JobChanged",
+    "JobEffect",
     "JobEnded",
     "KeyChanged",
     "Registered",
@@ -144,22 +146,36 @@ class WorkerChanged(EffectBase, frozen=True, kw_only=True, tag=True):
     status: WorkerStatus
 
 
-class JobChanged(EffectBase, frozen=True, kw_only=True, tag=True):
-    """A job's status, for those who watch it. `running` is shown before it is written."""
+class JobEffect(EffectBase, frozen=True, kw_only=True):
+    """What those who watch jobs are told: whose it is, and where it is now. `worker` was granted `epoch`.
+
+    `end` is how the attempt ended that was under way.
+    """
 
     job_id: str
+    number: int
+    user_id: str
+    needs: Needs
+    created_at_ms: int
     status: JobStatus
     epoch: int
+    worker: str | None = None
+    cancelled: bool = False
+    end: AttemptEnd | None = None
+
+
+class JobChanged(JobEffect, frozen=True, kw_only=True, tag=True):
+    """A job's status. `running` is shown before it is written."""
+
     started_at_ms: int | None = None
 
 
-class JobEnded(EffectBase, frozen=True, kw_only=True, tag=True):
+class JobEnded(JobEffect, frozen=True, kw_only=True, tag=True):
     """A job is terminal. `result` are the signed bytes of a completion."""
 
-    job_id: str
-    status: JobStatus
-    epoch: int
     result: bytes | None = None
+    failure: Failure | None = None
+    usage: Usage | None = None
 
 
 class KeyChanged(EffectBase, frozen=True, kw_only=True, tag=True):

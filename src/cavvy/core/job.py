@@ -136,7 +136,7 @@ class JobHeader(msgspec.Struct, kw_only=True, gc=False):
 
     `worker` is the key (hex) that was granted `epoch`, the job's highest. `lost` says that this attempt's lease ended
     while nobody else was granted the job: its worker may still go on or deliver. `lost_counted` says that the loss was
-    counted as a try, which a revival undoes.
+    counted as a try, which a revival undoes. `seen` is the status under which the census counts it.
     """
 
     id: str
@@ -152,6 +152,7 @@ class JobHeader(msgspec.Struct, kw_only=True, gc=False):
     lost: bool = False
     lost_counted: bool = False
     cancel: CancelRequest | None = None
+    seen: JobStatus | None = None
 
     @property
     def active(self) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cavvy.core.effects import Effect, Reply, ReplyCode, StopAttempt
-from cavvy.core.job import CancelRequest, JobStatus, Now
-from cavvy.core.writes import StartAttempt, Write
+from cavvy.core.census import Census
+from cavvy.core.effects import Effect, JobChanged, JobEnded, Reply, ReplyCode, StopAttempt
+from cavvy.core.job import AttemptEnd, CancelRequest, Failure, JobHeader, JobStatus, Now
+from cavvy.core.writes import StartAttempt, Usage, Write
 
 __all__ = ["Batch", "Outbox"]
 
@@ -25,6 +26,7 @@ class Outbox:
     """
 
     def __init__(self, lazy_write_s: float) -> None:
+        self.census = Census()
         self._lazy_write_s = lazy_write_s
         self._writes: list[Write] = []
         self._lazy: dict[str, StartAttempt] = {}
@@ -47,6 +49,54 @@ class Outbox:
 
     def effect(self, effect: Effect) -> None:
         self._effects.append(effect)
+
+    def changed(self, job: JobHeader, *, started_at_ms: int | None = None, end: AttemptEnd | None = None) -> None:
+        """Tells of the job's status as it is now; `end` is how the attempt ended that it waits after."""
+        self.census.see(job)
+        self._effects.append(
+            JobChanged(
+                job_id=job.id,
+                number=job.number,
+                user_id=job.user_id,
+                needs=job.needs,
+                created_at_ms=job.created_at_ms,
+                status=job.status,
+                epoch=job.epoch,
+                worker=job.worker,
+                cancelled=job.cancel is not None,
+                started_at_ms=started_at_ms,
+                end=end,
+            )
+        )
+
+    def ended(
+        self,
+        job: JobHeader,
+        *,
+        result: bytes | None = None,
+        failure: Failure | None = None,
+        usage: Usage | None = None,
+        end: AttemptEnd | None = None,
+    ) -> None:
+        """Tells that the job is terminal."""
+        self.census.see(job)
+        self._effects.append(
+            JobEnded(
+                job_id=job.id,
+                number=job.number,
+                user_id=job.user_id,
+                needs=job.needs,
+                created_at_ms=job.created_at_ms,
+                status=job.status,
+                epoch=job.epoch,
+                worker=job.worker,
+                cancelled=job.cancel is not None,
+                result=result,
+                failure=failure,
+                usage=usage,
+                end=end,
+            )
+        )
 
     def reply(
         self,

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from cavvy import defaults
 from cavvy.coordinator.hub import Hub, Topic
 from cavvy.core.effects import JobChanged, JobEnded
-from cavvy.core.job import JobStatus
+from cavvy.core.job import JobStatus, Needs
 
 JOB = "job-1"
 PATIENCE_S = 10.0
 HORSE = "\U0001f40e"
+FACTS: dict[str, Any] = {"number": 1, "user_id": "owner", "needs": Needs(), "created_at_ms": 1_000}
 
 
 def changed(status: JobStatus, epoch: int = 1) -> JobChanged:
-    return JobChanged(job_id=JOB, status=status, epoch=epoch)
+    return JobChanged(job_id=JOB, status=status, epoch=epoch, **FACTS)
 
 
 def ended(status: JobStatus = JobStatus.COMPLETED, epoch: int = 1) -> JobEnded:
-    return JobEnded(job_id=JOB, status=status, epoch=epoch, result=b"{}")
+    return JobEnded(job_id=JOB, status=status, epoch=epoch, result=b"{}", **FACTS)
 
 
 async def settled() -> None:

@@ -111,6 +111,9 @@ KEY = ApiKey(
 )
 TENANT = Tenant(id="t", created_at_ms=1)
 ATTEMPT: dict[str, Any] = {"job_id": "job-1", "epoch": 3}
+FACTS: dict[str, Any] = {
+    "number": 2, "user_id": "u", "needs": NEEDS, "created_at_ms": 3, "worker": "aa" * 32, "cancelled": True
+}  # fmt: skip
 
 COMMANDS: list[Command] = [
     SubmitJob(
@@ -162,8 +165,16 @@ EFFECTS: list[Effect] = [
     HeartbeatAnswered(session=9, lost=(REF, OTHER_REF)),
     CloseSession(session=9, code=4409, reason=TEXT),
     WorkerChanged(session=9, status=WorkerStatus.DRAINING),
-    JobChanged(status=JobStatus.RUNNING, started_at_ms=8, **ATTEMPT),
-    JobEnded(status=JobStatus.COMPLETED, result=BYTES, **ATTEMPT),
+    JobChanged(status=JobStatus.RUNNING, started_at_ms=8, end=AttemptEnd.LOST, **FACTS, **ATTEMPT),
+    JobEnded(
+        status=JobStatus.COMPLETED,
+        result=BYTES,
+        failure=FAILURE,
+        usage=USAGE,
+        end=AttemptEnd.COMPLETED,
+        **FACTS,
+        **ATTEMPT,
+    ),
     KeyChanged(key=KEY),
 ]
 WRITES: list[Write] = [
