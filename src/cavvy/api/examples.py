@@ -188,6 +188,7 @@ WORKER = WorkerView(
     models=["smollm2-135m-instruct"],
     version="0.1.0",
     skew_ms=3,
+    leaving=False,
 )
 WORKER_TOKEN = WorkerToken(token=_TOKEN, join=f"cavvy://127.0.0.1:4010/{_TOKEN}", expires_at="2026-11-22T00:39:47.599Z")
 

@@ -32,6 +32,9 @@ from cavvy.store.base import AttemptRecord, JobRecord, WorkerRecord
 
 __all__ = ["iso", "job_view", "key_view", "new_key_view", "worker_view"]
 
+#: Ends of attempts after which the job waited again.
+_BACK_TO_PENDING = frozenset(("lost", "undelivered", "revoked", "rejected", "drained"))
+
 _params = msgspec.json.Decoder(Params).decode
 _input = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _text = msgspec.json.Decoder(str).decode
@@ -108,6 +111,7 @@ def worker_view(record: WorkerRecord, online: OnlineWorker | None, *, own: bool)
         models=sorted(online.profile.models) if online else None,
         version=known.version if known else None,
         skew_ms=known.skew_ms if known else None,
+        leaving=known.leaving if known else None,
     )
 
 
@@ -209,7 +213,7 @@ def _timeline(record: JobRecord, attempts: list[AttemptRecord]) -> list[Timeline
         found.append((one.granted_at_ms, "assigned", one.epoch, worker))
         if one.started_at_ms is not None:
             found.append((one.started_at_ms, "started", one.epoch, worker))
-        if one.ended_at_ms is not None and one.end in ("lost", "undelivered", "revoked"):
+        if one.ended_at_ms is not None and one.end in _BACK_TO_PENDING:
             found.append((one.ended_at_ms, one.end, one.epoch, worker))
     if record.cancel is not None:
         found.append((record.cancel.at_ms, "cancel_requested", None, None))

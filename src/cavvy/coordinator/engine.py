@@ -187,8 +187,9 @@ class Engine:
     async def _wait(self) -> None:
         if not self._inbox and not self._stopping:
             self._wake.clear()
+            due_s = self._core.due_s - self._clock().mono_s
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.sweep_s / 2):
+                async with asyncio.timeout(max(0.0, min(self._settings.sweep_s / 2, due_s))):
                     await self._wake.wait()
 
     async def _round(self, commands: list[Command]) -> None:

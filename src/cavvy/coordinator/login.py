@@ -54,7 +54,7 @@ class Sent(NamedTuple):
 
 
 class OnlineWorker(msgspec.Struct, frozen=True, kw_only=True):
-    """What a connected worker says of itself, and its status."""
+    """What a connected worker says of itself, and its status. `leaving`: it said that it is about to go."""
 
     profile: Profile
     status: WorkerStatus
@@ -62,6 +62,7 @@ class OnlineWorker(msgspec.Struct, frozen=True, kw_only=True):
     free: int
     version: str
     skew_ms: int
+    leaving: bool = False
 
     @property
     def offer(self) -> Offer:

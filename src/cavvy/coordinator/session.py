@@ -21,8 +21,10 @@ from cavvy.core.commands import (
     Heartbeat,
     JobCompleted,
     JobFailed,
+    JobRejected,
     JobStarted,
     JobStopped,
+    SessionDraining,
     SessionResumed,
     Undelivered,
 )
@@ -37,7 +39,7 @@ from cavvy.core.effects import (
     Verdict,
     WorkerChanged,
 )
-from cavvy.core.job import AttemptRef, WorkerStatus
+from cavvy.core.job import AttemptRef, RejectReason, WorkerStatus
 from cavvy.core.receipt import input_hash
 from cavvy.protocol import messages as wire
 from cavvy.protocol.handshake import CloseCode
@@ -92,6 +94,10 @@ class Session:
         if self.info is not None:
             self.info = msgspec.structs.replace(self.info, status=status)
 
+    def _note_leaving(self, leaving: bool) -> None:
+        if leaving and self.info is not None:
+            self.info = msgspec.structs.replace(self.info, leaving=True)
+
     def _condemn(self, closed: Closed) -> None:
         if not self._condemned.done():
             self._condemned.set_result(closed)
@@ -109,6 +115,7 @@ class Session:
             profile=self.info.profile,
             slots=self.info.slots,
             held=tuple(held),
+            draining=self.info.leaving,
         )
         started = [
             JobStarted(session=self.id, job_id=job_id, epoch=one.epoch) for job_id, one in mine.items() if one.started
@@ -216,6 +223,13 @@ class Session:
                 self.engine.post(
                     JobStopped(session=self.id, job_id=message.job_id, epoch=message.epoch, usage=message.usage)
                 )
+            case wire.JobReject(job_id=job_id, epoch=epoch, reason=reason):
+                self._note_leaving(reason is RejectReason.DRAINING)
+                text = message.message[: defaults.MAX_FAILURE_CHARS]
+                self.engine.post(JobRejected(session=self.id, job_id=job_id, epoch=epoch, reason=reason, message=text))
+            case wire.Draining():
+                self._note_leaving(True)
+                self.engine.post(SessionDraining(session=self.id))
             case wire.Register():
                 await self.send(wire.ErrorMessage(code="already_registered", message="register comes once"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable
 
 from cavvy.core.commands import SubmitJob
@@ -31,6 +32,7 @@ class Board:
         self.fleet = Fleet()
         self.fresh: dict[str, SubmitJob] = {}
         self.grace_until_s = 0.0
+        self._lapse_s = math.inf
         self._dice = dice
 
     # -- coming and going
@@ -181,8 +183,20 @@ class Board:
             lease.until_s += gap_s
             lease.granted_s += gap_s
             lease.stop_by_s = lease.stop_by_s and lease.stop_by_s + gap_s
+        self._lapse_s += gap_s
         for session in self.fleet:
             session.last_heard_s += gap_s
+
+    def orphan(self, lease: Lease, now: Now) -> None:
+        """Its socket is lost: the same worker has `requeue_after_s` to come back with it."""
+        lease.session = None
+        lease.until_s = min(lease.until_s, now.mono_s + self.settings.requeue_after_s)
+        self._lapse_s = min(self._lapse_s, lease.until_s)
+
+    @property
+    def lapse_s(self) -> float:
+        """When the first lease without a socket ends; infinity for never. The others end with the next sweep."""
+        return max(self._lapse_s, self.grace_until_s)
 
     def sweep_leases(self, now: Now) -> None:
         """Ends what time has ended, except during the restart grace."""
@@ -192,6 +206,7 @@ class Board:
         lapsed = [(i, what) for i, one in self.leases.items() if (what := lapse(one, now.mono_s, accept_s))]
         for job_id, what in lapsed:
             self._lapse(self.jobs[job_id], what, now)
+        self._lapse_s = min((one.until_s for one in self.leases.values() if one.session is None), default=math.inf)
 
     def _lapse(self, job: JobHeader, what: Lapse, now: Now) -> None:
         match what:

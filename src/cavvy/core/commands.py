@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import AttemptRef, Needs
+from cavvy.core.job import AttemptRef, Needs, RejectReason
 from cavvy.core.matching import Profile
 from cavvy.core.worker_status import WorkerAction
 from cavvy.core.writes import Idempotency, Usage
@@ -20,6 +20,7 @@ __all__ = [
     "Heartbeat",
     "JobCompleted",
     "JobFailed",
+    "JobRejected",
     "JobStarted",
     "JobStopped",
     "ManageWorker",
@@ -27,6 +28,7 @@ __all__ = [
     "RevokeApiKey",
     "RotateApiKey",
     "SessionClosed",
+    "SessionDraining",
     "SessionResumed",
     "SubmitJob",
     "Undelivered",
@@ -127,7 +129,9 @@ class RegisterWorker(CommandBase, frozen=True, kw_only=True, tag=True):
 
 
 class SessionResumed(CommandBase, frozen=True, kw_only=True, tag=True):
-    """After a rebuild: a socket that is still open, and the attempts that were sent over it and have not ended."""
+    """After a rebuild: a socket that is still open, the attempts that were sent over it and have not ended, and whether
+    its worker has said that it leaves.
+    """
 
     session: int
     worker: str
@@ -135,9 +139,16 @@ class SessionResumed(CommandBase, frozen=True, kw_only=True, tag=True):
     profile: Profile
     slots: int
     held: tuple[AttemptRef, ...] = ()
+    draining: bool = False
 
 
 class SessionClosed(CommandBase, frozen=True, kw_only=True, tag=True):
+    session: int
+
+
+class SessionDraining(CommandBase, frozen=True, kw_only=True, tag=True):
+    """The worker behind this socket is about to leave: it takes nothing new, and comes for nothing it leaves behind."""
+
     session: int
 
 
@@ -183,6 +194,16 @@ class JobStopped(CommandBase, frozen=True, kw_only=True, tag=True):
     usage: Usage | None = None
 
 
+class JobRejected(CommandBase, frozen=True, kw_only=True, tag=True):
+    """The worker does not take what it was granted. Nothing of the attempt counts."""
+
+    session: int
+    job_id: str
+    epoch: int
+    reason: RejectReason
+    message: str = ""
+
+
 class Undelivered(CommandBase, frozen=True, kw_only=True, tag=True):
     """The shell could not send this grant; `code` when it never can be (the frame is too large)."""
 
@@ -204,10 +225,12 @@ Command = (
     | RegisterWorker
     | SessionResumed
     | SessionClosed
+    | SessionDraining
     | Heartbeat
     | JobStarted
     | JobCompleted
     | JobFailed
     | JobStopped
+    | JobRejected
     | Undelivered
 )

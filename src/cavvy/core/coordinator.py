@@ -23,6 +23,7 @@ from cavvy.core.commands import (
     Heartbeat,
     JobCompleted,
     JobFailed,
+    JobRejected,
     JobStarted,
     JobStopped,
     ManageWorker,
@@ -30,6 +31,7 @@ from cavvy.core.commands import (
     RevokeApiKey,
     RotateApiKey,
     SessionClosed,
+    SessionDraining,
     SessionResumed,
     SubmitJob,
     Undelivered,
@@ -42,7 +44,7 @@ from cavvy.core.effects import (
 )
 from cavvy.core.fleet import Session
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import AttemptRef, CancelRequest, FailureCode, JobHeader, JobStatus, Now
+from cavvy.core.job import AttemptRef, CancelRequest, FailureCode, JobHeader, JobStatus, Now, RejectReason
 from cavvy.core.keys import KeyBook
 from cavvy.core.lifecycle import Event, phase_of, step
 from cavvy.core.outbox import Batch, Outbox
@@ -56,6 +58,10 @@ from cavvy.core.writes import (
 from cavvy.errors import ReceiptInvalid
 
 __all__ = ["Batch", "Coordinator", "KnownToken", "KnownWorker", "Settings"]
+
+
+#: What a worker says of one attempt.
+_OfAttempt = JobStarted | JobFailed | JobStopped | JobRejected | JobCompleted
 
 
 class _LiveKey(NamedTuple):
@@ -90,11 +96,13 @@ class Coordinator:
             RegisterWorker: self._roster.register,
             SessionResumed: self._roster.session_resumed,
             SessionClosed: self._roster.session_closed,
+            SessionDraining: self._roster.session_draining,
             Heartbeat: self._roster.heartbeat,
             JobStarted: self._started,
             JobCompleted: self._completed,
             JobFailed: self._failed,
             JobStopped: self._stopped,
+            JobRejected: self._rejected,
             Undelivered: self._undelivered,
         }
 
@@ -150,8 +158,15 @@ class Coordinator:
             self._roster.sweep(now)
             self._forget_old_keys(now)
             self._board.sweep_leases(now)
+        elif now.mono_s >= self._board.lapse_s:
+            self._board.sweep_leases(now)
         self._board.match(now)
         self._last_tick_s = now.mono_s
+
+    @property
+    def due_s(self) -> float:
+        """When the next `tick` is due, if that is before the next sweep."""
+        return self._board.lapse_s
 
     def take(self, now: Now, *, final: bool = False) -> Batch:
         """Hands over what was decided since the last take; `final` leaves no lazy write behind."""
@@ -228,7 +243,7 @@ class Coordinator:
 
     # -- attempts
 
-    def _mine(self, command: JobStarted | JobFailed | JobStopped | JobCompleted) -> tuple[Session, JobHeader] | None:
+    def _mine(self, command: _OfAttempt) -> tuple[Session, JobHeader] | None:
         """The session and the job, if this frame speaks for the job's highest attempt; refuses a foreign one."""
         session, job = self._board.fleet.get(command.session), self._board.jobs.get(command.job_id)
         if session is None:
@@ -337,6 +352,16 @@ class Coordinator:
             session.occupied.discard(AttemptRef(job.id, job.epoch))
             self._board.event(job, Event.STOPPED, now, message="The worker stopped it.", usage=command.usage)
 
+    def _rejected(self, command: JobRejected, now: Now) -> None:
+        found = self._mine(command)
+        if found is None:
+            return
+        session, job = found
+        session.occupied.discard(AttemptRef(job.id, job.epoch))
+        leaving = command.reason is RejectReason.DRAINING
+        session.draining = session.draining or leaving
+        self._board.event(job, Event.DRAINED if leaving else Event.REJECTED, now, message="Its worker did not take it.")
+
     def _undelivered(self, command: Undelivered, now: Now) -> None:
         job, lease = self._board.jobs.get(command.job_id), self._board.leases.get(command.job_id)
         session = self._board.fleet.get(command.session)
@@ -360,7 +385,7 @@ class Coordinator:
             CompletionAnswered(session=command.session, job_id=command.job_id, epoch=command.epoch, verdict=verdict)
         )
 
-    def _refuse(self, command: JobStarted | JobFailed | JobStopped | JobCompleted, code: str, message: str) -> None:
+    def _refuse(self, command: _OfAttempt, code: str, message: str) -> None:
         self._out.effect(
             FrameRefused(
                 session=command.session, code=code, message=message, job_id=command.job_id, epoch=command.epoch

@@ -16,6 +16,7 @@ class Session(msgspec.Struct, kw_only=True):
     """One live worker connection. A slot is free when the worker says so, so `occupied` outlives a lost lease.
 
     `unavailable` are slots the worker reports busy beyond the attempts it names (a provider still stopping, say).
+    `draining`: its worker said that it leaves, which ends with the session and is no status of the worker.
     """
 
     id: int
@@ -28,11 +29,12 @@ class Session(msgspec.Struct, kw_only=True):
     idle_since_s: float
     occupied: set[AttemptRef] = msgspec.field(default_factory=set)
     unavailable: int = 0
+    draining: bool = False
 
     @property
     def serving(self) -> bool:
         """Whether it may be given new jobs."""
-        return self.status is WorkerStatus.APPROVED
+        return self.status is WorkerStatus.APPROVED and not self.draining
 
     @property
     def room(self) -> int:

@@ -22,6 +22,7 @@ __all__ = [
     "Needs",
     "Now",
     "PrivacyClass",
+    "RejectReason",
     "WorkerStatus",
 ]
 
@@ -67,6 +68,8 @@ class AttemptEnd(StrEnum):
     LOST = "lost"
     UNDELIVERED = "undelivered"
     REVOKED = "revoked"  # its worker was; it never comes back
+    REJECTED = "rejected"  # its worker did not take it
+    DRAINED = "drained"  # its worker was leaving
 
 
 class JobType(StrEnum):
@@ -77,6 +80,14 @@ class JobType(StrEnum):
 class PrivacyClass(StrEnum):
     PUBLIC = "PUBLIC"
     PRIVATE = "PRIVATE"
+
+
+class RejectReason(StrEnum):
+    """Why a worker does not take a job it was granted."""
+
+    DRAINING = "draining"  # it is leaving, and takes nothing new
+    BUSY = "busy"  # its provider is
+    UNSUPPORTED = "unsupported"  # it cannot run this one, whatever it said when it registered
 
 
 class WorkerStatus(StrEnum):

@@ -5,7 +5,8 @@
   pending ──────────▶ assigned ──────▶ running ─── COMPLETED ──▶ completed
      ▲ ▲                 │               │
      │ └── UNDELIVERED ──┤               ├──────── FAILED ─────▶ failed
-     └ LEASE_END, REVOKED┴───────────────┘
+     │ LEASE_END, REVOKED│               │
+     └ REJECTED, DRAINED ┴───────────────┘
 ```
 A cancelled attempt is in phase STOPPING: its status still says assigned or running, it can only end, never wait again.
 """
@@ -38,6 +39,8 @@ class Event(Enum):
     STOPPED = auto()
     LEASE_END = auto()
     REVOKED = auto()  # its worker was revoked: nothing of the attempt counts or comes back
+    REJECTED = auto()  # its worker does not take it
+    DRAINED = auto()  # its worker leaves, or has left, without it
     REVIVED = auto()  # the worker of a lost attempt turns up while nobody else has the job
     CANCEL = auto()
     STOP_UNANSWERED = auto()
@@ -61,6 +64,8 @@ _FAILED = Step(JobStatus.FAILED, AttemptEnd.FAILED, FailureCode.WORKER_ERROR, co
 _REJECTED = Step(JobStatus.FAILED, AttemptEnd.FAILED, FailureCode.REJECTED_RECEIPT, counted=True)
 _QUIT = Step(JobStatus.FAILED, AttemptEnd.LOST, FailureCode.WORKER_LOST, counted=True)
 _REVOKED = Step(JobStatus.PENDING, AttemptEnd.REVOKED)
+_TURNED_DOWN = Step(JobStatus.PENDING, AttemptEnd.REJECTED)
+_DRAINED = Step(JobStatus.PENDING, AttemptEnd.DRAINED)
 _UNCHANGED = Step()
 
 TRANSITIONS: dict[tuple[Phase, Event], Step] = {
@@ -70,11 +75,15 @@ TRANSITIONS: dict[tuple[Phase, Event], Step] = {
     (Phase.PENDING, Event.FAILED): _UNCHANGED,
     (Phase.PENDING, Event.RECEIPT_REJECTED): _UNCHANGED,
     (Phase.PENDING, Event.STOPPED): _UNCHANGED,
+    (Phase.PENDING, Event.REJECTED): _UNCHANGED,
+    (Phase.PENDING, Event.DRAINED): _UNCHANGED,
     (Phase.PENDING, Event.CANCEL): Step(JobStatus.FAILED, None, FailureCode.ABORTED),
     (Phase.ASSIGNED, Event.STARTED): Step(JobStatus.RUNNING),
     (Phase.ASSIGNED, Event.UNDELIVERED): _UNDELIVERED,
     (Phase.ASSIGNED, Event.LEASE_END): Step(JobStatus.PENDING, AttemptEnd.LOST),
     (Phase.ASSIGNED, Event.REVOKED): _REVOKED,
+    (Phase.ASSIGNED, Event.REJECTED): _TURNED_DOWN,
+    (Phase.ASSIGNED, Event.DRAINED): _DRAINED,
     (Phase.ASSIGNED, Event.COMPLETED): _COMPLETED,
     (Phase.ASSIGNED, Event.FAILED): _FAILED,
     (Phase.ASSIGNED, Event.RECEIPT_REJECTED): _REJECTED,
@@ -83,6 +92,8 @@ TRANSITIONS: dict[tuple[Phase, Event], Step] = {
     (Phase.RUNNING, Event.STARTED): _UNCHANGED,
     (Phase.RUNNING, Event.LEASE_END): Step(JobStatus.PENDING, AttemptEnd.LOST, counted=True),
     (Phase.RUNNING, Event.REVOKED): _REVOKED,
+    (Phase.RUNNING, Event.REJECTED): _TURNED_DOWN,
+    (Phase.RUNNING, Event.DRAINED): _DRAINED,
     (Phase.RUNNING, Event.COMPLETED): _COMPLETED,
     (Phase.RUNNING, Event.FAILED): _FAILED,
     (Phase.RUNNING, Event.RECEIPT_REJECTED): _REJECTED,
@@ -92,6 +103,8 @@ TRANSITIONS: dict[tuple[Phase, Event], Step] = {
     (Phase.STOPPING, Event.UNDELIVERED): _ABORTED,
     (Phase.STOPPING, Event.LEASE_END): _ABORTED,
     (Phase.STOPPING, Event.REVOKED): _ABORTED,
+    (Phase.STOPPING, Event.REJECTED): _ABORTED,
+    (Phase.STOPPING, Event.DRAINED): _ABORTED,
     (Phase.STOPPING, Event.COMPLETED): _COMPLETED,
     (Phase.STOPPING, Event.FAILED): _ABORTED,
     (Phase.STOPPING, Event.RECEIPT_REJECTED): _ABORTED,

@@ -11,6 +11,7 @@ from cavvy.core.commands import (
     ManageWorker,
     RegisterWorker,
     SessionClosed,
+    SessionDraining,
     SessionResumed,
 )
 from cavvy.core.effects import (
@@ -185,6 +186,7 @@ class Roster:
             self._out.effect(CloseSession(session=command.session, code=4403, reason=REVOKED_REASON))
             return
         session = self._attach(command, now)
+        session.draining = command.draining
         for ref in command.held:
             session.occupied.add(ref)  # until its next heartbeat says otherwise
             entry = self._resume(session, ref, now, finished=False)
@@ -196,6 +198,11 @@ class Roster:
         session = self._board.fleet.get(command.session)
         if session is not None:
             self._detach(session, now)
+
+    def session_draining(self, command: SessionDraining, now: Now) -> None:
+        session = self._board.fleet.get(command.session)
+        if session is not None:
+            session.draining = True
 
     def heartbeat(self, command: Heartbeat, now: Now) -> None:
         session = self._board.fleet.get(command.session)
@@ -218,6 +225,7 @@ class Roster:
         old = self._board.fleet.of_worker(command.worker)
         if old is not None:
             self._out.effect(CloseSession(session=old.id, code=4409, reason="the worker connected again"))
+            old.draining = old.draining and old.instance != command.instance  # the same process has not left
             self._detach(old, now)
         known = self._workers[command.worker]
         session = Session(
@@ -276,15 +284,19 @@ class Roster:
                 self._board.event(job, Event.LEASE_END, now, message="Its worker came back without it.")
 
     def _detach(self, session: Session, now: Now) -> None:
-        """A lost socket keeps its attempts for `requeue_after_s`, so that the same instance can take them up."""
+        """A lost socket keeps its attempts for `requeue_after_s`, so that the same instance can take them up. Nobody
+        comes for those of a worker that was leaving.
+        """
         self._board.fleet.remove(session)
         if not self._board.fleet.has_profile(session.profile):
             self._board.waiting.forget(session.profile)
         for ref in session.occupied:
             lease = self._board.leases.get(ref.job_id)
-            if lease is not None and lease.epoch == ref.epoch:
-                lease.session = None
-                lease.until_s = min(lease.until_s, now.mono_s + self._settings.requeue_after_s)
+            if lease is None or lease.epoch != ref.epoch:
+                continue
+            self._board.orphan(lease, now)
+            if session.draining:
+                self._board.event(self._board.jobs[ref.job_id], Event.DRAINED, now, message="Its worker has left.")
 
     def _in_flight(self, session: Session, ref: AttemptRef) -> bool:
         """Granted, and the worker may not have seen it when it sent its heartbeat."""

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from cavvy import defaults
-from cavvy.core.job import AttemptRef, WorkerStatus
+from cavvy.core.job import AttemptRef, RejectReason, WorkerStatus
 from cavvy.core.writes import Usage
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "CompleteAck",
     "CoordinatorMessage",
     "Drain",
+    "Draining",
     "ErrorMessage",
     "HeartbeatAck",
     "HeartbeatMessage",
@@ -32,6 +33,7 @@ __all__ = [
     "JobComplete",
     "JobDelta",
     "JobFailedMessage",
+    "JobReject",
     "JobStartedMessage",
     "JobStoppedMessage",
     "Limits",
@@ -133,6 +135,19 @@ class JobStoppedMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="ty
     usage: Usage | None = None
 
 
+class JobReject(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="job_reject"):
+    """The worker does not take this grant: it goes to another one, uncounted. `message` says more, for people."""
+
+    job_id: JobId
+    epoch: Epoch
+    reason: RejectReason
+    message: str = ""
+
+
+class Draining(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="drain"):
+    """The worker leaves: it takes nothing new, and what it still holds when it closes is granted to others at once."""
+
+
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="hello"):
     """The coordinator's first frame: its key (hex) and a nonce."""
 
@@ -230,7 +245,15 @@ class ErrorMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", 
 
 
 WorkerMessage = (
-    Register | HeartbeatMessage | JobStartedMessage | JobDelta | JobComplete | JobFailedMessage | JobStoppedMessage
+    Register
+    | HeartbeatMessage
+    | JobStartedMessage
+    | JobDelta
+    | JobComplete
+    | JobFailedMessage
+    | JobStoppedMessage
+    | JobReject
+    | Draining
 )
 CoordinatorMessage = (
     Hello

@@ -140,8 +140,8 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that happened: `event` is submitted, assigned, started, lost, undelivered, cancel_requested,
-    completed, failed.
+    """One thing that happened: `event` is submitted, assigned, started, lost, undelivered, rejected, drained, revoked,
+    cancel_requested, completed, failed.
     """
 
     at: str
@@ -202,7 +202,8 @@ class BatchBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     """A worker: `key` (hex) is what its receipts are signed with; the rest from `slots` on is null while it is
-    offline. A `shared` one serves every tenant; all but the operator see only its `models`.
+    offline. `leaving`: it was told to end, takes nothing new and finishes what it runs. A `shared` one serves every
+    tenant; all but the operator see only its `models`.
     """
 
     id: str
@@ -217,6 +218,7 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     models: list[str] | None = None
     version: str | None = None
     skew_ms: int | None = None
+    leaving: bool | None = None
 
 
 class WorkerList(msgspec.Struct, frozen=True, kw_only=True):

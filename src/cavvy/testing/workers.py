@@ -11,15 +11,17 @@ from cavvy.core.commands import (
     Heartbeat,
     JobCompleted,
     JobFailed,
+    JobRejected,
     JobStarted,
     JobStopped,
     RegisterWorker,
     SessionClosed,
+    SessionDraining,
     SessionResumed,
 )
 from cavvy.core.ed25519 import public_key
 from cavvy.core.effects import Assign, Effect, Registered
-from cavvy.core.job import AttemptRef, JobType
+from cavvy.core.job import AttemptRef, JobType, RejectReason
 from cavvy.core.matching import Profile
 from cavvy.core.receipt import ReceiptPayload, Result, input_hash, seal
 from cavvy.core.writes import Usage
@@ -84,7 +86,7 @@ class FakeWorker:
             token_hash=token_hash,
         )
 
-    def resumed(self, *held: AttemptRef) -> SessionResumed:
+    def resumed(self, *held: AttemptRef, draining: bool = False) -> SessionResumed:
         """What its socket tells a rebuilt core."""
         return SessionResumed(
             session=self.session,
@@ -93,6 +95,7 @@ class FakeWorker:
             profile=Profile(tenant="", job_types=frozenset({JobType.LLM_INFER}), models=frozenset(self.models)),
             slots=self.slots,
             held=held,
+            draining=draining,
         )
 
     async def disconnect(self) -> list[Effect]:
@@ -110,6 +113,12 @@ class FakeWorker:
 
     def failed(self, grant: Assign, code: str = "worker_error") -> JobFailed:
         return JobFailed(session=self.session, job_id=grant.job_id, epoch=grant.epoch, code=code, message="broken")
+
+    def rejected(self, grant: Assign, reason: RejectReason = RejectReason.BUSY) -> JobRejected:
+        return JobRejected(session=self.session, job_id=grant.job_id, epoch=grant.epoch, reason=reason, message="no")
+
+    def draining(self) -> SessionDraining:
+        return SessionDraining(session=self.session)
 
     async def completed(self, grant: Assign, text: str = "hello", **wrong: object) -> JobCompleted:
         """A completion with its receipt; `wrong` replaces fields of the receipt's payload before it is signed."""

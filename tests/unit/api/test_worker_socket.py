@@ -17,18 +17,20 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from cavvy import defaults
 from cavvy.core.ed25519 import public_key
-from cavvy.core.job import AttemptRef
+from cavvy.core.job import AttemptRef, RejectReason
 from cavvy.core.receipt import Envelope
 from cavvy.protocol.handshake import Transcript
 from cavvy.protocol.messages import (
     VERSION,
     CompleteAck,
+    Draining,
     ErrorMessage,
     HeartbeatAck,
     HeartbeatMessage,
     JobAssign,
     JobDelta,
     JobFailedMessage,
+    JobReject,
     JobStartedMessage,
     JobStoppedMessage,
     RegisterAck,
@@ -429,6 +431,32 @@ async def test_p03_a_completion_of_an_old_epoch_is_stale_and_changes_nothing(joi
     assert await joined.complete(old, "old") == "stale"
     assert (await joined.job(old.job_id))["status"] == "assigned"
     assert await joined.complete(new, "new") == "accepted"
+
+
+async def test_p12_a_worker_that_says_it_leaves_is_shown_so_and_what_it_holds_goes_back_when_it_closes(
+    joined: RawWorker, stack: LiveStack
+) -> None:
+    grant = await joined.granted()
+    await joined.start(grant)
+    await joined.send(Draining())
+    await joined.beat(AttemptRef(grant.job_id, 1), free=0)
+    shown = (await stack.http.get(f"/v1/workers/{joined.key}")).json()
+    assert (shown["status"], shown["leaving"]) == ("approved", True)
+    await joined.close()
+    await joined.come_back()
+    again = await joined.receive(JobAssign)
+    assert (again.job_id, again.epoch) == (grant.job_id, 2)
+    assert [one["end"] for one in (await joined.job(grant.job_id))["attempts"]] == ["drained", None]
+    assert await joined.complete(again) == "accepted"
+
+
+async def test_a_worker_may_turn_down_what_it_was_assigned(joined: RawWorker) -> None:
+    grant = await joined.granted()
+    await joined.send(JobReject(job_id=grant.job_id, epoch=1, reason=RejectReason.BUSY, message="not now"))
+    again = await joined.receive(JobAssign)
+    assert (again.job_id, again.epoch) == (grant.job_id, 2)
+    assert [one["end"] for one in (await joined.job(grant.job_id))["attempts"]] == ["rejected", None]
+    assert await joined.complete(again) == "accepted"
 
 
 async def test_a_completion_of_an_epoch_that_was_never_granted_is_stale(joined: RawWorker) -> None:

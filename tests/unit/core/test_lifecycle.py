@@ -17,6 +17,8 @@ LOST = Step(JobStatus.PENDING, AttemptEnd.LOST, counted=True)
 FAILED = Step(JobStatus.FAILED, AttemptEnd.FAILED, FailureCode.WORKER_ERROR, counted=True)
 REJECTED = Step(JobStatus.FAILED, AttemptEnd.FAILED, FailureCode.REJECTED_RECEIPT, counted=True)
 QUIT = Step(JobStatus.FAILED, AttemptEnd.LOST, FailureCode.WORKER_LOST, counted=True)
+TURNED_DOWN = Step(JobStatus.PENDING, AttemptEnd.REJECTED, counted=False)
+DRAINED = Step(JobStatus.PENDING, AttemptEnd.DRAINED, counted=False)
 REVOKED = Step(JobStatus.PENDING, AttemptEnd.REVOKED, counted=False)
 ABORTED = Step(JobStatus.FAILED, AttemptEnd.ABORTED, FailureCode.ABORTED)
 ABORTED_UNGRANTED = Step(JobStatus.FAILED, None, FailureCode.ABORTED)
@@ -32,6 +34,8 @@ TABLE: dict[Event, tuple[Step | None, Step | None, Step | None, Step | None]] = 
     Event.STOPPED: (NOTHING, QUIT, QUIT, ABORTED),
     Event.LEASE_END: (None, LOST_UNSTARTED, LOST, ABORTED),
     Event.REVOKED: (None, REVOKED, REVOKED, ABORTED),
+    Event.REJECTED: (NOTHING, TURNED_DOWN, TURNED_DOWN, ABORTED),
+    Event.DRAINED: (NOTHING, DRAINED, DRAINED, ABORTED),
     Event.REVIVED: (RUNS, None, None, None),
     Event.CANCEL: (ABORTED_UNGRANTED, NOTHING, NOTHING, NOTHING),
     Event.STOP_UNANSWERED: (None, None, None, ABORTED),

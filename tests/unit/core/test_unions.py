@@ -17,6 +17,7 @@ from cavvy.core.commands import (
     Heartbeat,
     JobCompleted,
     JobFailed,
+    JobRejected,
     JobStarted,
     JobStopped,
     ManageWorker,
@@ -24,6 +25,7 @@ from cavvy.core.commands import (
     RevokeApiKey,
     RotateApiKey,
     SessionClosed,
+    SessionDraining,
     SessionResumed,
     SubmitJob,
     Undelivered,
@@ -59,6 +61,7 @@ from cavvy.core.job import (
     Needs,
     Now,
     PrivacyClass,
+    RejectReason,
     WorkerStatus,
 )
 from cavvy.core.matching import Profile
@@ -139,13 +142,15 @@ COMMANDS: list[Command] = [
         finished=(OTHER_REF,),
         token_hash=BYTES,
     ),
-    SessionResumed(session=9, worker="aa" * 32, instance="i", profile=PROFILE, slots=4, held=(REF,)),
+    SessionResumed(session=9, worker="aa" * 32, instance="i", profile=PROFILE, slots=4, held=(REF,), draining=True),
     SessionClosed(session=9),
+    SessionDraining(session=9),
     Heartbeat(session=9, held=(REF, OTHER_REF), free=2),
     JobStarted(session=9, **ATTEMPT),
     JobCompleted(session=9, result=BYTES, receipt=BYTES, input_hash="aa", params_hash="bb", **ATTEMPT),
     JobFailed(session=9, code="worker_error", message=TEXT, usage=USAGE, **ATTEMPT),
     JobStopped(session=9, usage=USAGE, **ATTEMPT),
+    JobRejected(session=9, reason=RejectReason.BUSY, message=TEXT, **ATTEMPT),
     Undelivered(session=9, code="input_too_large", **ATTEMPT),
 ]
 EFFECTS: list[Effect] = [
@@ -314,6 +319,7 @@ async def recorded_session() -> Recorder:
     await stack.later(6.0)
     await other.join()
     await stack.do(other.beat())
+    await stack.do(other.rejected(stack.assigned(lost.job_id)), other.draining())
     await stack.token(ttl_s=20)
     await stack.do(stack.management(other.key, WorkerAction.PAUSE))
     await stack.later(30.0)

@@ -8,12 +8,13 @@ import msgspec
 import pytest
 
 from cavvy import defaults
-from cavvy.core.job import AttemptRef, WorkerStatus
+from cavvy.core.job import AttemptRef, RejectReason, WorkerStatus
 from cavvy.core.writes import Usage
 from cavvy.protocol.messages import (
     CompleteAck,
     CoordinatorMessage,
     Drain,
+    Draining,
     ErrorMessage,
     HeartbeatAck,
     HeartbeatMessage,
@@ -23,6 +24,7 @@ from cavvy.protocol.messages import (
     JobComplete,
     JobDelta,
     JobFailedMessage,
+    JobReject,
     JobStartedMessage,
     JobStoppedMessage,
     Limits,
@@ -62,6 +64,8 @@ FROM_WORKER: list[WorkerMessage] = [
     JobComplete(result=RAW, receipt=RAW, **ATTEMPT),
     JobFailedMessage(code="worker_error", message="no", retryable=True, usage=USAGE, **ATTEMPT),
     JobStoppedMessage(usage=USAGE, **ATTEMPT),
+    JobReject(reason=RejectReason.BUSY, message="no", **ATTEMPT),
+    Draining(),
 ]
 FROM_COORDINATOR: list[CoordinatorMessage] = [
     Hello(version=1, coordinator_key="aa" * 32, server_nonce="bb" * 32),
@@ -117,7 +121,7 @@ def changed(message: WorkerMessage, **fields: Any) -> str:
     return msgspec.json.encode(msgspec.json.decode(encode(message)) | fields).decode()
 
 
-REGISTER, HEARTBEAT, STARTED, DELTA, _, FAILED, _ = FROM_WORKER
+REGISTER, HEARTBEAT, STARTED, DELTA, _, FAILED, _, _, _ = FROM_WORKER
 
 
 @pytest.mark.parametrize(
