@@ -18,6 +18,7 @@ REQUEUE_AFTER_S: Final = 5.0  # a lost socket may resume this long before its jo
 ACCEPT_TIMEOUT_S: Final = 5.0  # a grant neither held nor started by then is taken back
 RECONNECT_CAP_S: Final = 2.0  # longest pause between a worker's tries
 RECONNECT_BASE_S: Final = 0.1  # first pause
+ORPHAN_AFTER_S: Final = 600.0  # a worker goes on this long while nobody listens where its coordinator was
 RESTART_GRACE_S: Final = 30.0  # after a start no timer takes work away: workers come back first
 STOP_ACK_TIMEOUT_S: Final = 3.0  # a cancelled attempt that is silent this long is ended without it
 RESULT_RESEND_S: Final = 10.0  # a worker repeats a result nobody acknowledged
@@ -142,4 +143,5 @@ assert MAX_FRAME_BYTES >= 6 * max(MAX_BODY_BYTES, MAX_OUTPUT_BYTES) + 65536, (
     "an escaped body and its header fit a frame"
 )
 assert REQUEUE_AFTER_S <= LEASE_TTL_S
+assert ORPHAN_AFTER_S >= RESTART_GRACE_S, "a worker outlasts a coordinator's restart"
 assert MAX_PENDING_PER_TENANT <= MAX_PENDING

@@ -10,7 +10,8 @@
 ```
 An attempt is WAITING while attempts that are stopping still take up the provider. A result is kept until the
 coordinator has decided it; other ends are remembered for a while, and an attempt that ended is never run again. A loss
-of the connection changes nothing but what can be sent. Once told to drain it takes nothing new, and leaves when
+of the connection changes nothing but what can be sent, until the watchdog says that it has lasted too long: then all
+that runs is dropped, and results that are ready are kept. Once told to drain it takes nothing new, and leaves when
 nothing is left.
 """
 
@@ -22,6 +23,7 @@ from typing import Any
 
 from cavvy import defaults
 from cavvy.core.job import AttemptRef
+from cavvy.core.watchdog import Watchdog
 from cavvy.core.worker_messages import (
     AbortAttempt,
     Assignment,
@@ -33,9 +35,12 @@ from cavvy.core.worker_messages import (
     CancelReceived,
     CompleteAckReceived,
     Connected,
+    ConnectFailed,
     Disconnected,
     DrainReceived,
     ErrorReceived,
+    GaveUp,
+    Heard,
     HeartbeatAckReceived,
     Leave,
     PingReceived,
@@ -60,6 +65,19 @@ Report = SendComplete | SendFailed | SendStopped
 REMEMBERED = 1024
 #: Refusals of a result that sending it again cannot heal.
 FINAL_REFUSALS = frozenset({"not_yours", "rejected_receipt"})
+#: What only the coordinator can have said.
+FROM_COORDINATOR = frozenset(
+    {
+        DrainReceived,
+        AssignReceived,
+        CancelReceived,
+        CompleteAckReceived,
+        HeartbeatAckReceived,
+        PingReceived,
+        ErrorReceived,
+        Heard,
+    }
+)
 
 
 class HeldPhase(Enum):
@@ -83,7 +101,9 @@ class _Attempt:
 
 
 class WorkerCore:
-    """Feed it commands with the time (monotonic seconds); do what it returns, in order."""
+    """Feed it commands with the time, in seconds of a clock that goes on while the machine sleeps; do what it returns,
+    in order.
+    """
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
@@ -93,6 +113,7 @@ class WorkerCore:
         self._count = dict.fromkeys(HeldPhase, 0)
         self._connected = False
         self._draining = self._left = False
+        self._watchdog = Watchdog()
         self._heartbeat_s = defaults.HEARTBEAT_S
         self._next_heartbeat_s = 0.0
         self._now_s = 0.0
@@ -100,6 +121,8 @@ class WorkerCore:
         self._handlers: dict[type, Callable[[Any], None]] = {
             Connected: self._on_connected,
             Disconnected: self._on_disconnected,
+            ConnectFailed: self._on_connect_failed,
+            Heard: lambda _: None,
             DrainReceived: self._on_drain,
             AssignReceived: self._on_assign,
             CancelReceived: self._on_cancel,
@@ -126,8 +149,11 @@ class WorkerCore:
 
     @property
     def wake_s(self) -> float | None:
-        """When the next Tick is due; None while there is no connection."""
-        return self._next_heartbeat_s if self._connected else None
+        """When the next Tick is due; None while there is nothing to do by the clock."""
+        due = [self._next_heartbeat_s] if self._connected else []
+        if self._count[HeldPhase.RUNNING] or self._count[HeldPhase.WAITING]:
+            due.append(self._watchdog.deadline_s)
+        return min(due, default=None)
 
     @property
     def _owed(self) -> int:
@@ -143,7 +169,12 @@ class WorkerCore:
         """One step. Never raises for a command that does not fit the state: such a one changes nothing."""
         self._now_s = now_s
         self._effects = []
-        self._handlers[type(command)](command)
+        kind = type(command)
+        if now_s >= self._watchdog.deadline_s and kind is not Connected:
+            self._give_up()
+        if kind in FROM_COORDINATOR:
+            self._watchdog.heard(now_s)
+        self._handlers[kind](command)
         if self._draining and not self._attempts and not self._left:
             self._left = True
             self._effects.append(Leave())
@@ -153,6 +184,7 @@ class WorkerCore:
 
     def _on_connected(self, command: Connected) -> None:
         self._connected = True
+        self._watchdog.connected(command.lease_ttl_s, self._now_s)
         self._heartbeat_s = command.heartbeat_s
         verdicts = {verdict.ref: verdict for verdict in command.resume}
         for attempt in tuple(self._attempts.values()):
@@ -161,6 +193,21 @@ class WorkerCore:
 
     def _on_disconnected(self, _: Disconnected) -> None:
         self._connected = False
+
+    def _on_connect_failed(self, command: ConnectFailed) -> None:
+        self._watchdog.connect_failed(refused=command.refused)
+        if self._now_s >= self._watchdog.deadline_s:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Whoever it was granted to may be running it already; what is ready may still be wanted."""
+        lost = [one for one in self._attempts.values() if one.phase in (HeldPhase.RUNNING, HeldPhase.WAITING)]
+        if not lost:
+            return
+        refs = tuple(attempt.ref for attempt in lost)
+        self._effects.append(GaveUp(refs=refs, unheard_s=self._now_s - self._watchdog.heard_s))
+        for attempt in lost:
+            self._drop(attempt)
 
     def _on_drain(self, _: DrainReceived) -> None:
         self._draining = True
@@ -369,7 +416,8 @@ class WorkerCore:
         ref = attempt.ref
         del self._attempts[ref]
         self._count[attempt.phase] -= 1
-        self._past[ref] = None if type(attempt.report) is SendComplete else attempt.report
+        if attempt.phase is not HeldPhase.WAITING:
+            self._past[ref] = None if type(attempt.report) is SendComplete else attempt.report
         while len(self._past) > REMEMBERED:
             del self._past[next(iter(self._past))]
         if self._newest.get(ref.job_id) == ref:

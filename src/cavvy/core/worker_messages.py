@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from cavvy import defaults
 from cavvy.core.job import AttemptRef
 from cavvy.core.writes import Usage
 
@@ -19,11 +20,14 @@ __all__ = [
     "AttemptStopped",
     "CancelReceived",
     "CompleteAckReceived",
+    "ConnectFailed",
     "Connected",
     "Disconnected",
     "DrainReceived",
     "ErrorReceived",
     "FailedCode",
+    "GaveUp",
+    "Heard",
     "HeartbeatAckReceived",
     "Leave",
     "PingReceived",
@@ -78,11 +82,22 @@ class Connected(_Command, frozen=True, kw_only=True, tag=True):
     """`register_ack` has come and is genuine."""
 
     heartbeat_s: float
+    lease_ttl_s: float = defaults.LEASE_TTL_S
     resume: tuple[ResumeVerdict, ...] = ()
 
 
 class Disconnected(_Command, frozen=True, kw_only=True, tag=True):
     pass
+
+
+class ConnectFailed(_Command, frozen=True, kw_only=True, tag=True):
+    """A try to connect came to nothing. `refused`: the machine answered that nobody listens there."""
+
+    refused: bool
+
+
+class Heard(_Command, frozen=True, kw_only=True, tag=True):
+    """The coordinator has given a sign of life that is none of the others."""
 
 
 class AssignReceived(_Command, frozen=True, kw_only=True, tag=True):
@@ -165,6 +180,13 @@ class AbortAttempt(_Effect, frozen=True, kw_only=True, tag=True):
     ref: AttemptRef
 
 
+class GaveUp(_Effect, frozen=True, kw_only=True, tag=True):
+    """These were stopped because nothing was heard of the coordinator for `unheard_s`. To be told to people."""
+
+    refs: tuple[AttemptRef, ...]
+    unheard_s: float
+
+
 class ResendText(_Effect, frozen=True, kw_only=True, tag=True):
     """Send the attempt's text again from `offset` (code points)."""
 
@@ -207,6 +229,8 @@ class Leave(_Effect, frozen=True, kw_only=True, tag=True):
 WorkerCommand = (
     Connected
     | Disconnected
+    | ConnectFailed
+    | Heard
     | DrainReceived
     | AssignReceived
     | CancelReceived
@@ -223,6 +247,7 @@ WorkerCommand = (
 WorkerEffect = (
     RunAttempt
     | AbortAttempt
+    | GaveUp
     | ResendText
     | SendHeartbeat
     | SendStarted

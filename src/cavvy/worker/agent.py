@@ -25,6 +25,8 @@ from cavvy.protocol.pinning import PinMismatch, pinned_context
 from cavvy.providers.base import Provider
 from cavvy.version import __version__
 from cavvy.worker.attempts import Attempts
+from cavvy.worker.clock import Clock, boot_clock_s
+from cavvy.worker.connecting import is_refusal, keep_alive
 from cavvy.worker.identity import JoinLine, Membership, WorkerHome
 from cavvy.worker.runner import Runner
 from cavvy.worker.session import LoginBroken, LoginRequest, Outbox, login
@@ -63,14 +65,18 @@ class Worker:
         name: str | None = None,
         join: JoinLine | None = None,
         log: FilteringBoundLogger | None = None,
+        clock: Clock = boot_clock_s,
     ) -> None:
-        """Raises StartError when the key cannot be used or there is nothing to join, WorkerRefused rather than speak to
+        """`clock` tells seconds, and goes on while the machine sleeps.
+
+        Raises StartError when the key cannot be used or there is nothing to join, WorkerRefused rather than speak to
         another machine without TLS."""
         self._home = home
         self._identity = home.identity()
         self._providers = tuple(providers)
         self._slots = slots or min(defaults.MAX_SLOTS, sum(provider.slots for provider in self._providers))
         self._log = logs.Logger(log) if log else logs.get_logger("cavvy.worker")
+        self._clock = clock
         self._join = join
         known = home.membership()
         if join is not None and known is not None and not join.names(known.coordinator_key):
@@ -148,11 +154,11 @@ class Worker:
         for provider in self._providers:
             await provider.open()
         self._capabilities = msgspec.json.encode(self._offer())
-        self._attempts = Attempts(self._slots, self._log, self._leave)
+        self._attempts = Attempts(self._slots, self._log, self._leave, self._clock)
         failures = 0
         told = False
         while True:
-            began_s = time.monotonic()
+            began_s = self._clock()
             try:
                 await self._connect_once(self._attempts)
                 told = False
@@ -163,7 +169,8 @@ class Worker:
                     hint = "it is tried again until it answers"
                     self._log.warning("unreachable", coordinator=self._url, error=_short(error), hint=hint)
                 told = True
-            failures = 0 if time.monotonic() - began_s > defaults.RECONNECT_CAP_S else failures + 1
+                self._attempts.connect_failed(refused=is_refusal(error))
+            failures = 0 if self._clock() - began_s > defaults.RECONNECT_CAP_S else failures + 1
             await asyncio.sleep(_pause_s(failures))
 
     def _leave(self) -> None:
@@ -189,8 +196,7 @@ class Worker:
             ssl=self._tls,
             open_timeout=defaults.HANDSHAKE_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
-            ping_interval=defaults.HEARTBEAT_S,
-            ping_timeout=defaults.LEASE_TTL_S - defaults.HEARTBEAT_S,
+            ping_interval=None,  # keep_alive does it
         ) as socket:
             try:
                 await self._log_in_and_talk(socket, attempts)
@@ -211,6 +217,7 @@ class Worker:
     async def _talk(self, socket: ClientConnection, attempts: Attempts, coordinator_key: str, ack: RegisterAck) -> None:
         outbox = self._outbox = Outbox(socket)
         pump = asyncio.create_task(outbox.pump())
+        pinger = asyncio.create_task(keep_alive(socket, attempts.heard))
         runner = Runner(self._providers, self._identity, coordinator_key, time.time)
         attempts.connected(ack, runner, outbox.put)
         self._online.set()
@@ -224,8 +231,9 @@ class Worker:
             self._online.clear()
             self._outbox = None
             attempts.disconnected()
-            pump.cancel()
-            await asyncio.gather(pump, return_exceptions=True)
+            for task in (pump, pinger):
+                task.cancel()
+            await asyncio.gather(pump, pinger, return_exceptions=True)
 
     def _login_request(self, attempts: Attempts) -> LoginRequest:
         return LoginRequest(

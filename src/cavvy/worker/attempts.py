@@ -23,9 +23,12 @@ from cavvy.core.worker_messages import (
     CancelReceived,
     CompleteAckReceived,
     Connected,
+    ConnectFailed,
     Disconnected,
     DrainReceived,
     ErrorReceived,
+    GaveUp,
+    Heard,
     HeartbeatAckReceived,
     Leave,
     PingReceived,
@@ -63,6 +66,7 @@ from cavvy.protocol.messages import (
     decode_coordinator_message,
     encode,
 )
+from cavvy.worker.clock import Clock
 from cavvy.worker.runner import Ended, Runner
 from cavvy.worker.text import AttemptText, TextFlusher
 
@@ -91,8 +95,9 @@ class Attempts:
     `leave` is called once, when the worker was told to drain and nothing is left.
     """
 
-    def __init__(self, slots: int, log: Logger, leave: Callable[[], None]) -> None:
+    def __init__(self, slots: int, log: Logger, leave: Callable[[], None], clock: Clock) -> None:
         self._log = log
+        self._clock = clock
         self._leave = leave
         self._loop = asyncio.get_running_loop()
         self._core = WorkerCore(slots)
@@ -102,10 +107,12 @@ class Attempts:
         self._runner: Runner | None = None
         self._limits = Limits()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = 0.0  # by the clock that goes on while the machine sleeps
         self._closed = False
         self._performers: dict[type, Callable[[Any], None]] = {
             RunAttempt: self._run,
             AbortAttempt: self._abort,
+            GaveUp: self._tell_giving_up,
             ResendText: self._resend_text,
             SendHeartbeat: self._send_heartbeat,
             SendStarted: self._send_started,
@@ -127,17 +134,22 @@ class Attempts:
         self._limits, self._runner, self._put = ack.limits, runner, put
         self._flusher.resume(ack.limits.max_frame_bytes)
         resume = tuple(_verdict(entry) for entry in ack.resume)
-        self._feed(Connected(heartbeat_s=ack.limits.heartbeat_s, resume=resume))
+        self._feed(Connected(heartbeat_s=ack.limits.heartbeat_s, lease_ttl_s=ack.limits.lease_ttl_s, resume=resume))
         if ack.status is WorkerStatus.DRAINING:
             self._drain()
-        self._arm()
 
     def disconnected(self) -> None:
         self._put = None
         self._flusher.pause()
-        if self._timer is not None:
-            self._timer.cancel()
         self._feed(Disconnected())
+
+    def connect_failed(self, *, refused: bool) -> None:
+        """`refused`: the machine answered that nobody listens there."""
+        self._feed(ConnectFailed(refused=refused))
+
+    def heard(self) -> None:
+        """The coordinator has given a sign of life that is no frame."""
+        self._feed(Heard())
 
     def receive(self, frame: bytes) -> None:
         """One frame from the coordinator. Whatever is in it, this returns."""
@@ -166,6 +178,8 @@ class Attempts:
     async def close(self) -> None:
         """Aborts what runs and waits for it, SHUTDOWN_S at most; unreported, so the coordinator grants it again."""
         self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         tasks = [running.task for running in self._running.values()]
         for running in self._running.values():
             running.abort()
@@ -175,18 +189,23 @@ class Attempts:
     def _feed(self, command: WorkerCommand) -> None:
         if self._closed:
             return
-        for effect in self._core.handle(command, self._loop.time()):
+        for effect in self._core.handle(command, self._clock()):
             self._performers[type(effect)](effect)
+        if self._timer is None or (self._core.wake_s is not None and self._core.wake_s < self._timer_s):
+            self._arm()
 
     def _arm(self) -> None:
+        """The timer is let come too early, which costs one tick, rather than set anew for each frame."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._core.wake_s is not None:
-            self._timer = self._loop.call_at(self._core.wake_s, self._tick)
+            self._timer = None
+        if self._core.wake_s is not None and not self._closed:
+            self._timer_s = self._core.wake_s
+            self._timer = self._loop.call_later(max(0.0, self._timer_s - self._clock()), self._tick)
 
     def _tick(self) -> None:
+        self._timer = None
         self._feed(Tick())
-        self._arm()
 
     # Attempts
 
@@ -227,6 +246,10 @@ class Attempts:
             outcome=_outcome(ended),
             ms=round(1000 * (self._loop.time() - running.started_s), 1),
         )
+
+    def _tell_giving_up(self, effect: GaveUp) -> None:
+        hint = "the coordinator gives them to others; results that are ready are kept for it"
+        self._log.warning("attempts stopped", unheard_s=round(effect.unheard_s, 1), jobs=len(effect.refs), hint=hint)
 
     def _abort(self, effect: AbortAttempt) -> None:
         running = self._running.get(effect.ref)

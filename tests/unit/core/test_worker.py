@@ -21,9 +21,12 @@ from cavvy.core.worker_messages import (
     CancelReceived,
     CompleteAckReceived,
     Connected,
+    ConnectFailed,
     Disconnected,
     DrainReceived,
     ErrorReceived,
+    GaveUp,
+    Heard,
     HeartbeatAckReceived,
     Leave,
     PingReceived,
@@ -225,6 +228,7 @@ class TestResults:
         desk.run(1)
         desk.do(Disconnected())
         assert desk.finish(ref(1)) == []
+        assert desk.core.wake_s is None
         assert desk.tick(100) == []
         assert without_heartbeats(desk.connect(verdict(ref(1), "go_on"))) == [complete(ref(1))]
 
@@ -388,8 +392,7 @@ class TestHeartbeats:
         desk = Desk()
         desk.run(1)
         desk.do(Disconnected())
-        assert desk.core.wake_s is None
-        assert desk.tick(100) == desk.do(PingReceived()) == desk.do(CancelReceived(ref=ref(9))) == []
+        assert desk.tick(9) == desk.do(PingReceived()) == desk.do(CancelReceived(ref=ref(9))) == []
 
     def test_a_lost_attempt_is_aborted_unreported_and_its_slot_is_offered_when_it_is_free(self) -> None:
         desk = Desk(slots=1)
@@ -430,6 +433,8 @@ COMMANDS: st.SearchStrategy[Any] = st.one_of(
         ).map(tuple),
     ),
     st.just(Disconnected()),
+    st.builds(ConnectFailed, refused=st.booleans()),
+    st.just(Heard()),
     st.just(DrainReceived()),
     st.builds(AssignReceived, assignment=st.builds(assignment, st.integers(1, 3), st.integers(1, 2))),
     st.builds(CancelReceived, ref=REFS),
@@ -524,7 +529,7 @@ def test_whatever_happens_every_command_and_effect_is_plain_data_and_the_slots_a
         desk.now_s += 1
         for effect in desk.do(command):
             assert _round_trip(effect, WorkerEffect) == effect
-            assert connected or isinstance(effect, RunAttempt | AbortAttempt | Leave)
+            assert connected or isinstance(effect, RunAttempt | AbortAttempt | GaveUp | Leave)
             if isinstance(effect, Leave):
                 assert draining
                 assert not providers
@@ -541,6 +546,8 @@ def test_whatever_happens_every_command_and_effect_is_plain_data_and_the_slots_a
 ONE_OF_EACH: list[WorkerCommand | WorkerEffect] = [
     Connected(heartbeat_s=3.0, resume=(verdict(ref(1), "go_on", 4),)),
     Disconnected(),
+    ConnectFailed(refused=True),
+    Heard(),
     DrainReceived(),
     AssignReceived(assignment=assignment(1)),
     CancelReceived(ref=ref(1)),
@@ -555,6 +562,7 @@ ONE_OF_EACH: list[WorkerCommand | WorkerEffect] = [
     Tick(),
     RunAttempt(assignment=assignment(1)),
     AbortAttempt(ref=ref(1)),
+    GaveUp(refs=(ref(1),), unheard_s=10.5),
     ResendText(ref=ref(1), offset=3),
     SendHeartbeat(held=(ref(1),), free=1),
     SendStarted(ref=ref(1)),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -40,10 +41,18 @@ class Weather(msgspec.Struct, kw_only=True):
         self.delay_s = (0.0005, 0.02)
 
 
-class _Lane:
-    """Frames one way, in order unless the weather says otherwise."""
+class _Ping:
+    """A WebSocket ping on its way, and its pong on the way back."""
 
-    def __init__(self, weather: Weather) -> None:
+    def __init__(self) -> None:
+        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class _Lane:
+    """Frames one way, in order unless the weather says otherwise. Pings are `pinged`, nobody reads them."""
+
+    def __init__(self, weather: Weather, pinged: Callable[[_Ping], None]) -> None:
+        self._pinged = pinged
         self._weather = weather
         self._arrived: deque[Any] = deque()
         self._more = asyncio.Event()
@@ -70,7 +79,15 @@ class _Lane:
             self._last_s = max(self.held_until_s, self._last_s + STEP_S)
             loop.call_at(self._last_s, self._arrive, item)
             return
+        if isinstance(item, _Ping):
+            self._pinged(item)
+            return
         self._arrived.append(item)
+        self._more.set()
+
+    def end(self) -> None:
+        """Whoever waits for the next one hears that none will come."""
+        self._arrived.append(None)
         self._more.set()
 
     async def room(self) -> None:
@@ -84,12 +101,17 @@ class _Lane:
         return self._arrived.popleft()
 
 
+def _answered(ping: _Ping) -> None:
+    if not ping.answered.done():
+        ping.answered.set_result(None)
+
+
 class Link:
     """One connection: the worker's end looks like a `websockets` connection, the coordinator's like ASGI's calls."""
 
     def __init__(self, weather: Weather) -> None:
-        self._up = _Lane(weather)
-        self._down = _Lane(weather)
+        self._up = _Lane(weather, self._answer)
+        self._down = _Lane(weather, _answered)
         self.served_by: asyncio.Task[None] | None = None
         self._closed = False
         self._lost = False
@@ -110,11 +132,24 @@ class Link:
             raise ConnectionClosedError(item, None)
         return bytes(item)
 
-    async def close(self) -> None:
+    async def ping(self) -> asyncio.Future[None]:
+        """What is returned is done when the coordinator's process has answered."""
+        if self._lost:
+            raise ConnectionClosedError(None, None)
+        ping = _Ping()
+        self._up.send(ping, certain=True)
+        return ping.answered
+
+    def _answer(self, ping: _Ping) -> None:
+        if not self._closed:
+            self._down.send(ping, certain=True)
+
+    async def close(self, *_: Any) -> None:
         """The worker leaves."""
         if not self._lost:
             self._lost = True
             self._up.send({"type": "websocket.disconnect"}, certain=True)
+            self._down.end()
 
     # -- the coordinator's end
 

@@ -157,6 +157,7 @@ class SimulatedWorker:
                 name=self.name,
                 join=parse_join(self._join) if self._home.membership() is None else None,
                 log=structlog.get_logger(),
+                clock=asyncio.get_running_loop().time,
             )
             self._running = asyncio.get_running_loop().create_task(self._agent.run())
             try:
