@@ -28,6 +28,16 @@ HANDSHAKE_TIMEOUT_S: Final = 5.0  # hello → register_ack
 DELTA_FLUSH_S: Final = 0.01  # a worker sends text at most this often: invisible, and frames stay few
 SOCKET_CLOSE_S: Final = 5.0  # a socket that will not close is dropped
 
+# Times of a job, where it does not say (seconds)
+TIMEOUT_S: Final = 3600.0  # one attempt, from its start: longer than any answer, and a hung coding agent ends
+FIRST_TOKEN_TIMEOUT_S: Final = 600.0  # before the first sign of life: a slow machine reads a long prompt for minutes
+STALL_TIMEOUT_S: Final = 120.0  # between two signs of life: who has begun does not stop for long
+MAX_JOB_TIME_S: Final = 7 * 24 * 3600.0  # longest any of these may be
+MAX_ATTEMPTS: Final = 3  # a poison job takes down three workers, not the fleet
+MAX_ATTEMPTS_LIMIT: Final = 100
+CHARS_PER_TOKEN: Final = 4  # of English text, about
+ANSWER_TOKENS: Final = 512  # how long an answer is expected to be when the job does not say
+
 # A failing store
 COMMIT_RETRY_S: Final = 2.0  # the same writes are tried again this long before callers hear of it
 COMMIT_RETRY_PAUSE_S: Final = 0.05
@@ -144,4 +154,6 @@ assert MAX_FRAME_BYTES >= 6 * max(MAX_BODY_BYTES, MAX_OUTPUT_BYTES) + 65536, (
 )
 assert REQUEUE_AFTER_S <= LEASE_TTL_S
 assert ORPHAN_AFTER_S >= RESTART_GRACE_S, "a worker outlasts a coordinator's restart"
+assert STALL_TIMEOUT_S <= FIRST_TOKEN_TIMEOUT_S <= TIMEOUT_S <= MAX_JOB_TIME_S, "each has time to pass before the next"
+assert MAX_ATTEMPTS <= MAX_ATTEMPTS_LIMIT
 assert MAX_PENDING_PER_TENANT <= MAX_PENDING

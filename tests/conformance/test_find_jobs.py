@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cavvy import defaults
-from cavvy.core.job import JobStatus, Needs
+from cavvy.core.job import Effort, JobStatus, Needs
 from cavvy.store.base import JobFilter
 from tests.conformance.samples import TENANT, WORKER, OpenStore, completed, failed, granted, inserted, requeued, started
 
@@ -109,6 +109,29 @@ async def test_a_text_is_looked_for_in_id_model_metadata_and_input(
         inserted(3, metadata=None, input='{"messages":[{"role":"user","content":"ÜBER"}]}'.encode()),
     )
     assert await found(opened, text=text) == numbers
+
+
+async def test_a_thread_finds_its_jobs_newest_first(opened: OpenStore) -> None:
+    await opened.commit(
+        *(inserted(n, thread_id="t") for n in (1, 2)),
+        inserted(3),
+        inserted(4, thread_id="T"),
+        inserted(5, thread_id="t"),
+    )
+    assert await found(opened, thread_id="t") == [5, 2, 1]
+    assert await found(opened, thread_id="t", limit=1) == [5, 2, 1]
+    assert await found(opened, thread_id="T") == [4]
+    assert await found(opened, thread_id="") == []
+    assert await found(opened, thread_id="t", tenant="other") == []
+
+
+async def test_an_effort_finds_its_jobs_newest_first(opened: OpenStore) -> None:
+    await opened.commit(inserted(1, effort=Effort.DEEP), inserted(2), inserted(3, effort=Effort.DEEP, thread_id="t"))
+    assert await found(opened, effort=Effort.DEEP, limit=1) == [3, 1]
+    assert await found(opened, effort=Effort.STANDARD) == [2]
+    assert await found(opened, effort=Effort.QUICK) == []
+    assert await found(opened, effort=Effort.DEEP, thread_id="t", statuses=frozenset({JobStatus.PENDING})) == [3]
+    assert await found(opened, effort=Effort.STANDARD, thread_id="t") == []
 
 
 async def test_filters_hold_together(filled: OpenStore) -> None:

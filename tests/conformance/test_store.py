@@ -10,7 +10,9 @@ from msgspec.structs import replace
 from cavvy import defaults
 from cavvy.core.identity import ApiKey
 from cavvy.core.job import (
+    DEFAULT_TERMS,
     AttemptEnd,
+    Effort,
     Failure,
     FailureCode,
     JobHeader,
@@ -18,6 +20,7 @@ from cavvy.core.job import (
     JobType,
     Needs,
     PrivacyClass,
+    Terms,
     WorkerStatus,
 )
 from cavvy.core.writes import AddApiKey, Usage, Write
@@ -137,6 +140,10 @@ async def test_an_inserted_job_is_pending_and_has_its_texts(opened: OpenStore) -
         job_type=JobType.LLM_INFER,
         privacy_class=PrivacyClass.PUBLIC,
         model="tiny",
+        effort=Effort.STANDARD,
+        thread_id=None,
+        terms=DEFAULT_TERMS,
+        estimated_tokens=0,
         status=JobStatus.PENDING,
         epoch=0,
         tries=0,
@@ -176,6 +183,35 @@ async def test_a_job_may_have_no_model_and_no_metadata_and_keeps_its_needs(opene
     assert (job.job_type, job.privacy_class) == (JobType.TASK, PrivacyClass.PRIVATE)
     assert header is not None
     assert header.needs == needs
+
+
+TERMS = Terms(
+    timeout_s=0.1,
+    first_token_timeout_s=1e-9,
+    stall_timeout_s=604800.0,
+    match_window_s=2.5,
+    max_attempts=7,
+    deadline_at_ms=2**53 - 1,
+    not_before_ms=0,
+)
+
+
+@pytest.mark.parametrize("terms", [TERMS, Terms(max_attempts=1), Terms(match_window_s=30.0)])
+async def test_a_job_keeps_its_effort_its_thread_and_its_terms(opened: OpenStore, terms: Terms) -> None:
+    urgent = {"effort": Effort.DEEP, "thread_id": "ünï\0", "terms": terms, "estimated_tokens": 512}
+    await opened.commit(inserted(1, **urgent))
+    job, header = await read(opened), await opened.header(1)
+    assert header is not None
+    for each in (job, header, (await opened.store.jobs(TENANT, before_seq=None, limit=1))[0]):
+        assert (each.effort, each.thread_id, each.terms, each.estimated_tokens) == tuple(urgent.values())
+
+
+async def test_jobs_with_equal_terms_share_them(opened: OpenStore) -> None:
+    await opened.commit(inserted(1), inserted(2), inserted(3, terms=TERMS), inserted(4, terms=replace(TERMS)))
+    headers = [await opened.header(number) for number in (1, 2, 3, 4)]
+    terms = [header.terms for header in headers if header is not None]
+    assert terms[0] is terms[1] is DEFAULT_TERMS
+    assert terms[2] is terms[3]
 
 
 @pytest.mark.parametrize("together", [True, False])

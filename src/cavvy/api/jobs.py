@@ -34,7 +34,6 @@ Name = Annotated[str, Meta(min_length=1, max_length=defaults.MAX_NAME_CHARS)]
 Wait = Annotated[int, Meta(ge=0, le=defaults.MAX_WAIT_S)]
 _encode = msgspec.json.Encoder().encode
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
-_FILTERS_NOT_BUILT = frozenset({"thread", "effort"})
 
 
 @post(
@@ -227,8 +226,6 @@ def whole_number(text: str | None, name: str, default: int, low: int, high: int)
 def known_query(request: AnyRequest, *allowed: str) -> None:
     """Raises ProblemError for a query parameter this route does not have."""
     for name in request.query_params:
-        if name in _FILTERS_NOT_BUILT and "cursor" in allowed:
-            raise ProblemError("not_supported", f"The filter {name!r} is not supported yet.", field=name)
         if name not in allowed:
             listed = ", ".join(sorted(allowed)) or "none"
             detail = f"There is no query parameter {name[:80]!r} here; allowed: {listed}."

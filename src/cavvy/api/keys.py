@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -15,10 +14,11 @@ from cavvy.api import examples
 from cavvy.api.auth import MANAGES, OPERATES, Caller, Role, new_key, new_secret
 from cavvy.api.bodies import read_object
 from cavvy.api.documented import documented, query
+from cavvy.api.fields import checked_name, moment_ms, refuse
 from cavvy.api.jobs import AnyRequest, known_query
 from cavvy.api.problems import ProblemError
 from cavvy.api.services import Services, services
-from cavvy.api.submission import checked_name, parse_body, refuse
+from cavvy.api.submission import parse_body
 from cavvy.api.views import key_view, new_key_view
 from cavvy.core.commands import CreateApiKey, CreateTenant, RevokeApiKey, RotateApiKey
 from cavvy.core.effects import Reply, ReplyCode
@@ -230,14 +230,8 @@ def _role(given: str, manager: _Manager) -> Role:
 
 def _expiry(given: str | None, now_ms: int) -> int | None:
     """When a new key ends."""
-    if given is None:
-        return None
-    try:
-        at = datetime.fromisoformat(given)
-        at_ms = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        refuse("expires_at", "must be a time in ISO 8601, such as 2030-01-31T12:00:00Z")
-    if at_ms <= now_ms:
+    at_ms = moment_ms(given, "expires_at")
+    if at_ms is not None and at_ms <= now_ms:
         refuse("expires_at", "must be in the future")
     return at_ms
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, TypeVar
 
 import msgspec
 from litestar import Response, get
@@ -16,13 +17,14 @@ from cavvy.api.jobs import AnyRequest, Name, known_query, whole_number
 from cavvy.api.problems import ProblemError
 from cavvy.api.services import Services, services
 from cavvy.api.views import job_view
-from cavvy.core.job import JobStatus
+from cavvy.core.job import Effort, JobStatus
 from cavvy.protocol.rest import Job, JobList
 from cavvy.store.base import JobFilter, JobRecord
 
 __all__ = ["list_jobs"]
 
 Limit = Annotated[int, Meta(ge=1, le=defaults.LIST_LIMIT_MAX)]
+E = TypeVar("E", bound=StrEnum)
 _ACTIVE = frozenset({JobStatus.ASSIGNED, JobStatus.RUNNING})
 
 
@@ -35,31 +37,33 @@ _ACTIVE = frozenset({JobStatus.ASSIGNED, JobStatus.RUNNING})
         parameters=(
             query("status", "Only those in this status.", JobStatus, "completed"),
             query("worker", "Only those this worker has been given, by id or key.", Name, examples.WORKER_ID),
+            query("thread", "Only those with this `thread_id`.", Name, "report"),
+            query("effort", "Only those of this effort.", Effort, "deep"),
             query("q", "Only those with this text in id, model, prompt, messages or metadata.", Name, "rivers"),
             query("limit", "How many at most.", Limit, defaults.LIST_LIMIT),
             query("cursor", "`cursor` of the page before.", str, "6"),
         ),
-        errors=("not_supported",),
     ),
 )
 async def list_jobs(request: AnyRequest) -> Response[bytes]:
     """`cursor` gets the next page and is null on the last one.
 
-    Filters hold together. A request looks at a bounded number of jobs: with `status`, `worker` or `q` a page may hold
-    fewer than `limit`, even none, and still have a cursor. `q` is looked for in strings, in upper or lower case, not in
-    outputs.
+    Filters hold together. A request looks at a bounded number of jobs: with a filter a page may hold fewer than
+    `limit`, even none, and still have a cursor. `q` is looked for in strings, in upper or lower case, not in outputs.
     """
     here = services(request)
     caller = here.caller(request, *READS)
-    known_query(request, "limit", "cursor", "status", "worker", "q")
+    known_query(request, "limit", "cursor", "status", "worker", "thread", "effort", "q")
     asked = request.query_params
     limit = whole_number(asked.get("limit"), "limit", defaults.LIST_LIMIT, 1, defaults.LIST_LIMIT_MAX)
     before = whole_number(asked.get("cursor"), "cursor", 0, 0, 2**53) or None
-    status = _status(asked.get("status"))
+    status = _one_of(JobStatus, asked.get("status"), "status")
     wanted = JobFilter(
         statuses=None if status is None else (_ACTIVE if status in _ACTIVE else frozenset({status})),
         worker=await _worker(here, caller, asked.get("worker")),
-        text=_text(asked.get("q")),
+        thread_id=_text(asked.get("thread"), "thread"),
+        effort=_one_of(Effort, asked.get("effort"), "effort"),
+        text=_text(asked.get("q"), "q"),
     )
     page = await _page(here, caller, wanted, status, before, limit)
     return Response(msgspec.json.encode(page), media_type="application/json")
@@ -94,15 +98,15 @@ async def _some(
     return list(found.jobs), found.before_seq
 
 
-def _status(text: str | None) -> JobStatus | None:
+def _one_of(kind: type[E], text: str | None, name: str) -> E | None:
     if text is None:
         return None
     try:
-        return JobStatus(text)
+        return kind(text)
     except ValueError:
-        allowed = [one.value for one in JobStatus]
-        detail = f"'status' must be exactly one of: {', '.join(allowed)}."
-        raise ProblemError("invalid_field", detail, field="status", allowed=allowed) from None
+        allowed = [one.value for one in kind]
+        detail = f"{name!r} must be exactly one of: {', '.join(allowed)}."
+        raise ProblemError("invalid_field", detail, field=name, allowed=allowed) from None
 
 
 async def _worker(here: Services, caller: Caller, name: str | None) -> str | None:
@@ -117,7 +121,8 @@ async def _worker(here: Services, caller: Caller, name: str | None) -> str | Non
     )
 
 
-def _text(text: str | None) -> str | None:
+def _text(text: str | None, name: str) -> str | None:
     if text is not None and not 1 <= len(text) <= defaults.MAX_NAME_CHARS:
-        raise ProblemError("invalid_field", f"'q' must be 1 to {defaults.MAX_NAME_CHARS} characters long.", field="q")
+        detail = f"{name!r} must be 1 to {defaults.MAX_NAME_CHARS} characters long."
+        raise ProblemError("invalid_field", detail, field=name)
     return text

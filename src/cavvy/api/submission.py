@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from cavvy import defaults
 from cavvy.api.auth import Caller
+from cavvy.api.fields import checked_name, refuse
 from cavvy.api.problems import ProblemError
-from cavvy.core.job import JobType, Needs, PrivacyClass
+from cavvy.api.terms import parse_terms
+from cavvy.core.job import Effort, JobType, Needs, PrivacyClass, Terms, shared_needs
 from cavvy.core.receipt import Params, params_bytes
 from cavvy.errors import InvalidInput
 from cavvy.protocol.rest import NOT_BUILT_FIELDS, NOT_BUILT_VALUES, CancelBody, SubmitBody
 
-__all__ = ["Submission", "checked_name", "parse_body", "parse_cancel", "parse_submission", "refuse"]
+__all__ = ["Submission", "parse_body", "parse_cancel", "parse_submission"]
 
 T = TypeVar("T")
 _ALLOWED = {
-    field: [one.value for one in kind if one.value not in NOT_BUILT_VALUES[field]]
-    for field, kind in (("job_type", JobType), ("privacy_class", PrivacyClass))
+    field: [one.value for one in kind if one.value not in NOT_BUILT_VALUES.get(field, ())]
+    for field, kind in (("job_type", JobType), ("privacy_class", PrivacyClass), ("effort", Effort))
 }
 ROLES = ("system", "user", "assistant")
 
@@ -33,6 +35,10 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     input: bytes
     params: bytes
     metadata: bytes | None
+    effort: Effort
+    thread_id: str | None
+    terms: Terms
+    estimated_tokens: int
 
 
 def parse_submission(body: dict[str, Any], caller: Caller) -> Submission:
@@ -43,17 +49,23 @@ def parse_submission(body: dict[str, Any], caller: Caller) -> Submission:
     _known_values(body)
     _known_parts(body)
     submit = _convert(body, SubmitBody)
+    needs = Needs(
+        tenant=caller.tenant,
+        job_type=JobType(submit.job_type),
+        privacy_class=PrivacyClass(submit.privacy_class),
+        model=checked_name(submit.model, "model"),
+    )
+    given = _input(submit)
     return Submission(
         user_id=_user(submit, caller),
-        needs=Needs(
-            tenant=caller.tenant,
-            job_type=JobType(submit.job_type),
-            privacy_class=PrivacyClass(submit.privacy_class),
-            model=checked_name(submit.model, "model"),
-        ),
-        input=_input(submit),
+        needs=shared_needs(needs),
+        input=given,
         params=params_bytes(_params(submit)),
         metadata=_metadata(submit.metadata),
+        effort=Effort(submit.effort),
+        thread_id=checked_name(submit.thread_id, "thread_id"),
+        terms=parse_terms(submit),
+        estimated_tokens=len(given) // defaults.CHARS_PER_TOKEN + (submit.max_tokens or defaults.ANSWER_TOKENS),
     )
 
 
@@ -84,7 +96,7 @@ def _known_values(body: dict[str, Any]) -> None:
         if field not in body or body[field] in allowed:
             continue
         value = body[field]
-        if isinstance(value, str) and value in NOT_BUILT_VALUES[field]:
+        if isinstance(value, str) and value in NOT_BUILT_VALUES.get(field, ()):
             raise InvalidInput("not_supported", f"{field} {value} is not supported yet.", field=field)
         refuse(field, f"must be exactly one of: {', '.join(allowed)}")
 
@@ -162,15 +174,3 @@ def _metadata(metadata: dict[str, Any] | None) -> bytes | None:
     if len(metadata) > defaults.MAX_METADATA_KEYS:
         refuse("metadata", f"must hold at most {defaults.MAX_METADATA_KEYS} keys")
     return msgspec.json.encode(metadata)
-
-
-def checked_name(value: str | None, field: str) -> str | None:
-    """`value` unless it is too long or empty. Raises InvalidInput."""
-    if value is not None and not 1 <= len(value) <= defaults.MAX_NAME_CHARS:
-        refuse(field, f"must be 1 to {defaults.MAX_NAME_CHARS} characters long")
-    return value
-
-
-def refuse(field: str, what: str) -> NoReturn:
-    """Raises InvalidInput: the field, then what it must be."""
-    raise InvalidInput("invalid_field", f"Field {field!r}: {what}.", field=field)

@@ -71,6 +71,8 @@ def _answered(reply: Reply) -> Made | Exception:
     if reply.code is ReplyCode.QUEUE_FULL:
         detail = "As many jobs wait as may; submit again when some are done, or cancel some that wait."
         return ProblemError("queue_full", detail, headers={"Retry-After": "5"})
+    if reply.code is ReplyCode.DEADLINE_PASSED:
+        return ProblemError("invalid_field", "Field 'deadline': must be in the future.", field="deadline")
     if reply.code is ReplyCode.KEY_REUSED:
         return key_reused()
     assert reply.job_id is not None
@@ -87,6 +89,10 @@ def _command(here: Services, caller: Caller, one: Wanted) -> SubmitJob:
         params=one.submission.params,
         metadata=one.submission.metadata,
         idempotency=one.key,
+        effort=one.submission.effort,
+        thread_id=one.submission.thread_id,
+        terms=one.submission.terms,
+        estimated_tokens=one.submission.estimated_tokens,
     )
 
 

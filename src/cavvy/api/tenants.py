@@ -12,10 +12,11 @@ from cavvy.api import examples
 from cavvy.api.auth import OPERATES, Role, new_key
 from cavvy.api.bodies import read_object
 from cavvy.api.documented import documented
+from cavvy.api.fields import refuse
 from cavvy.api.jobs import AnyRequest, known_query
 from cavvy.api.keys import decide
 from cavvy.api.services import services
-from cavvy.api.submission import parse_body, refuse
+from cavvy.api.submission import parse_body
 from cavvy.api.views import iso, new_key_view
 from cavvy.core.commands import CreateTenant
 from cavvy.core.identity import Tenant

@@ -36,6 +36,8 @@ def list_jobs(
     common: Common,
     status: Annotated[str | None, typer.Option(help="Only those in this status.")] = None,
     worker: Annotated[str | None, typer.Option(metavar="W", help="Only those this worker has been given.")] = None,
+    thread: Annotated[str | None, typer.Option(metavar="NAME", help="Only those of this conversation.")] = None,
+    effort: Annotated[str | None, typer.Option(metavar="E", help="Only those of this effort.")] = None,
     q: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Only those with this text in prompt or metadata.")
     ] = None,
@@ -44,14 +46,15 @@ def list_jobs(
 ) -> None:
     """List jobs, newest first."""
     with common.client() as client:
-        page = client.jobs(status=status, worker=worker, q=q, cursor=cursor, limit=limit)
+        page = client.jobs(status=status, worker=worker, thread=thread, effort=effort, q=q, cursor=cursor, limit=limit)
     if common.json:
         _output.print_json(page)
         return
     rows = [(job.id, job.status, job.served_model or job.model, job.created_at, _why(job)) for job in page.jobs]
     _output.print_table(("ID", "STATUS", "MODEL", "CREATED", "WHY"), rows)
     if page.cursor:
-        given = {"--status": status, "--worker": worker, "--q": q, "--limit": limit, "--cursor": page.cursor}
+        filters = {"--status": status, "--worker": worker, "--thread": thread, "--effort": effort, "--q": q}
+        given = {**filters, "--limit": limit, "--cursor": page.cursor}
         words = [f"{name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None]
         _output.note(f"more: cavvy jobs list {' '.join(words)}")
 

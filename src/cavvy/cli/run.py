@@ -24,6 +24,24 @@ def run(
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0, help="0 is the same answer every time.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text; may be repeated.")] = None,
+    effort: Annotated[
+        str | None,
+        typer.Option(metavar="E", help="trivial, quick, standard, deep or critical: its place in line."),
+    ] = None,
+    thread: Annotated[str | None, typer.Option(metavar="NAME", help="The conversation it belongs to.")] = None,
+    timeout_s: Annotated[float | None, typer.Option(metavar="S", help="End an attempt that runs longer.")] = None,
+    first_token_timeout_s: Annotated[
+        float | None, typer.Option(metavar="S", help="End it if the model shows no life for so long at first.")
+    ] = None,
+    stall_timeout_s: Annotated[
+        float | None, typer.Option(metavar="S", help="End it if the model falls silent for so long.")
+    ] = None,
+    deadline: Annotated[str | None, typer.Option(metavar="TIME", help="End the job then (ISO 8601).")] = None,
+    not_before: Annotated[str | None, typer.Option(metavar="TIME", help="Do not start it before (ISO 8601).")] = None,
+    match_window_s: Annotated[
+        float | None, typer.Option(metavar="S", help="Give up if no worker could run it for so long.")
+    ] = None,
+    max_attempts: Annotated[int | None, typer.Option(metavar="N", help="Give up after so many tries.")] = None,
     timeout: Annotated[float | None, typer.Option(min=0.001, help="Wait so many seconds; the job goes on.")] = None,
     live: Annotated[bool, typer.Option("--live", help="Stream also into a pipe; fails on a restart.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Print the job's id and leave; the job goes on.")] = False,
@@ -35,7 +53,21 @@ def run(
     if detach and (live or timeout is not None):
         raise typer.BadParameter("--detach waits for nothing: leave out --live and --timeout")
     asked = _read_stdin() if prompt == "-" else prompt
-    fields = {"model": model, "max_tokens": max_tokens, "temperature": temperature, "stop": stop or None}
+    fields = {
+        "model": model,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "stop": stop or None,
+        "effort": effort,
+        "thread_id": thread,
+        "timeout_s": timeout_s,
+        "first_token_timeout_s": first_token_timeout_s,
+        "stall_timeout_s": stall_timeout_s,
+        "deadline": deadline,
+        "not_before": not_before,
+        "match_window_s": match_window_s,
+        "max_attempts": max_attempts,
+    }
     with common.client() as client, hangups():
         try:
             job = client.submit(asked, **fields)

@@ -119,10 +119,10 @@ class Flows:
         request = protocol.batch_request(jobs, fields, idempotency_key=key or str(uuid.uuid4()))
         return protocol.batch_outcomes((yield from self.fetch(request, protocol.BatchAnswer)))
 
-    def run(self, prompt: Prompt, fields: Mapping[str, Any], timeout_s: float | None) -> Flow[Job]:
+    def run(self, prompt: Prompt, fields: Mapping[str, Any], wait_s: float | None) -> Flow[Job]:
         """The completed job. Raises JobFailed, JobTimeout."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        job = yield from self.submit(prompt, fields, wait=protocol.wait_s(timeout_s))
+        deadline = None if wait_s is None else time.monotonic() + wait_s
+        job = yield from self.submit(prompt, fields, wait=protocol.wait_s(wait_s))
         return protocol.succeeded((yield from self._wait(job, deadline)))
 
     def stream(self, prompt: Prompt, fields: Mapping[str, Any], text: StreamText) -> Flow[None]:

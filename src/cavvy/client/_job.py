@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from cavvy import defaults
 from cavvy.client.receipt import Receipt
 from cavvy.core.job import TERMINAL, AttemptEnd, FailureCode, JobStatus
 from cavvy.protocol import rest
@@ -48,6 +49,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     queue: rest.QueueView | None = None
     attempt: int = 0
     tries: int = 0
+    effort: str = "standard"
+    thread_id: str | None = None
+    timeout_s: float = defaults.TIMEOUT_S
+    first_token_timeout_s: float = defaults.FIRST_TOKEN_TIMEOUT_S
+    stall_timeout_s: float = defaults.STALL_TIMEOUT_S
+    match_window_s: float | None = None
+    max_attempts: int = defaults.MAX_ATTEMPTS
+    deadline: str | None = None
+    not_before: str | None = None
     attempts: list[rest.AttemptView] = []
     timeline: list[rest.TimelineEntry] = []
     receipt_json: msgspec.Raw = msgspec.field(name="receipt", default_factory=lambda: msgspec.Raw(_NULL))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -97,6 +98,15 @@ def _texts(prompt: Prompt) -> dict[str, Any]:
     return {"prompt": prompt} if isinstance(prompt, str) else {"messages": list(prompt)}
 
 
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that say something; a time as the API wants it."""
+    return {
+        name: value.astimezone().isoformat() if isinstance(value, datetime) else value
+        for name, value in fields.items()
+        if value is not None
+    }
+
+
 def job_path(job_id: str, leaf: str = "") -> str:
     return f"/v1/jobs/{quote(job_id, safe='')}{leaf}"
 
@@ -108,7 +118,7 @@ def worker_path(worker_id: str) -> str:
 def submit_request(prompt: Prompt, fields: Mapping[str, Any], *, idempotency_key: str, wait: int = 0) -> Request:
     """`POST /v1/jobs`. Raises InvalidInput for what the API has no field for, or a value of the wrong type."""
     try:
-        given = _texts(prompt) | {name: value for name, value in fields.items() if value is not None}
+        given = _texts(prompt) | _given(fields)
         body = msgspec.json.encode(msgspec.convert(given, rest.SubmitBody))
     except (msgspec.ValidationError, TypeError, UnicodeEncodeError) as error:
         raise InvalidInput("invalid_field", f"this cannot be submitted: {error}") from error
@@ -125,9 +135,9 @@ def batch_request(
 
     Raises InvalidInput for what is no JSON.
     """
-    common = {name: value for name, value in fields.items() if value is not None}
+    common = _given(fields)
     try:
-        given = [common | (dict(job) if isinstance(job, Mapping) else _texts(job)) for job in jobs]
+        given = [common | (_given(job) if isinstance(job, Mapping) else _texts(job)) for job in jobs]
         body = msgspec.json.encode({"jobs": given})
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidInput("invalid_field", f"this cannot be submitted: {error}") from error

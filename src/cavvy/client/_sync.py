@@ -69,7 +69,8 @@ class Cavvy:
 
     def submit(self, prompt: Prompt, **fields: Any) -> Job:
         """The new job, accepted and safe. `fields` are those of `POST /v1/jobs`: model, max_tokens, temperature, stop,
-        metadata. Raises InvalidInput for others."""
+        metadata, effort, thread_id, timeout_s, deadline (a datetime or ISO 8601) and so on. Raises InvalidInput for
+        others."""
         return self._carry_out(self._flows.submit(prompt, fields))
 
     def submit_many(
@@ -83,9 +84,9 @@ class Cavvy:
         """
         return self._carry_out(self._flows.submit_many(jobs, fields, idempotency_key))
 
-    def run(self, prompt: Prompt, *, timeout_s: float | None = None, **fields: Any) -> Job:
-        """Submits and waits; the completed job. Raises JobFailed; JobTimeout after `timeout_s`: the job goes on."""
-        return self._carry_out(self._flows.run(prompt, fields, timeout_s))
+    def run(self, prompt: Prompt, *, wait_s: float | None = None, **fields: Any) -> Job:
+        """Submits and waits; the completed job. Raises JobFailed; JobTimeout after `wait_s`: the job goes on."""
+        return self._carry_out(self._flows.run(prompt, fields, wait_s))
 
     def stream(self, prompt: Prompt, *, restart: bool = False, **fields: Any) -> JobStream:
         """Submits; iterate over the answer's deltas as they come. See JobStream."""
@@ -108,15 +109,19 @@ class Cavvy:
         *,
         status: str | None = None,
         worker: str | None = None,
+        thread: str | None = None,
+        effort: str | None = None,
         q: str | None = None,
         cursor: str | None = None,
         limit: int | None = None,
     ) -> JobPage:
-        """A page of jobs without their texts, newest first: those in `status`, given to `worker` (id or key), with the
-        text `q` in id, model, prompt, messages or metadata. A page may be short, even empty, and have a cursor still:
-        go on until it is None.
+        """A page of jobs without their texts, newest first: those in `status`, given to `worker` (id or key), of
+        `thread` or `effort`, with the text `q` in id, model, prompt, messages or metadata. A page may be short, even
+        empty, and have a cursor still: go on until it is None.
         """
-        request = protocol.jobs_request(status=status, worker=worker, q=q, cursor=cursor, limit=limit)
+        request = protocol.jobs_request(
+            status=status, worker=worker, thread=thread, effort=effort, q=q, cursor=cursor, limit=limit
+        )
         return self._fetch(request, JobPage)
 
     def cancel(self, job_id: str, *, reason: str | None = None) -> Job:

@@ -14,6 +14,7 @@ from cavvy.core.lease import Lapse, Lease, lapse
 from cavvy.core.lifecycle import Event, Step, phase_of, step
 from cavvy.core.matching import WaitingJobs
 from cavvy.core.outbox import Outbox
+from cavvy.core.resting import RestingJobs
 from cavvy.core.settings import Settings
 from cavvy.core.writes import CompleteJob, FailJob, GrantJob, RequestCancel, RequeueJob, ReviveAttempt, Usage
 
@@ -29,6 +30,7 @@ class Board:
         self.jobs: dict[str, JobHeader] = {}
         self.leases: dict[str, Lease] = {}
         self.waiting = WaitingJobs()
+        self.resting = RestingJobs()
         self.fleet = Fleet()
         self.fresh: dict[str, SubmitJob] = {}
         self.grace_until_s = 0.0
@@ -41,7 +43,7 @@ class Board:
         self.jobs[job.id] = job
         self.out.census.see(job)
         if not job.active:
-            self.waiting.add(job.needs, job.seq, job.id)
+            self._enqueue(job, now)
             return
         self.leases[job.id] = Lease(
             worker=job.worker or "",
@@ -52,11 +54,11 @@ class Board:
             stop_by_s=now.mono_s + self.settings.stop_ack_timeout_s if job.cancel is not None else None,
         )
 
-    def add(self, job: JobHeader, submission: SubmitJob) -> None:
+    def add(self, job: JobHeader, submission: SubmitJob, now: Now) -> None:
         """A new pending job; its texts are kept until the batch ends, in case it is granted at once."""
         self.jobs[job.id] = job
         self.fresh[job.id] = submission
-        self.waiting.add(job.needs, job.seq, job.id)
+        self._enqueue(job, now)
         self.out.changed(job)
 
     def drop(self, job: JobHeader) -> None:
@@ -65,6 +67,38 @@ class Board:
         del self.jobs[job.id]
         self.leases.pop(job.id, None)
         if job.status is JobStatus.PENDING:
+            self._dequeue(job)
+
+    # -- the queue
+
+    @property
+    def pending(self) -> int:
+        """How many jobs are pending, those that rest among them."""
+        return self.waiting.total + self.resting.total
+
+    def pending_of(self, tenant: str) -> int:
+        return self.waiting.of_tenant(tenant) + self.resting.of_tenant(tenant)
+
+    def rest(self, job: JobHeader, until_s: float) -> None:
+        """A pending job is not granted before `until_s` (monotonic); it counts as pending all the same."""
+        self._dequeue(job)
+        self.resting.add(job, until_s=until_s)
+
+    def wake_resting(self, now: Now) -> None:
+        """Queues the jobs that have rested long enough."""
+        for job_id in self.resting.due(now):
+            self._enqueue(self.jobs[job_id], now)
+
+    def _enqueue(self, job: JobHeader, now: Now) -> None:
+        """A job that is pending from now on waits for a worker, or rests until its time comes."""
+        not_before_ms = job.terms.not_before_ms
+        if not_before_ms is not None and not_before_ms > now.wall_ms:
+            self.resting.add(job, until_ms=not_before_ms)
+        else:
+            self.waiting.add(job.needs, job.seq, job.id)
+
+    def _dequeue(self, job: JobHeader) -> None:
+        if not self.resting.discard(job):
             self.waiting.discard(job.needs, job.id)
 
     # -- transitions
@@ -101,7 +135,7 @@ class Board:
         job.status = JobStatus.PENDING
         job.lost, job.lost_counted = change.end == "lost", change.counted
         job.tries += change.counted
-        self.waiting.add(job.needs, job.seq, job.id)
+        self._enqueue(job, now)
         self.out.changed(job, end=change.end)
 
     def _fail(
@@ -147,7 +181,7 @@ class Board:
 
     def revive(self, job: JobHeader, session: Session, now: Now) -> None:
         """A lost attempt whose worker turns up while nobody else has the job goes on where it was."""
-        self.waiting.discard(job.needs, job.id)
+        self._dequeue(job)
         self.out.write(
             ReviveAttempt(job_id=job.id, epoch=job.epoch, counted=job.lost_counted, started_at_ms=now.wall_ms)
         )

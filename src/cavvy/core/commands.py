@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import AttemptRef, Needs, RejectReason
+from cavvy.core.job import DEFAULT_TERMS, AttemptRef, Effort, Needs, RejectReason, Terms
 from cavvy.core.matching import Profile
 from cavvy.core.worker_status import WorkerAction
 from cavvy.core.writes import Idempotency, Usage
@@ -50,6 +50,10 @@ class SubmitJob(CommandBase, frozen=True, kw_only=True, tag=True):
     params: bytes
     metadata: bytes | None = None
     idempotency: Idempotency | None = None
+    effort: Effort = Effort.STANDARD
+    thread_id: str | None = None
+    terms: Terms = DEFAULT_TERMS
+    estimated_tokens: int = 0
 
 
 class CancelJob(CommandBase, frozen=True, kw_only=True, tag=True):

@@ -160,6 +160,7 @@ class Coordinator:
             self._board.sweep_leases(now)
         elif now.mono_s >= self._board.lapse_s:
             self._board.sweep_leases(now)
+        self._board.wake_resting(now)
         self._board.match(now)
         self._last_tick_s = now.mono_s
 
@@ -193,8 +194,12 @@ class Coordinator:
             code = ReplyCode.REPLAYED if same else ReplyCode.KEY_REUSED
             self._out.reply(command.ref, code, job_id=live.job_id)
             return
-        full = self._board.waiting.of_tenant(tenant) >= self._settings.max_pending_per_tenant
-        if full or self._board.waiting.total >= self._settings.max_pending:
+        deadline_ms = command.terms.deadline_at_ms
+        if deadline_ms is not None and deadline_ms <= now.wall_ms:
+            self._out.reply(command.ref, ReplyCode.DEADLINE_PASSED)
+            return
+        full = self._board.pending_of(tenant) >= self._settings.max_pending_per_tenant
+        if full or self._board.pending >= self._settings.max_pending:
             self._out.reply(command.ref, ReplyCode.QUEUE_FULL)
             return
         self._seq += 1
@@ -207,6 +212,10 @@ class Coordinator:
             needs=command.needs,
             status=JobStatus.PENDING,
             created_at_ms=now.wall_ms,
+            effort=command.effort,
+            thread_id=command.thread_id,
+            terms=command.terms,
+            estimated_tokens=command.estimated_tokens,
         )
         self._out.write(
             InsertJob(
@@ -221,11 +230,15 @@ class Coordinator:
                 metadata=command.metadata,
                 idempotency=key,
                 expired_before_ms=now.wall_ms - self._settings.idempotency_ttl_s * 1000,
+                effort=job.effort,
+                thread_id=job.thread_id,
+                terms=job.terms,
+                estimated_tokens=job.estimated_tokens,
             )
         )
         if key is not None:
             self._keys[tenant, key.key] = _LiveKey(key.fingerprint, job.id, now.mono_s)
-        self._board.add(job, command)
+        self._board.add(job, command, now)
         self._out.reply(command.ref, ReplyCode.OK, job_id=job.id, status=job.status)
 
     def _cancel(self, command: CancelJob, now: Now) -> None:

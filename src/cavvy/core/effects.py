@@ -37,6 +37,7 @@ class ReplyCode(StrEnum):
     REPLAYED = "replayed"  # the same Idempotency-Key: `job_id` is the job it made
     KEY_REUSED = "idempotency_key_reused"
     QUEUE_FULL = "queue_full"
+    DEADLINE_PASSED = "deadline_passed"  # before the job was there
     NOT_FOUND = "not_found"  # no job of that id that is not terminal; no such key, no such tenant
     TOKEN_REFUSED = "token_refused"  # noqa: S105 - a reply code, not a secret
     FORBIDDEN = "forbidden"  # the key that asks has ended, or may not do that

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -10,10 +11,12 @@ import msgspec
 from cavvy import defaults
 
 __all__ = [
+    "DEFAULT_TERMS",
     "TERMINAL",
     "AttemptEnd",
     "AttemptRef",
     "CancelRequest",
+    "Effort",
     "Failure",
     "FailureCode",
     "JobHeader",
@@ -23,7 +26,10 @@ __all__ = [
     "Now",
     "PrivacyClass",
     "RejectReason",
+    "Terms",
     "WorkerStatus",
+    "shared_needs",
+    "shared_terms",
 ]
 
 
@@ -70,6 +76,9 @@ class AttemptEnd(StrEnum):
     REVOKED = "revoked"  # its worker was; it never comes back
     REJECTED = "rejected"  # its worker did not take it
     DRAINED = "drained"  # its worker was leaving
+    TIMEOUT = "timeout"
+    STALLED = "stalled"
+    DEADLINE = "deadline"
 
 
 class JobType(StrEnum):
@@ -88,6 +97,16 @@ class RejectReason(StrEnum):
     DRAINING = "draining"  # it is leaving, and takes nothing new
     BUSY = "busy"  # its provider is
     UNSUPPORTED = "unsupported"  # it cannot run this one, whatever it said when it registered
+
+
+class Effort(StrEnum):
+    """How much a job is worth, from least to most: in what order jobs are granted."""
+
+    TRIVIAL = "trivial"
+    QUICK = "quick"
+    STANDARD = "standard"
+    DEEP = "deep"
+    CRITICAL = "critical"
 
 
 class WorkerStatus(StrEnum):
@@ -142,12 +161,45 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
 
 
+class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """How long a job and its attempts may take, in seconds, and how often it is tried; `_ms` are wall-clock times.
+
+    `timeout_s` is for one attempt, `first_token_timeout_s` before its first sign of life, `stall_timeout_s` between two
+    of them. `match_window_s` is how long there may be no worker online that could run it; None: for ever.
+    """
+
+    timeout_s: float = defaults.TIMEOUT_S
+    first_token_timeout_s: float = defaults.FIRST_TOKEN_TIMEOUT_S
+    stall_timeout_s: float = defaults.STALL_TIMEOUT_S
+    match_window_s: float | None = None
+    max_attempts: int = defaults.MAX_ATTEMPTS
+    deadline_at_ms: int | None = None
+    not_before_ms: int | None = None
+
+
+DEFAULT_TERMS = Terms()
+
+
+@lru_cache(maxsize=4096)
+def shared_needs(needs: Needs) -> Needs:
+    """One value for all that are equal to it: a million waiting jobs have few different ones."""
+    return needs
+
+
+@lru_cache(maxsize=4096)
+def shared_terms(terms: Terms) -> Terms:
+    """As `shared_needs`."""
+    return DEFAULT_TERMS if terms == DEFAULT_TERMS else terms
+
+
 class JobHeader(msgspec.Struct, kw_only=True, gc=False):
     """The scheduler's view of one job that is not terminal. `seq` is the order of submission and never changes.
 
     `worker` is the key (hex) that was granted `epoch`, the job's highest. `lost` says that this attempt's lease ended
     while nobody else was granted the job: its worker may still go on or deliver. `lost_counted` says that the loss was
-    counted as a try, which a revival undoes. `seen` is the status under which the census counts it.
+    counted as a try, which a revival undoes. `excluded` are the workers (keys) that shall not get it for now, each
+    until then (monotonic seconds). `estimated_tokens` is what it will take, prompt and answer. `seen` is the status
+    under which the census counts it.
     """
 
     id: str
@@ -164,6 +216,11 @@ class JobHeader(msgspec.Struct, kw_only=True, gc=False):
     lost_counted: bool = False
     cancel: CancelRequest | None = None
     seen: JobStatus | None = None
+    effort: Effort = Effort.STANDARD
+    thread_id: str | None = None
+    terms: Terms = DEFAULT_TERMS
+    estimated_tokens: int = 0
+    excluded: dict[str, float] | None = None
 
     @property
     def active(self) -> bool:

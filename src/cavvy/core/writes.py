@@ -10,7 +10,17 @@ from typing import Annotated
 import msgspec
 
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import AttemptEnd, CancelRequest, Failure, JobStatus, Needs, WorkerStatus
+from cavvy.core.job import (
+    DEFAULT_TERMS,
+    AttemptEnd,
+    CancelRequest,
+    Effort,
+    Failure,
+    JobStatus,
+    Needs,
+    Terms,
+    WorkerStatus,
+)
 
 __all__ = [
     "AddApiKey",
@@ -75,6 +85,10 @@ class InsertJob(WriteBase, frozen=True, kw_only=True, tag=True):
     metadata: bytes | None = None
     idempotency: Idempotency | None = None
     expired_before_ms: int = 0
+    effort: Effort = Effort.STANDARD
+    thread_id: str | None = None
+    terms: Terms = DEFAULT_TERMS
+    estimated_tokens: int = 0
 
 
 class GrantJob(WriteBase, frozen=True, kw_only=True, tag=True):

@@ -66,7 +66,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class SubmitBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """`POST /v1/jobs`: exactly one of `prompt` and `messages`; the rest is optional."""
+    """`POST /v1/jobs`: exactly one of `prompt` and `messages`; the rest is optional.
+
+    `effort` is trivial, quick, standard, deep or critical, and says in what order jobs are granted. `_s` are seconds;
+    `deadline` and `not_before` are ISO 8601.
+    """
 
     prompt: str | None = None
     messages: list[Message] | None = None
@@ -78,13 +82,21 @@ class SubmitBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
     stop: str | list[str] | None = None
     metadata: dict[str, Any] | None = None
     user_id: str | None = None
+    effort: str = "standard"
+    thread_id: str | None = None
+    timeout_s: float | None = None
+    first_token_timeout_s: float | None = None
+    stall_timeout_s: float | None = None
+    match_window_s: float | None = None
+    max_attempts: int | None = None
+    deadline: str | None = None
+    not_before: str | None = None
 
 
 #: Fields of the interface whose feature is not built yet: refused by name, never accepted and ignored.
 NOT_BUILT_FIELDS = frozenset({
-    "context", "context_from", "deadline", "effort", "first_token_timeout_s", "input", "match_window_s", "max_attempts",
-    "max_cost_usd", "mode", "not_before", "on_no_trusted", "payload", "payment_ref", "response_format",
-    "stall_timeout_s", "tags", "targets", "task_type", "thread_id", "timeout_s",
+    "context", "context_from", "input", "max_cost_usd", "mode", "on_no_trusted", "payload", "payment_ref",
+    "response_format", "tags", "targets", "task_type",
 })  # fmt: skip
 #: Values of built fields whose feature is not built yet.
 NOT_BUILT_VALUES = {"job_type": frozenset({"TASK"}), "privacy_class": frozenset({"PRIVATE"})}
@@ -182,6 +194,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     queue: QueueView | None = None
     attempt: int = 0
     tries: int = 0
+    effort: str = "standard"
+    thread_id: str | None = None
+    timeout_s: float = defaults.TIMEOUT_S
+    first_token_timeout_s: float = defaults.FIRST_TOKEN_TIMEOUT_S
+    stall_timeout_s: float = defaults.STALL_TIMEOUT_S
+    match_window_s: float | None = None
+    max_attempts: int = defaults.MAX_ATTEMPTS
+    deadline: str | None = None
+    not_before: str | None = None
     attempts: list[AttemptView] = []
     timeline: list[TimelineEntry] = []
     receipt: msgspec.Raw | None = None

@@ -8,7 +8,18 @@ from typing import Protocol
 import msgspec
 
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import AttemptEnd, CancelRequest, Failure, JobHeader, JobStatus, JobType, PrivacyClass, WorkerStatus
+from cavvy.core.job import (
+    AttemptEnd,
+    CancelRequest,
+    Effort,
+    Failure,
+    JobHeader,
+    JobStatus,
+    JobType,
+    PrivacyClass,
+    Terms,
+    WorkerStatus,
+)
 from cavvy.core.writes import Usage, Write
 
 __all__ = [
@@ -88,6 +99,10 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     job_type: JobType
     privacy_class: PrivacyClass
     model: str | None
+    effort: Effort
+    thread_id: str | None
+    terms: Terms
+    estimated_tokens: int
     status: JobStatus
     epoch: int
     tries: int
@@ -117,6 +132,8 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     statuses: frozenset[JobStatus] | None = None
     worker: str | None = None
     text: str | None = None
+    thread_id: str | None = None
+    effort: Effort | None = None
 
 
 class FoundJobs(msgspec.Struct, frozen=True, kw_only=True):

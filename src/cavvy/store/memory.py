@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from cavvy import defaults
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import JobHeader, Needs
+from cavvy.core.job import JobHeader, Needs, shared_terms
 from cavvy.core.search import holds
 from cavvy.core.writes import Write
 from cavvy.errors import Fenced, Refused
@@ -170,6 +170,10 @@ def _is_wanted(job: JobRecord, wanted: JobFilter) -> bool:
         return False
     if wanted.worker is not None and all(attempt.worker != wanted.worker for attempt in job.attempts):
         return False
+    if wanted.thread_id is not None and job.thread_id != wanted.thread_id:
+        return False
+    if wanted.effort is not None and job.effort is not wanted.effort:
+        return False
     return wanted.text is None or holds(wanted.text, job.id, job.model, documents=(job.metadata, job.input))
 
 
@@ -189,6 +193,10 @@ def _header(job: JobRecord) -> JobHeader:
         lost=waits_after_loss(job),
         lost_counted=waits_after_loss(job) and job.attempts[-1].counted,
         cancel=job.cancel,
+        effort=job.effort,
+        thread_id=job.thread_id,
+        terms=shared_terms(job.terms),
+        estimated_tokens=job.estimated_tokens,
     )
 
 

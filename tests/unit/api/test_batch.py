@@ -56,7 +56,7 @@ async def test_p01_a_thousand_jobs_are_one_commit(counted: tuple[LiveStack, Fail
 
 
 async def test_a_bad_job_spoils_no_other(stack: LiveStack) -> None:
-    jobs = [{"prompt": "good"}, {"prompt": ""}, {"prompt": "x", "effort": "deep"}, 7, {"prompt": "fine"}]
+    jobs = [{"prompt": "good"}, {"prompt": ""}, {"prompt": "x", "mode": "cloud"}, 7, {"prompt": "fine"}]
     answer = await stack.http.post(ROUTE, json={"jobs": jobs})
     results = answer.json()["results"]
     assert answer.status_code == 201
@@ -64,7 +64,7 @@ async def test_a_bad_job_spoils_no_other(stack: LiveStack) -> None:
     assert [one.get("problem", {}).get("code") for one in results] == [
         None, "invalid_field", "not_supported", "invalid_field", None,
     ]  # fmt: skip
-    assert results[2]["problem"]["field"] == "effort"
+    assert results[2]["problem"]["field"] == "mode"
     assert len((await stack.http.get("/v1/jobs")).json()["jobs"]) == 2
 
 

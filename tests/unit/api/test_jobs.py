@@ -170,23 +170,38 @@ def test_the_fields_not_built_yet_are_these() -> None:
     assert sorted(NOT_BUILT_FIELDS) == [
         "context",
         "context_from",
-        "deadline",
-        "effort",
-        "first_token_timeout_s",
         "input",
-        "match_window_s",
-        "max_attempts",
         "max_cost_usd",
         "mode",
-        "not_before",
         "on_no_trusted",
         "payload",
         "payment_ref",
         "response_format",
-        "stall_timeout_s",
         "tags",
         "targets",
         "task_type",
-        "thread_id",
-        "timeout_s",
     ]
+
+
+async def test_a_job_shows_its_effort_its_thread_and_its_times(stack: LiveStack) -> None:
+    given = {
+        "effort": "deep",
+        "thread_id": "report",
+        "timeout_s": 60.5,
+        "first_token_timeout_s": 30.0,
+        "stall_timeout_s": 10.0,
+        "match_window_s": 5.0,
+        "max_attempts": 2,
+        "deadline": "2090-01-02T04:04:05.678+01:00",
+        "not_before": "2090-01-02T03:04:05",
+    }
+    shown = (await stack.http.post("/v1/jobs", json={"prompt": "hi", **given})).json()
+    want = given | {"deadline": "2090-01-02T03:04:05.678Z", "not_before": "2090-01-02T03:04:05.000Z"}
+    assert {name: shown[name] for name in given} == want
+
+
+async def test_a_job_that_says_nothing_shows_the_times_it_has(stack: LiveStack) -> None:
+    shown = (await stack.http.post("/v1/jobs", json={"prompt": "hi"})).json()
+    assert (shown["effort"], shown["thread_id"], shown["max_attempts"]) == ("standard", None, 3)
+    assert (shown["timeout_s"], shown["first_token_timeout_s"], shown["stall_timeout_s"]) == (3600, 600, 120)
+    assert (shown["match_window_s"], shown["deadline"], shown["not_before"]) == (None, None, None)

@@ -80,13 +80,32 @@ async def test_a_long_search_stops_and_says_where_to_go_on(stack: LiveStack, mon
     assert await listed(stack, q="needle", cursor=first["cursor"]) == [wanted]
 
 
-@pytest.mark.parametrize("name", ["thread", "effort"])
-async def test_a_filter_whose_feature_is_not_built_is_refused_by_name(stack: LiveStack, name: str) -> None:
-    assert refusal(await stack.http.get(f"/v1/jobs?{name}=x")) == (422, "not_supported", name)
+async def test_a_thread_and_an_effort_find_their_jobs(stack: LiveStack) -> None:
+    """From the newest to the oldest."""
+    for fields in ({}, {"thread_id": "t"}, {"thread_id": "t", "effort": "deep"}, {"thread_id": "u", "effort": "deep"}):
+        await stack.http.post("/v1/jobs", json={"prompt": "hi", **fields})
+    found = [(job["thread_id"], job["effort"]) for job in (await stack.http.get("/v1/jobs?thread=t")).json()["jobs"]]
+    assert found == [("t", "deep"), ("t", "standard")]
+    found = [job["thread_id"] for job in (await stack.http.get("/v1/jobs?effort=deep")).json()["jobs"]]
+    assert found == ["u", "t"]
+    assert len((await stack.http.get("/v1/jobs?effort=standard")).json()["jobs"]) == 2
 
 
 @pytest.mark.parametrize(
-    "query", ["status=done", "status=", "worker=wrk_none", "worker=", "q=", f"q={'x' * 257}", "limit=0", "cursor=x"]
+    "query",
+    [
+        "status=done",
+        "status=",
+        "worker=wrk_none",
+        "worker=",
+        "q=",
+        f"q={'x' * 257}",
+        "limit=0",
+        "cursor=x",
+        "thread=",
+        "effort=",
+        "effort=Deep",
+    ],
 )
 async def test_a_filter_that_means_nothing_is_refused(stack: LiveStack, query: str) -> None:
     assert refusal(await stack.http.get(f"/v1/jobs?{query}")) == (422, "invalid_field", query.partition("=")[0])

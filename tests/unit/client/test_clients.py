@@ -260,7 +260,7 @@ def test_run_stops_waiting_at_its_timeout(driver: Any, coordinator: FakeCoordina
     coordinator.on("POST", "/v1/jobs", json(job("running"), 201))
     coordinator.on_job("", json(job("running")))
     with pytest.raises(JobTimeout, match="goes on") as caught:
-        driver.call(coordinator.url, "run", "hi", timeout_s=0.05)
+        driver.call(coordinator.url, "run", "hi", wait_s=0.05)
     assert caught.value.job_id == JOB_ID
 
 

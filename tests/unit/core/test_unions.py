@@ -54,6 +54,7 @@ from cavvy.core.job import (
     AttemptEnd,
     AttemptRef,
     CancelRequest,
+    Effort,
     Failure,
     FailureCode,
     JobStatus,
@@ -62,6 +63,7 @@ from cavvy.core.job import (
     Now,
     PrivacyClass,
     RejectReason,
+    Terms,
     WorkerStatus,
 )
 from cavvy.core.matching import Profile
@@ -92,6 +94,16 @@ BYTES = bytes(range(256))
 TEXT = "ünï\0code \U0001f40e \u2028"
 REF, OTHER_REF = AttemptRef("job-1", 3), AttemptRef("job-2", 1)
 NEEDS = Needs(tenant="t", job_type=JobType.TASK, privacy_class=PrivacyClass.PRIVATE, model="m")
+TERMS = Terms(
+    timeout_s=1.5,
+    first_token_timeout_s=2.5,
+    stall_timeout_s=3.5,
+    match_window_s=4.5,
+    max_attempts=5,
+    deadline_at_ms=7,
+    not_before_ms=6,
+)
+URGENT: dict[str, Any] = {"effort": Effort.DEEP, "thread_id": TEXT, "terms": TERMS, "estimated_tokens": 8}
 PROFILE = Profile(tenant="t", job_types=frozenset(JobType), models=frozenset({"m", "n"}))
 USAGE = Usage(input_tokens=7, output_tokens=2**53 - 1)
 KEYED = Idempotency(key="k", fingerprint=BYTES)
@@ -120,7 +132,15 @@ FACTS: dict[str, Any] = {
 
 COMMANDS: list[Command] = [
     SubmitJob(
-        ref=1, id="job-1", user_id="u", needs=NEEDS, input=BYTES, params=BYTES, metadata=BYTES, idempotency=KEYED
+        ref=1,
+        id="job-1",
+        user_id="u",
+        needs=NEEDS,
+        input=BYTES,
+        params=BYTES,
+        metadata=BYTES,
+        idempotency=KEYED,
+        **URGENT,
     ),
     CancelJob(ref=2, tenant="t", job_id="job-1", by="owner", reason=TEXT),
     CreateWorkerToken(ref=3, token_hash=BYTES, tenant="t", created_by="owner", ttl_s=900, needs_approval=True),
@@ -195,6 +215,7 @@ WRITES: list[Write] = [
         metadata=BYTES,
         idempotency=KEYED,
         expired_before_ms=4,
+        **URGENT,
     ),
     GrantJob(worker="aa" * 32, salt=BYTES, granted_at_ms=1, **ATTEMPT),
     StartAttempt(started_at_ms=1, **ATTEMPT),

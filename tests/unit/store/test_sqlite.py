@@ -439,7 +439,10 @@ def test_no_statement_gets_slower_with_more_jobs(tmp_path: Path) -> None:
     connected.close()
 
 
-FINDERS = ["seqs_of_tenant", "seqs_live", "seqs_active", "seqs_failed", "seqs_of_worker", "jobs_of_seqs"]
+FINDERS = [
+    "seqs_of_tenant", "seqs_live", "seqs_active", "seqs_failed", "seqs_of_thread", "seqs_of_effort", "seqs_of_worker",
+    "jobs_of_seqs",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FINDERS)

@@ -11,7 +11,7 @@ import msgspec
 
 from cavvy import defaults
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import TERMINAL, JobHeader, JobStatus
+from cavvy.core.job import TERMINAL, Effort, JobHeader, JobStatus
 from cavvy.core.search import holds
 from cavvy.store.base import (
     AssignInput,
@@ -62,6 +62,8 @@ def _first_wanted(
 
 def _index_for(wanted: JobFilter) -> str:
     """The query for candidates that leaves out most of what is not wanted."""
+    if wanted.thread_id is not None:
+        return "seqs_of_thread"
     if wanted.worker is not None:
         return "seqs_of_worker"
     statuses = wanted.statuses or frozenset(JobStatus)
@@ -69,7 +71,9 @@ def _index_for(wanted: JobFilter) -> str:
         return "seqs_active"
     if not statuses & TERMINAL:
         return "seqs_live"
-    return "seqs_failed" if statuses == {JobStatus.FAILED} else "seqs_of_tenant"
+    if statuses == {JobStatus.FAILED}:
+        return "seqs_failed"
+    return "seqs_of_tenant" if wanted.effort in (None, Effort.STANDARD) else "seqs_of_effort"
 
 
 def _json(rows: Sequence[Sequence[int | None] | int]) -> str:
@@ -127,13 +131,15 @@ class Reader:
     def find_jobs(self, tenant: str, wanted: JobFilter, before_seq: int | None, limit: int) -> FoundJobs:
         """Two statements: which jobs to look at, by an index, and what they are by then."""
         before = _NEWEST if before_seq is None else _bounded(before_seq)
-        worker = None if wanted.worker is None else _key(wanted.worker)
-        candidates = self._rows(
-            _index_for(wanted), tenant=_key(tenant), worker=worker, before_seq=before, limit=defaults.FIND_JOBS
-        )
-        parameters = {
+        asked = {
             "tenant": _key(tenant),
-            "worker": worker,
+            "worker": None if wanted.worker is None else _key(wanted.worker),
+            "thread": None if wanted.thread_id is None else _key(wanted.thread_id),
+            "effort": wanted.effort,
+        }
+        candidates = self._rows(_index_for(wanted), **asked, before_seq=before, limit=defaults.FIND_JOBS)
+        parameters = {
+            **asked,
             "seqs": _json([seq for (seq,) in candidates]),
             "statuses": None if wanted.statuses is None else msgspec.json.encode(sorted(wanted.statuses)).decode(),
             "texts": wanted.text is not None,

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from cavvy.core.identity import ApiKey
 from cavvy.core.job import (
+    DEFAULT_TERMS,
     AttemptEnd,
     CancelRequest,
+    Effort,
     Failure,
     JobHeader,
     JobStatus,
     JobType,
     Needs,
     PrivacyClass,
+    Terms,
     WorkerStatus,
+    shared_terms,
 )
 from cavvy.core.writes import Usage
 from cavvy.store.base import AttemptRecord, JobRecord, TokenRecord, WorkerRecord
@@ -33,7 +38,9 @@ _PRIVACY_CLASS = {privacy_class.value: privacy_class for privacy_class in Privac
 _CANCEL = msgspec.json.Decoder(CancelRequest)
 _FAILURE = msgspec.json.Decoder(Failure)
 _USAGE = msgspec.json.Decoder(Usage)
-_JOB_COLUMNS = 18
+_TERMS = msgspec.json.Decoder(Terms)
+_EFFORT = {effort.value: effort for effort in Effort}
+_JOB_COLUMNS = 22
 _BODY_COLUMNS = 3
 
 
@@ -41,10 +48,16 @@ def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode()
 
 
+@lru_cache(maxsize=4096)
+def _terms(value: bytes | None) -> Terms:
+    return DEFAULT_TERMS if value is None else shared_terms(_TERMS.decode(value))
+
+
 def _shared(tenant: str, job_id: str, row: Row) -> dict[str, Any]:
     """The columns that `job` and `jobs` have in common."""
     (
-        seq, number, user_id, job_type, privacy_class, model, status, epoch, tries,
+        seq, number, user_id, job_type, privacy_class, model, effort, thread, estimated_tokens, terms,
+        status, epoch, tries,
         created_at_ms, completed_at_ms, accepted_epoch, cancel, failure,
         params, metadata, output_hash, served_model,
     ) = row  # fmt: skip
@@ -57,6 +70,10 @@ def _shared(tenant: str, job_id: str, row: Row) -> dict[str, Any]:
         "job_type": _JOB_TYPE[job_type],
         "privacy_class": _PRIVACY_CLASS[privacy_class],
         "model": _text(model),
+        "effort": _EFFORT[effort],
+        "thread_id": _text(thread),
+        "terms": _terms(terms),
+        "estimated_tokens": estimated_tokens,
         "status": _STATUS[status],
         "epoch": epoch,
         "tries": tries,
@@ -126,7 +143,7 @@ class NeedsCache:
 def header(row: Row, known_needs: NeedsCache) -> JobHeader:
     (
         job_id, seq, number, user_id, tenant, job_type, privacy_class, model, status,
-        created_at_ms, epoch, tries, worker_key, end, counted, cancel,
+        created_at_ms, epoch, tries, worker_key, end, counted, cancel, effort, thread, estimated_tokens, terms,
     ) = row  # fmt: skip
     lost = status == JobStatus.PENDING and end == AttemptEnd.LOST
     return JobHeader(
@@ -143,6 +160,10 @@ def header(row: Row, known_needs: NeedsCache) -> JobHeader:
         lost=lost,
         lost_counted=lost and bool(counted),
         cancel=None if cancel is None else _CANCEL.decode(cancel),
+        effort=_EFFORT[effort],
+        thread_id=_text(thread),
+        terms=_terms(terms),
+        estimated_tokens=estimated_tokens,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cavvy.core.job import JobStatus
+from cavvy.core.job import DEFAULT_TERMS, JobStatus
 from cavvy.core.writes import (
     CompleteJob,
     FailJob,
@@ -111,7 +111,9 @@ def insert(pairs: Sequence[tuple[InsertJob, GrantJob | None]], texts: Texts) -> 
         job_id, tenant = add(write.id), add(needs.tenant)
         granted = (0, JobStatus.PENDING) if grant is None else (grant.epoch, JobStatus.ASSIGNED)
         numbers = (write.seq, write.number, write.created_at_ms, *granted, needs.job_type, needs.privacy_class)
-        jobs.append((*numbers, *job_id, *tenant, *add(write.user_id), *add(needs.model)))
+        names = (*job_id, *tenant, *add(write.user_id), *add(needs.model), *add(write.thread_id))
+        terms = texts.add_json(None if write.terms == DEFAULT_TERMS else write.terms)
+        jobs.append((*numbers, write.effort, write.estimated_tokens, *names, *terms))
         inputs.append((write.seq, *add(write.params), *add(write.metadata), *add(write.input)))
         if grant is not None:
             attempts.append((write.seq, grant.epoch, grant.granted_at_ms, *add(grant.worker), *add(grant.salt)))

@@ -1,5 +1,6 @@
 -- Every text, ours or from outside, is stored as its UTF-8 bytes: no text can make a write fail or be cut at a NUL.
--- Only names of our own enums are TEXT. `cancel`, `failure` and `usage` are JSON.
+-- Only names of our own enums are TEXT. `cancel`, `failure`, `terms` and `usage` are JSON; of `terms` only what is not
+-- the default, and NULL if all of it is.
 
 CREATE TABLE store (
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -16,6 +17,10 @@ CREATE TABLE job (
     job_type TEXT NOT NULL,
     privacy_class TEXT NOT NULL,
     model BLOB,
+    effort TEXT NOT NULL,
+    thread BLOB,
+    estimated_tokens INTEGER NOT NULL,
+    terms BLOB,
     status TEXT NOT NULL,
     epoch INTEGER NOT NULL,
     tries INTEGER NOT NULL DEFAULT 0 CHECK (tries >= 0),
@@ -31,6 +36,8 @@ CREATE INDEX job_live ON job (seq) WHERE completed_at_ms IS NULL;
 CREATE INDEX job_of_tenant ON job (tenant, seq);
 CREATE INDEX job_active ON job (tenant, seq) WHERE status IN ('assigned', 'running');
 CREATE INDEX job_failed ON job (tenant, seq) WHERE status = 'failed';
+CREATE INDEX job_of_thread ON job (tenant, thread, seq) WHERE thread IS NOT NULL;
+CREATE INDEX job_of_effort ON job (tenant, effort, seq) WHERE effort <> 'standard';
 
 CREATE TABLE job_input (
     job_seq INTEGER PRIMARY KEY,

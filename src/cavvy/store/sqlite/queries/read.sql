@@ -4,7 +4,8 @@
 -- :rows and :texts as in write.sql: job id, tenant. A job has one row an attempt; only the highest carries the texts.
 SELECT
     given.key,
-    job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.status, job.epoch, job.tries,
+    job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.effort, job.thread,
+    job.estimated_tokens, job.terms, job.status, job.epoch, job.tries,
     job.created_at_ms, job.completed_at_ms, job.accepted_epoch, job.cancel, job.failure,
     job_input.params, job_input.metadata, attempt_output.output_hash, attempt_output.model,
     CASE WHEN job.epoch = coalesce(attempt.epoch, 0) THEN job_input.input END,
@@ -23,7 +24,8 @@ WHERE job.id = substr(:texts, given.value ->> 0, given.value ->> 1)
 
 -- name: jobs
 SELECT
-    job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.status, job.epoch, job.tries,
+    job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.effort, job.thread,
+    job.estimated_tokens, job.terms, job.status, job.epoch, job.tries,
     job.created_at_ms, job.completed_at_ms, job.accepted_epoch, job.cancel, job.failure,
     job_input.params, job_input.metadata, attempt_output.output_hash, attempt_output.model,
     job.id
@@ -58,6 +60,21 @@ WHERE status = 'failed' AND tenant = :tenant AND seq < :before_seq
 ORDER BY seq DESC
 LIMIT :limit;
 
+-- name: seqs_of_thread
+SELECT seq
+FROM job INDEXED BY job_of_thread
+WHERE tenant = :tenant AND thread = :thread AND thread IS NOT NULL AND seq < :before_seq
+ORDER BY seq DESC
+LIMIT :limit;
+
+-- name: seqs_of_effort
+-- Of any but `standard`, which most jobs are.
+SELECT seq
+FROM job INDEXED BY job_of_effort
+WHERE tenant = :tenant AND effort = :effort AND effort <> 'standard' AND seq < :before_seq
+ORDER BY seq DESC
+LIMIT :limit;
+
 -- name: seqs_of_worker
 SELECT DISTINCT job_seq
 FROM attempt INDEXED BY attempt_of_worker
@@ -70,7 +87,8 @@ LIMIT :limit;
 -- outer loop; sorting them would hold all their texts at once.
 SELECT
     CASE WHEN :texts THEN job_input.input END,
-    job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.status, job.epoch, job.tries,
+    job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.effort, job.thread,
+    job.estimated_tokens, job.terms, job.status, job.epoch, job.tries,
     job.created_at_ms, job.completed_at_ms, job.accepted_epoch, job.cancel, job.failure,
     job_input.params, job_input.metadata, attempt_output.output_hash, attempt_output.model,
     job.id
@@ -80,12 +98,15 @@ JOIN job_input ON job_input.job_seq = job.seq
 LEFT JOIN attempt_output ON attempt_output.job_seq = job.seq
 WHERE job.tenant = :tenant
     AND (:statuses IS NULL OR job.status IN (SELECT value FROM json_each(:statuses)))
+    AND (:thread IS NULL OR job.thread = :thread)
+    AND (:effort IS NULL OR job.effort = :effort)
     AND (:worker IS NULL OR EXISTS (SELECT 1 FROM attempt WHERE attempt.job_seq = job.seq AND attempt.worker = :worker));
 
 -- name: headers
 SELECT
     job.id, job.seq, job.number, job.user_id, job.tenant, job.job_type, job.privacy_class, job.model, job.status,
-    job.created_at_ms, job.epoch, job.tries, attempt.worker, attempt."end", attempt.counted, job.cancel
+    job.created_at_ms, job.epoch, job.tries, attempt.worker, attempt."end", attempt.counted, job.cancel,
+    job.effort, job.thread, job.estimated_tokens, job.terms
 FROM job
 LEFT JOIN attempt ON attempt.job_seq = job.seq AND attempt.epoch = job.epoch
 WHERE job.completed_at_ms IS NULL AND job.seq > :after_seq

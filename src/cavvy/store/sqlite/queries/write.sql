@@ -48,8 +48,12 @@ CREATE TEMP TRIGGER batch_written INSTEAD OF INSERT ON batch
 BEGIN
     SELECT raise(ROLLBACK, 'fenced') FROM store WHERE term <> NEW.term;
 
-    -- seq, number, created_at_ms, epoch, status, job_type, privacy_class, id, tenant, user_id, model
-    INSERT INTO job (seq, number, created_at_ms, epoch, status, job_type, privacy_class, id, tenant, user_id, model)
+    -- seq, number, created_at_ms, epoch, status, job_type, privacy_class, effort, estimated_tokens, id, tenant, user_id,
+    -- model, thread, terms
+    INSERT INTO job (
+        seq, number, created_at_ms, epoch, status, job_type, privacy_class, effort, estimated_tokens, id, tenant,
+        user_id, model, thread, terms
+    )
     SELECT
         value ->> 0,
         value ->> 1,
@@ -58,10 +62,14 @@ BEGIN
         value ->> 4,
         value ->> 5,
         value ->> 6,
-        substr(NEW.texts, value ->> 7, value ->> 8),
+        value ->> 7,
+        value ->> 8,
         substr(NEW.texts, value ->> 9, value ->> 10),
         substr(NEW.texts, value ->> 11, value ->> 12),
-        substr(NEW.texts, value ->> 13, value ->> 14)
+        substr(NEW.texts, value ->> 13, value ->> 14),
+        substr(NEW.texts, value ->> 15, value ->> 16),
+        substr(NEW.texts, value ->> 17, value ->> 18),
+        substr(NEW.texts, value ->> 19, value ->> 20)
     FROM json_each(NEW.insert_job);
 
     -- seq, params, metadata, input

@@ -1,0 +1,41 @@
+"""The times of a job, from a submit body."""
+
+from __future__ import annotations
+
+from cavvy import defaults
+from cavvy.api.fields import moment_ms, refuse
+from cavvy.core.job import Terms, shared_terms
+from cavvy.protocol.rest import SubmitBody
+
+__all__ = ["parse_terms"]
+
+
+def parse_terms(submit: SubmitBody) -> Terms:
+    """Raises InvalidInput. Whether the deadline has passed already is for the core to say: a repeated submit that was
+    taken in time is still the same job.
+    """
+    given = {
+        "timeout_s": _seconds(submit.timeout_s, "timeout_s"),
+        "first_token_timeout_s": _seconds(submit.first_token_timeout_s, "first_token_timeout_s"),
+        "stall_timeout_s": _seconds(submit.stall_timeout_s, "stall_timeout_s"),
+        "match_window_s": _seconds(submit.match_window_s, "match_window_s"),
+        "max_attempts": _attempts(submit.max_attempts),
+        "deadline_at_ms": moment_ms(submit.deadline, "deadline"),
+        "not_before_ms": moment_ms(submit.not_before, "not_before"),
+    }
+    terms = Terms(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    if None not in (terms.deadline_at_ms, terms.not_before_ms) and terms.deadline_at_ms <= terms.not_before_ms:  # type: ignore[operator]
+        refuse("deadline", "must be after 'not_before'")
+    return shared_terms(terms)
+
+
+def _seconds(value: float | None, field: str) -> float | None:
+    if value is not None and not 0 < value <= defaults.MAX_JOB_TIME_S:
+        refuse(field, f"must be more than 0 and at most {defaults.MAX_JOB_TIME_S:.0f} seconds")
+    return value
+
+
+def _attempts(value: int | None) -> int | None:
+    if value is not None and not 1 <= value <= defaults.MAX_ATTEMPTS_LIMIT:
+        refuse("max_attempts", f"must be from 1 to {defaults.MAX_ATTEMPTS_LIMIT}")
+    return value
