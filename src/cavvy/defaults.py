@@ -76,6 +76,7 @@ FILES_RESERVED: Final = 128  # file descriptors kept for the store, pipes and li
 MAX_BODY_BYTES: Final = 1 << 20
 MAX_BATCH_BODY_BYTES: Final = 16 << 20  # of `POST /v1/jobs/batch`; each job in it stays within MAX_BODY_BYTES
 MAX_BATCH_JOBS: Final = 1_000  # in one commit: it holds up the commits behind it by a fraction of a second
+STOP_SLICE: Final = 1_000  # waiting jobs that a stop ends in one commit, for the same reason
 MAX_OUTPUT_BYTES: Final = 1 << 20  # UTF-8 of the answer's text
 MAX_FRAME_BYTES: Final = 8 << 20  # ≥ 6 × the largest body: JSON escapes one byte as up to six
 MAX_PENDING: Final = 1_000_000

@@ -8,12 +8,14 @@ from msgspec.structs import replace
 
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import AttemptEnd, CancelRequest, Failure, FailureCode, JobHeader, Needs, WorkerStatus
+from cavvy.core.latch import StopLatch
 from cavvy.core.writes import (
     AddApiKey,
     AddTenant,
     AddWorkerToken,
     CompleteJob,
     DropExpiredTokens,
+    DropStop,
     EnrolWorker,
     FailJob,
     GrantJob,
@@ -23,6 +25,7 @@ from cavvy.core.writes import (
     RequestCancel,
     RequeueJob,
     ReviveAttempt,
+    SetStop,
     SetWorkerStatus,
     StartAttempt,
     Usage,
@@ -166,6 +169,26 @@ def revoked(secret_hash: bytes = KEY.secret_hash) -> ReplaceApiKey:
 
 def tenant(name: str = TENANT) -> AddTenant:
     return AddTenant(tenant=Tenant(id=name, created_at_ms=50))
+
+
+def latch(stop_seq: int = 5, /, **changes: Any) -> StopLatch:
+    values: dict[str, Any] = {
+        "tenant": TENANT,
+        "stop_seq": stop_seq,
+        "by": "ann",
+        "reason": "it went wild",
+        "at_ms": 8_000,
+        "latched": True,
+    }
+    return StopLatch(**(values | changes))
+
+
+def stopped(stop_seq: int = 5, /, **changes: Any) -> SetStop:
+    return SetStop(latch=latch(stop_seq, **changes))
+
+
+def stop_dropped(stop_seq: int = 5, tenant: str = TENANT) -> DropStop:
+    return DropStop(tenant=tenant, stop_seq=stop_seq)
 
 
 class OpenStore:

@@ -53,11 +53,14 @@ from tests.conformance.samples import (
     inserted,
     job_id,
     key,
+    latch,
     requeued,
     revived,
     revoked,
     rotated,
     started,
+    stop_dropped,
+    stopped,
     tenant,
     token,
 )
@@ -490,6 +493,36 @@ async def test_a_key_with_another_secret_than_was_decided_on_is_not_changed(open
         await opened.commit(revoked())
     with pytest.raises(Refused):
         await opened.commit(rotated(b"newer"))
+
+
+async def test_a_stop_is_loaded_as_it_was_set_and_the_next_one_takes_its_place(opened: OpenStore) -> None:
+    await opened.commit(stopped(5), stopped(6, tenant="other", reason=None))
+    assert await opened.loaded() == [latch(5), latch(6, tenant="other", reason=None)]
+    later = latch(9, by="bob", reason=None, at_ms=9_000, latched=False)
+    await opened.commit(stopped(9, by="bob", reason=None, at_ms=9_000, latched=False))
+    assert later in await opened.loaded()
+
+
+async def test_a_stop_that_is_over_is_dropped(opened: OpenStore) -> None:
+    await opened.commit(stopped(5), stopped(5, latched=False), stop_dropped(5))
+    assert await opened.loaded() == []
+
+
+@pytest.mark.parametrize(
+    ("before", "write"),
+    [
+        pytest.param(stopped(5), stopped(4), id="one that reaches less far"),
+        pytest.param(stopped(5), stop_dropped(5), id="dropped while latched"),
+        pytest.param(stopped(5, latched=False), stop_dropped(4), id="dropped as it was before"),
+        pytest.param(stopped(5, latched=False), stop_dropped(5, "other"), id="dropped where there is none"),
+    ],
+)
+async def test_a_stop_is_never_taken_back_by_mistake(opened: OpenStore, before: Write, write: Write) -> None:
+    await opened.commit(before)
+    told = await opened.everything()
+    with pytest.raises(Refused):
+        await opened.commit(write)
+    assert await opened.everything() == told
 
 
 # Conditions

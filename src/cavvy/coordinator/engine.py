@@ -20,6 +20,7 @@ from cavvy.core.coordinator import Batch, Coordinator, KnownToken, KnownWorker, 
 from cavvy.core.effects import Effect, HeartbeatAnswered, Registered, Reply
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import JobHeader, Now
+from cavvy.core.latch import StopLatch
 from cavvy.core.writes import Write
 from cavvy.errors import CommitUnknown, Fenced, Refused, RolledBack
 from cavvy.store.base import LoadRow, Opened, Store, TokenRecord, WorkerRecord
@@ -185,7 +186,7 @@ class Engine:
                 return
 
     async def _wait(self) -> None:
-        if not self._inbox and not self._stopping:
+        if not self._inbox and not self._stopping and not self._core.unfinished:
             self._wake.clear()
             due_s = self._core.due_s - self._clock().mono_s
             with contextlib.suppress(TimeoutError):
@@ -368,7 +369,7 @@ class Engine:
             future.set_exception(error)
 
 
-def known(row: LoadRow) -> JobHeader | KnownWorker | KnownToken | ApiKey | Tenant:
+def known(row: LoadRow) -> JobHeader | KnownWorker | KnownToken | ApiKey | Tenant | StopLatch:
     """A row of the store as the core takes it up."""
     match row:
         case WorkerRecord():

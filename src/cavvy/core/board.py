@@ -33,6 +33,7 @@ class Board:
         self.resting = RestingJobs()
         self.fleet = Fleet()
         self.fresh: dict[str, SubmitJob] = {}
+        self.withheld: set[str] = set()
         self.grace_until_s = 0.0
         self._lapse_s = math.inf
         self._dice = dice
@@ -97,8 +98,21 @@ class Board:
         else:
             self.waiting.add(job.needs, job.seq, job.id)
 
+    def withhold(self, job: JobHeader) -> bool:
+        """Takes a job that waits off the queue: it is about to end, and no free slot and no lost attempt that returns
+        gets it. False if there was nothing to take.
+        """
+        if job.active or job.id in self.withheld:
+            return False
+        self._dequeue(job)
+        self.withheld.add(job.id)
+        job.lost = False
+        return True
+
     def _dequeue(self, job: JobHeader) -> None:
-        if not self.resting.discard(job):
+        if job.id in self.withheld:
+            self.withheld.discard(job.id)
+        elif not self.resting.discard(job):
             self.waiting.discard(job.needs, job.id)
 
     # -- transitions

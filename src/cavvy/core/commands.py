@@ -64,6 +64,21 @@ class CancelJob(CommandBase, frozen=True, kw_only=True, tag=True):
     reason: str | None = None
 
 
+class StopTenant(CommandBase, frozen=True, kw_only=True, tag=True):
+    """Everything of `tenant` stops. With `latch` it may submit nothing until it is released."""
+
+    ref: int
+    tenant: str
+    by: str
+    reason: str | None = None
+    latch: bool = True
+
+
+class ReleaseStop(CommandBase, frozen=True, kw_only=True, tag=True):
+    ref: int
+    tenant: str
+
+
 class CreateWorkerToken(CommandBase, frozen=True, kw_only=True, tag=True):
     ref: int
     token_hash: bytes
@@ -220,6 +235,8 @@ class Undelivered(CommandBase, frozen=True, kw_only=True, tag=True):
 Command = (
     SubmitJob
     | CancelJob
+    | StopTenant
+    | ReleaseStop
     | CreateWorkerToken
     | ManageWorker
     | CreateTenant

@@ -28,17 +28,20 @@ from cavvy.core.commands import (
     JobStopped,
     ManageWorker,
     RegisterWorker,
+    ReleaseStop,
     RevokeApiKey,
     RotateApiKey,
     SessionClosed,
     SessionDraining,
     SessionResumed,
+    StopTenant,
     SubmitJob,
     Undelivered,
 )
 from cavvy.core.effects import (
     CompletionAnswered,
     FrameRefused,
+    Reply,
     ReplyCode,
     Verdict,
 )
@@ -46,10 +49,12 @@ from cavvy.core.fleet import Session
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import AttemptRef, CancelRequest, FailureCode, JobHeader, JobStatus, Now, RejectReason
 from cavvy.core.keys import KeyBook
+from cavvy.core.latch import StopLatch
 from cavvy.core.lifecycle import Event, phase_of, step
 from cavvy.core.outbox import Batch, Outbox
 from cavvy.core.roster import KnownToken, KnownWorker, Roster
 from cavvy.core.settings import Settings
+from cavvy.core.stopping import Stopping
 from cavvy.core.writes import (
     CompleteJob,
     InsertJob,
@@ -79,6 +84,7 @@ class Coordinator:
         self._board = Board(settings, dice, self._out)
         self._roster = Roster(settings, self._board, self._out)
         self._key_book = KeyBook(self._out)
+        self._stopping = Stopping(self._board, self._out)
         self._keys: dict[tuple[str, str], _LiveKey] = {}
         self._seq = 0
         self._numbers: dict[str, int] = {}
@@ -87,6 +93,8 @@ class Coordinator:
         self._handlers: dict[type, Callable[[Any, Now], None]] = {
             SubmitJob: self._submit,
             CancelJob: self._cancel,
+            StopTenant: self._stop_tenant,
+            ReleaseStop: self._stopping.release,
             CreateWorkerToken: self._roster.create_token,
             ManageWorker: self._roster.manage,
             CreateTenant: self._key_book.create_tenant,
@@ -110,7 +118,7 @@ class Coordinator:
 
     def restore(
         self,
-        rows: Iterable[JobHeader | KnownWorker | KnownToken | ApiKey | Tenant],
+        rows: Iterable[JobHeader | KnownWorker | KnownToken | ApiKey | Tenant | StopLatch],
         *,
         seq: int,
         numbers: dict[str, int],
@@ -124,8 +132,11 @@ class Coordinator:
                 self._board.restore_job(row, now, grace_until_s)
             elif isinstance(row, (ApiKey, Tenant)):
                 self._key_book.know(row)
+            elif isinstance(row, StopLatch):
+                self._stopping.know(row)
             else:
                 self._roster.know(row)
+        self._stopping.resume()
         if self._board.leases:
             self._board.grace_until_s = grace_until_s
 
@@ -144,6 +155,11 @@ class Coordinator:
         """The last `seq` and each tenant's last `number`: never given again, not even after a failed commit."""
         return self._seq, self._numbers
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is more to decide at once, without any command: the next batch should not wait for one."""
+        return self._stopping.unfinished
+
     def handle(self, command: Command, now: Now) -> None:
         """Decides one command. Raises nothing for anything that came from outside."""
         self._handlers[type(command)](command, now)
@@ -161,6 +177,7 @@ class Coordinator:
         elif now.mono_s >= self._board.lapse_s:
             self._board.sweep_leases(now)
         self._board.wake_resting(now)
+        self._stopping.advance(now)
         self._board.match(now)
         self._last_tick_s = now.mono_s
 
@@ -193,6 +210,9 @@ class Coordinator:
             same = live.fingerprint == key.fingerprint
             code = ReplyCode.REPLAYED if same else ReplyCode.KEY_REUSED
             self._out.reply(command.ref, code, job_id=live.job_id)
+            return
+        if (latch := self._stopping.refusal(tenant)) is not None:
+            self._out.effect(Reply(ref=command.ref, code=ReplyCode.STOPPED, stop=latch))
             return
         deadline_ms = command.terms.deadline_at_ms
         if deadline_ms is not None and deadline_ms <= now.wall_ms:
@@ -253,6 +273,9 @@ class Coordinator:
             else:
                 self._board.event(job, Event.CANCEL, now, message="Cancelled before it started.", cancel=request)
         self._out.reply(command.ref, ReplyCode.OK, job_id=job.id, status=job.status, cancel=job.cancel)
+
+    def _stop_tenant(self, command: StopTenant, now: Now) -> None:
+        self._stopping.stop(command, now, self._seq)
 
     # -- attempts
 

@@ -8,6 +8,7 @@ import msgspec
 
 from cavvy.core.identity import ApiKey
 from cavvy.core.job import AttemptEnd, AttemptRef, CancelRequest, Failure, JobStatus, Needs, WorkerStatus
+from cavvy.core.latch import StopLatch, Stopped
 from cavvy.core.writes import Usage
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "ReplyCode",
     "Resume",
     "StopAttempt",
+    "StopChanged",
     "Verdict",
     "WorkerChanged",
 ]
@@ -38,6 +40,7 @@ class ReplyCode(StrEnum):
     KEY_REUSED = "idempotency_key_reused"
     QUEUE_FULL = "queue_full"
     DEADLINE_PASSED = "deadline_passed"  # before the job was there
+    STOPPED = "stopped"  # `stop` says by whom
     NOT_FOUND = "not_found"  # no job of that id that is not terminal; no such key, no such tenant
     TOKEN_REFUSED = "token_refused"  # noqa: S105 - a reply code, not a secret
     FORBIDDEN = "forbidden"  # the key that asks has ended, or may not do that
@@ -71,6 +74,8 @@ class Reply(EffectBase, frozen=True, kw_only=True, tag=True):
     job_id: str | None = None
     status: JobStatus | None = None
     cancel: CancelRequest | None = None
+    stop: StopLatch | None = None
+    stopped: Stopped | None = None
 
 
 class Resume(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,6 +190,12 @@ class KeyChanged(EffectBase, frozen=True, kw_only=True, tag=True):
     key: ApiKey
 
 
+class StopChanged(EffectBase, frozen=True, kw_only=True, tag=True):
+    """From now on this is the tenant's stop."""
+
+    latch: StopLatch
+
+
 Effect = (
     Reply
     | Registered
@@ -198,4 +209,5 @@ Effect = (
     | JobChanged
     | JobEnded
     | KeyChanged
+    | StopChanged
 )

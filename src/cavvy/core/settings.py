@@ -19,6 +19,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     accept_timeout_s: float = defaults.ACCEPT_TIMEOUT_S
     restart_grace_s: float = defaults.RESTART_GRACE_S
     stop_ack_timeout_s: float = defaults.STOP_ACK_TIMEOUT_S
+    stop_slice: int = defaults.STOP_SLICE
     lazy_write_s: float = defaults.LAZY_WRITE_S
     idempotency_ttl_s: int = defaults.IDEMPOTENCY_TTL_S
     idempotency_live_s: float = defaults.IDEMPOTENCY_LIVE_S

@@ -21,6 +21,7 @@ from cavvy.core.job import (
     Terms,
     WorkerStatus,
 )
+from cavvy.core.latch import StopLatch
 
 __all__ = [
     "AddApiKey",
@@ -28,6 +29,7 @@ __all__ = [
     "AddWorkerToken",
     "CompleteJob",
     "DropExpiredTokens",
+    "DropStop",
     "EnrolWorker",
     "FailJob",
     "GrantJob",
@@ -37,6 +39,7 @@ __all__ = [
     "RequestCancel",
     "RequeueJob",
     "ReviveAttempt",
+    "SetStop",
     "SetWorkerStatus",
     "StartAttempt",
     "Usage",
@@ -229,6 +232,19 @@ class AddTenant(WriteBase, frozen=True, kw_only=True, tag=True):
     tenant: Tenant
 
 
+class SetStop(WriteBase, frozen=True, kw_only=True, tag=True):
+    """The tenant's stop, in the place of the one before; conditional on that one not reaching further."""
+
+    latch: StopLatch
+
+
+class DropStop(WriteBase, frozen=True, kw_only=True, tag=True):
+    """The tenant has no stop any more; conditional on it having one that reaches to `stop_seq` and is not latched."""
+
+    tenant: str
+    stop_seq: int
+
+
 Write = (
     InsertJob
     | GrantJob
@@ -245,6 +261,8 @@ Write = (
     | AddApiKey
     | ReplaceApiKey
     | AddTenant
+    | SetStop
+    | DropStop
 )
 
 #: Statuses from which each write may go; the stores and the tests read the conditions here.

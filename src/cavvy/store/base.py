@@ -20,6 +20,7 @@ from cavvy.core.job import (
     Terms,
     WorkerStatus,
 )
+from cavvy.core.latch import StopLatch
 from cavvy.core.writes import Usage, Write
 
 __all__ = [
@@ -64,7 +65,7 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True):
     needs_approval: bool
 
 
-LoadRow = JobHeader | WorkerRecord | TokenRecord | ApiKey | Tenant
+LoadRow = JobHeader | WorkerRecord | TokenRecord | ApiKey | Tenant | StopLatch
 
 
 class AssignInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,7 +155,7 @@ class Store(Protocol):
 
     def load(self) -> AsyncIterator[LoadRow]:
         """Every job that is not terminal, in order of `seq`; every worker; every token not used up; every
-        tenant; every key that is not revoked. No bodies.
+        tenant; every key that is not revoked; every stop. No bodies.
 
         One state of the data only while nothing is committed.
         """

@@ -92,6 +92,8 @@ class MemoryStore:
         for key in list(self._tables.api_keys.values()):
             if key.revoked_at_ms is None:
                 yield key
+        for latch in list(self._tables.stops.values()):
+            yield latch
 
     async def inputs(self, job_ids: Sequence[str]) -> Mapping[str, AssignInput]:
         self._check_open()

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import AttemptEnd, JobStatus
+from cavvy.core.latch import StopLatch
 from cavvy.core.writes import (
     ACTIVE,
     AddApiKey,
@@ -20,6 +21,7 @@ from cavvy.core.writes import (
     AddWorkerToken,
     CompleteJob,
     DropExpiredTokens,
+    DropStop,
     EnrolWorker,
     FailJob,
     GrantJob,
@@ -28,6 +30,7 @@ from cavvy.core.writes import (
     RequestCancel,
     RequeueJob,
     ReviveAttempt,
+    SetStop,
     SetWorkerStatus,
     StartAttempt,
     Write,
@@ -87,6 +90,7 @@ class Tables:
         self.tokens: dict[bytes, StoredToken] = {}
         self.api_keys: dict[str, ApiKey] = {}
         self.tenants: dict[str, Tenant] = {}
+        self.stops: dict[str, StopLatch] = {}
         self._methods: dict[type, Callable[[Transaction, Any], None]] = {
             InsertJob: self._insert_job,
             GrantJob: self._grant_job,
@@ -103,6 +107,8 @@ class Tables:
             AddApiKey: self._add_api_key,
             ReplaceApiKey: self._replace_api_key,
             AddTenant: self._add_tenant,
+            SetStop: self._set_stop,
+            DropStop: self._drop_stop,
         }
 
     def apply(self, transaction: Transaction, write: Write) -> None:
@@ -262,6 +268,17 @@ class Tables:
     def _add_tenant(self, transaction: Transaction, write: AddTenant) -> None:
         _require(write.tenant.id not in self.tenants, write, "the tenant's id is taken")
         transaction.put(self.tenants, write.tenant.id, write.tenant)
+
+    def _set_stop(self, transaction: Transaction, write: SetStop) -> None:
+        before = self.stops.get(write.latch.tenant)
+        _require(before is None or before.stop_seq <= write.latch.stop_seq, write, "a stop reaches further")
+        transaction.put(self.stops, write.latch.tenant, write.latch)
+
+    def _drop_stop(self, transaction: Transaction, write: DropStop) -> None:
+        before = self.stops.get(write.tenant)
+        over = before is not None and before.stop_seq == write.stop_seq and not before.latched
+        _require(over, write, "there is no such stop, or it is latched")
+        transaction.delete(self.stops, write.tenant)
 
 
 def _new_job(write: InsertJob) -> JobRecord:

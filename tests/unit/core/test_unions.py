@@ -22,11 +22,13 @@ from cavvy.core.commands import (
     JobStopped,
     ManageWorker,
     RegisterWorker,
+    ReleaseStop,
     RevokeApiKey,
     RotateApiKey,
     SessionClosed,
     SessionDraining,
     SessionResumed,
+    StopTenant,
     SubmitJob,
     Undelivered,
 )
@@ -46,6 +48,7 @@ from cavvy.core.effects import (
     ReplyCode,
     Resume,
     StopAttempt,
+    StopChanged,
     Verdict,
     WorkerChanged,
 )
@@ -66,6 +69,7 @@ from cavvy.core.job import (
     Terms,
     WorkerStatus,
 )
+from cavvy.core.latch import StopLatch, Stopped
 from cavvy.core.matching import Profile
 from cavvy.core.worker_status import WorkerAction
 from cavvy.core.writes import (
@@ -74,6 +78,7 @@ from cavvy.core.writes import (
     AddWorkerToken,
     CompleteJob,
     DropExpiredTokens,
+    DropStop,
     EnrolWorker,
     FailJob,
     GrantJob,
@@ -83,6 +88,7 @@ from cavvy.core.writes import (
     RequestCancel,
     RequeueJob,
     ReviveAttempt,
+    SetStop,
     SetWorkerStatus,
     StartAttempt,
     Usage,
@@ -125,6 +131,7 @@ KEY = ApiKey(
     old_until_ms=4,
 )
 TENANT = Tenant(id="t", created_at_ms=1)
+LATCH = StopLatch(tenant="t", stop_seq=7, by="owner", reason=TEXT, at_ms=5, latched=True)
 ATTEMPT: dict[str, Any] = {"job_id": "job-1", "epoch": 3}
 FACTS: dict[str, Any] = {
     "number": 2, "user_id": "u", "needs": NEEDS, "created_at_ms": 3, "worker": "aa" * 32, "cancelled": True
@@ -143,6 +150,8 @@ COMMANDS: list[Command] = [
         **URGENT,
     ),
     CancelJob(ref=2, tenant="t", job_id="job-1", by="owner", reason=TEXT),
+    StopTenant(ref=2, tenant="t", by="owner", reason=TEXT, latch=False),
+    ReleaseStop(ref=2, tenant="t"),
     CreateWorkerToken(ref=3, token_hash=BYTES, tenant="t", created_by="owner", ttl_s=900, needs_approval=True),
     ManageWorker(ref=4, tenant="t", worker="aa" * 32, action=WorkerAction.DRAIN),
     CreateTenant(ref=5, by="o", tenant=TENANT, key=KEY),
@@ -174,7 +183,15 @@ COMMANDS: list[Command] = [
     Undelivered(session=9, code="input_too_large", **ATTEMPT),
 ]
 EFFECTS: list[Effect] = [
-    Reply(ref=1, code=ReplyCode.REPLAYED, job_id="job-1", status=JobStatus.RUNNING, cancel=ASKED),
+    Reply(
+        ref=1,
+        code=ReplyCode.REPLAYED,
+        job_id="job-1",
+        status=JobStatus.RUNNING,
+        cancel=ASKED,
+        stop=LATCH,
+        stopped=Stopped(running=1, pending=2),
+    ),
     Registered(
         ref=4,
         session=9,
@@ -201,6 +218,7 @@ EFFECTS: list[Effect] = [
         **ATTEMPT,
     ),
     KeyChanged(key=KEY),
+    StopChanged(latch=LATCH),
 ]
 WRITES: list[Write] = [
     InsertJob(
@@ -241,6 +259,8 @@ WRITES: list[Write] = [
     AddApiKey(key=KEY),
     ReplaceApiKey(key=KEY, secret_hash_before=BYTES),
     AddTenant(tenant=TENANT),
+    SetStop(latch=LATCH),
+    DropStop(tenant="t", stop_seq=7),
 ]
 OPERATOR = ApiKey(key_id="op", secret_hash=b"", role=Role.OPERATOR, tenant="", user_id="owner", created_at_ms=0)
 FIRST = ApiKey(key_id="first", secret_hash=b"1", role=Role.ADMIN, tenant="t", user_id="owner", created_at_ms=0)
@@ -345,6 +365,8 @@ async def recorded_session() -> Recorder:
     await stack.do(stack.management(other.key, WorkerAction.PAUSE))
     await stack.later(30.0)
 
+    await stack.do(StopTenant(ref=900, tenant="default", by="owner"), stack.submission())
+    await stack.do(ReleaseStop(ref=900, tenant="default"))
     await stack.do(CreateTenant(ref=901, by=OPERATOR.key_id, tenant=TENANT, key=FIRST))
     second = msgspec.structs.replace(FIRST, key_id="second")
     await stack.do(CreateApiKey(ref=902, by="first", key=second))

@@ -12,6 +12,7 @@ import msgspec
 from cavvy import defaults
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import TERMINAL, Effort, JobHeader, JobStatus
+from cavvy.core.latch import StopLatch
 from cavvy.core.search import holds
 from cavvy.store.base import (
     AssignInput,
@@ -176,3 +177,6 @@ class Reader:
 
     def tenants(self) -> list[Tenant]:
         return [Tenant(id=tenant.decode(), created_at_ms=at_ms) for tenant, at_ms in self._rows("tenants")]
+
+    def stops(self) -> list[StopLatch]:
+        return [records.stop(row) for row in self._rows("stops")]

@@ -24,10 +24,11 @@ from cavvy.core.job import (
     WorkerStatus,
     shared_terms,
 )
+from cavvy.core.latch import StopLatch
 from cavvy.core.writes import Usage
 from cavvy.store.base import AttemptRecord, JobRecord, TokenRecord, WorkerRecord
 
-__all__ = ["NeedsCache", "Row", "api_key", "header", "job", "listed_job", "token", "worker"]
+__all__ = ["NeedsCache", "Row", "api_key", "header", "job", "listed_job", "stop", "token", "worker"]
 
 Row = tuple[Any, ...]
 
@@ -208,4 +209,16 @@ def api_key(row: Row) -> ApiKey:
         revoked_at_ms=revoked_at_ms,
         old_secret_hash=old_secret_hash,
         old_until_ms=old_until_ms,
+    )
+
+
+def stop(row: Row) -> StopLatch:
+    tenant, stop_seq, by, reason, at_ms, latched = row
+    return StopLatch(
+        tenant=tenant.decode(),
+        stop_seq=stop_seq,
+        by=by.decode(),
+        reason=_text(reason),
+        at_ms=at_ms,
+        latched=bool(latched),
     )

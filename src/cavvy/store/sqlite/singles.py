@@ -11,8 +11,10 @@ from cavvy.core.writes import (
     AddTenant,
     AddWorkerToken,
     DropExpiredTokens,
+    DropStop,
     EnrolWorker,
     ReplaceApiKey,
+    SetStop,
     SetWorkerStatus,
     Write,
 )
@@ -110,6 +112,25 @@ def _add_tenant(write: AddTenant) -> Iterator[Single]:
     yield Single("insert_tenant", {"id": write.tenant.id.encode(), "created_at_ms": write.tenant.created_at_ms})
 
 
+def _set_stop(write: SetStop) -> Iterator[Single]:
+    latch = write.latch
+    yield Single(
+        "set_stop",
+        {
+            "tenant": latch.tenant.encode(),
+            "stop_seq": latch.stop_seq,
+            "by": latch.by.encode(),
+            "reason": None if latch.reason is None else latch.reason.encode(),
+            "at_ms": latch.at_ms,
+            "latched": latch.latched,
+        },
+    )
+
+
+def _drop_stop(write: DropStop) -> Iterator[Single]:
+    yield Single("drop_stop", {"tenant": write.tenant.encode(), "stop_seq": write.stop_seq})
+
+
 _BUILDERS: dict[type, Callable[[Any], Iterator[Single]]] = {
     AddWorkerToken: _add_token,
     DropExpiredTokens: _drop_expired_tokens,
@@ -118,4 +139,6 @@ _BUILDERS: dict[type, Callable[[Any], Iterator[Single]]] = {
     AddApiKey: _add_api_key,
     ReplaceApiKey: _replace_api_key,
     AddTenant: _add_tenant,
+    SetStop: _set_stop,
+    DropStop: _drop_stop,
 }

@@ -139,6 +139,8 @@ class SqliteStore:
         for key in await call(reader.api_keys):
             if key.revoked_at_ms is None:
                 yield key
+        for latch in await call(reader.stops):
+            yield latch
 
     async def inputs(self, job_ids: Sequence[str]) -> Mapping[str, AssignInput]:
         connected = self._now_connected()

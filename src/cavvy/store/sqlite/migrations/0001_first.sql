@@ -119,3 +119,13 @@ CREATE TABLE api_key (
     old_secret_hash BLOB,
     old_until_ms INTEGER
 ) STRICT;
+
+-- A tenant's stop: what was submitted up to `stop_seq` ends; `latched`: nothing new is taken.
+CREATE TABLE stop (
+    tenant BLOB NOT NULL UNIQUE,
+    stop_seq INTEGER NOT NULL,
+    by BLOB NOT NULL,
+    reason BLOB,
+    at_ms INTEGER NOT NULL,
+    latched INTEGER NOT NULL
+) STRICT;

@@ -135,6 +135,9 @@ ORDER BY rowid;
 -- name: tenants
 SELECT id, created_at_ms FROM tenant ORDER BY rowid;
 
+-- name: stops
+SELECT tenant, stop_seq, by, reason, at_ms, latched FROM stop ORDER BY rowid;
+
 -- name: inputs
 -- :rows and :texts as in write.sql: job id
 SELECT job.id, job_input.input, job_input.params, coalesce(attempt.salt, x'')

@@ -396,3 +396,18 @@ WHERE key_id = :key_id AND secret_hash = :secret_hash_before AND revoked_at_ms I
 
 -- name: insert_tenant
 INSERT INTO tenant (id, created_at_ms) VALUES (:id, :created_at_ms);
+
+-- name: set_stop
+INSERT INTO stop (tenant, stop_seq, by, reason, at_ms, latched)
+VALUES (:tenant, :stop_seq, :by, :reason, :at_ms, :latched)
+ON CONFLICT (tenant) DO UPDATE
+SET
+    stop_seq = excluded.stop_seq,
+    by = excluded.by,
+    reason = excluded.reason,
+    at_ms = excluded.at_ms,
+    latched = excluded.latched
+WHERE stop.stop_seq <= excluded.stop_seq;
+
+-- name: drop_stop
+DELETE FROM stop WHERE tenant = :tenant AND stop_seq = :stop_seq AND NOT latched;
