@@ -17,6 +17,7 @@ from cavvy.api.listing import list_jobs
 from cavvy.api.openapi import describe, openapi_document
 from cavvy.api.problems import MethodsByPath, exception_handlers
 from cavvy.api.services import Services
+from cavvy.api.stop import stop_router
 from cavvy.api.tenants import tenants_router
 from cavvy.api.whoami import whoami_router
 from cavvy.api.workers import workers_router
@@ -28,6 +29,7 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     submit_batch,
     list_jobs,
     job_events,
+    stop_router,
     workers_router,
     keys_router,
     tenants_router,

@@ -51,7 +51,7 @@ __all__ = ["submit_batch"]
         parameters=(
             header("Idempotency-Key", "The same key and body within 24 hours: the same jobs.", Name, "import-7"),
         ),
-        errors=("idempotency_key_reused",),
+        errors=("idempotency_key_reused", "stopped"),
     ),
 )
 async def submit_batch(request: AnyRequest) -> Response[bytes]:
@@ -75,6 +75,9 @@ async def submit_batch(request: AnyRequest) -> Response[bytes]:
     wanted = [_wanted(here, caller, item, one) for item, one in zip(items, keys, strict=True)]
     made = iter(await submit_all(here, caller, [one for one in wanted if isinstance(one, Wanted)], known))
     outcomes = [next(made) if isinstance(one, Wanted) else one for one in wanted]
+    refusals = [one for one in outcomes if isinstance(one, ProblemError) and one.code == "stopped"]
+    if refusals and not any(isinstance(one, Made) for one in outcomes):
+        raise refusals[0]
     results = await asyncio.gather(*(_result(here, caller, outcome) for outcome in outcomes))
     new = any(isinstance(one, Made) and one.new for one in outcomes)
     replayed = {"Idempotent-Replayed": "true"} if known and not new else {}

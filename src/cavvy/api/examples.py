@@ -21,6 +21,7 @@ from cavvy.protocol.rest import (
     NewKey,
     NewTenant,
     Problem,
+    StopView,
     TenantView,
     TimelineEntry,
     UsageView,
@@ -43,6 +44,7 @@ __all__ = [
     "RESULT",
     "REVOKED_KEY",
     "ROTATED_KEY",
+    "STOPPED",
     "STOPPING",
     "SUBMIT",
     "SUBMITTED",
@@ -169,6 +171,7 @@ STOPPING = msgspec.structs.replace(
     status=JobStatus.RUNNING,
     cancel_requested=CancelView(by="owner", reason="no longer needed", at=_ENDED),
 )
+STOPPED = StopView(stopped=True, by="owner", reason="it went wild", at=_ENDED)
 EVENTS = (
     f'event: job\ndata: {{"id":"{JOB_ID}","status":"running"}}\n\n'
     'event: attempt\ndata: {"attempt":1}\n\n'

@@ -50,7 +50,7 @@ _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}
             ),
             header("Prefer", "`wait=N` answers when the job is terminal, at the latest after N s.", str, "wait=10"),
         ),
-        errors=("not_supported", "idempotency_key_reused", "queue_full"),
+        errors=("not_supported", "idempotency_key_reused", "queue_full", "stopped"),
     ),
 )
 async def submit_job(request: AnyRequest) -> Response[bytes]:

@@ -35,6 +35,7 @@ CODES: dict[str, tuple[int, str]] = {
     "tenant_taken": (409, "There is a tenant of this id"),
     "last_key": (409, "The last key of its kind"),
     "too_many_keys": (409, "Too many keys"),
+    "stopped": (409, "Everything of this tenant was stopped"),
     "worker_not_approved": (409, "The worker waits for approval"),
     "worker_revoked": (409, "The worker was revoked for good"),
     "body_too_large": (413, "The body is too large"),

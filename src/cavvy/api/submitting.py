@@ -15,6 +15,7 @@ from cavvy.api.auth import Caller
 from cavvy.api.problems import ProblemError
 from cavvy.api.services import Services
 from cavvy.api.submission import Submission
+from cavvy.api.views import stopped_problem
 from cavvy.coordinator.engine import CommandFailed
 from cavvy.core.commands import SubmitJob
 from cavvy.core.effects import Reply, ReplyCode
@@ -73,6 +74,8 @@ def _answered(reply: Reply) -> Made | Exception:
         return ProblemError("queue_full", detail, headers={"Retry-After": "5"})
     if reply.code is ReplyCode.DEADLINE_PASSED:
         return ProblemError("invalid_field", "Field 'deadline': must be in the future.", field="deadline")
+    if reply.code is ReplyCode.STOPPED and reply.stop is not None:
+        return stopped_problem(reply.stop)
     if reply.code is ReplyCode.KEY_REUSED:
         return key_reused()
     assert reply.job_id is not None

@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 
 from cavvy import defaults
+from cavvy.api.problems import ProblemError
 from cavvy.coordinator.hub import Topic
 from cavvy.coordinator.login import OnlineWorker, worker_id
 from cavvy.core.identity import ApiKey
 from cavvy.core.job import Failure, JobStatus, Needs
+from cavvy.core.latch import StopLatch
 from cavvy.core.matching import Offer, waiting_reason
 from cavvy.core.receipt import Params
 from cavvy.core.writes import Usage
@@ -24,13 +26,14 @@ from cavvy.protocol.rest import (
     KeyView,
     NewKey,
     QueueView,
+    StopView,
     TimelineEntry,
     UsageView,
     WorkerView,
 )
 from cavvy.store.base import AttemptRecord, JobRecord, WorkerRecord
 
-__all__ = ["iso", "job_view", "key_view", "new_key_view", "worker_view"]
+__all__ = ["iso", "job_view", "key_view", "new_key_view", "stop_view", "stopped_problem", "worker_view"]
 
 #: Ends of attempts after which the job waited again.
 _BACK_TO_PENDING = frozenset(("lost", "undelivered", "revoked", "rejected", "drained"))
@@ -123,6 +126,23 @@ def worker_view(record: WorkerRecord, online: OnlineWorker | None, *, own: bool)
         skew_ms=known.skew_ms if known else None,
         leaving=known.leaving if known else None,
     )
+
+
+def stop_view(latch: StopLatch | None) -> StopView:
+    """Whether new work is refused, and by whose stop."""
+    if latch is None or not latch.latched:
+        return StopView(stopped=False)
+    return StopView(stopped=True, by=latch.by, reason=latch.reason, at=iso(latch.at_ms))
+
+
+def stopped_problem(latch: StopLatch) -> ProblemError:
+    """The refusal of new work: who stopped it, when, why, and how it goes on."""
+    why = f": {latch.reason}" if latch.reason else ""
+    detail = (
+        f"{latch.by} stopped everything of this tenant at {iso(latch.at_ms)}{why}. "
+        "An admin lets it go on with `cavvy stop --release` (POST /v1/stop/release)."
+    )
+    return ProblemError("stopped", detail, stop=stop_view(latch))
 
 
 def key_view(key: ApiKey, now_ms: int) -> KeyView:

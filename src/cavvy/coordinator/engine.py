@@ -135,6 +135,10 @@ class Engine:
         """Whether this grant may still be sent; see Coordinator.stands."""
         return self._core.stands(session, job_id, epoch)
 
+    def stop_of(self, tenant: str) -> StopLatch | None:
+        """The stop that keeps this tenant's new work out; None when nothing does."""
+        return self._core.stop_of(tenant)
+
     # -- life
 
     async def open(self) -> Opened:
@@ -186,7 +190,7 @@ class Engine:
                 return
 
     async def _wait(self) -> None:
-        if not self._inbox and not self._stopping and not self._core.unfinished:
+        if not self._inbox and not self._stopping:
             self._wake.clear()
             due_s = self._core.due_s - self._clock().mono_s
             with contextlib.suppress(TimeoutError):

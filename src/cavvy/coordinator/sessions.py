@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import count
 
+from cavvy import logs
 from cavvy.coordinator.engine import Engine
 from cavvy.coordinator.hub import Hub
 from cavvy.coordinator.login import OnlineWorker, Sent
@@ -23,6 +24,7 @@ from cavvy.core.effects import (
     JobEnded,
     KeyChanged,
     StopAttempt,
+    StopChanged,
     WorkerChanged,
 )
 from cavvy.core.identity import ApiKey
@@ -31,6 +33,8 @@ from cavvy.core.matching import Offer
 from cavvy.protocol.handshake import CloseCode
 
 __all__ = ["Sessions"]
+
+log = logs.get_logger()
 
 
 class Sessions:
@@ -58,6 +62,8 @@ class Sessions:
             case KeyChanged():
                 self._key_changed(effect.key)
                 self.hub.wake()
+            case StopChanged(latch=latch):
+                log.warning("tenant_stop", tenant=latch.tenant, latched=latch.latched, by=latch.by)
             case (
                 Assign()
                 | StopAttempt()

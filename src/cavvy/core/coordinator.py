@@ -7,6 +7,7 @@ this.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -155,11 +156,6 @@ class Coordinator:
         """The last `seq` and each tenant's last `number`: never given again, not even after a failed commit."""
         return self._seq, self._numbers
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether there is more to decide at once, without any command: the next batch should not wait for one."""
-        return self._stopping.unfinished
-
     def handle(self, command: Command, now: Now) -> None:
         """Decides one command. Raises nothing for anything that came from outside."""
         self._handlers[type(command)](command, now)
@@ -183,8 +179,8 @@ class Coordinator:
 
     @property
     def due_s(self) -> float:
-        """When the next `tick` is due, if that is before the next sweep."""
-        return self._board.lapse_s
+        """When the next `tick` is due, if that is before the next sweep; minus infinity: at once."""
+        return -math.inf if self._stopping.unfinished else self._board.lapse_s
 
     def take(self, now: Now, *, final: bool = False) -> Batch:
         """Hands over what was decided since the last take; `final` leaves no lazy write behind."""
@@ -201,6 +197,10 @@ class Coordinator:
             return False
         mine = job.epoch == epoch and lease.session == session and job.active and job.cancel is None
         return mine and (lease.taken or holder.serving)
+
+    def stop_of(self, tenant: str) -> StopLatch | None:
+        """The stop that keeps this tenant's new work out; None when nothing does."""
+        return self._stopping.refusal(tenant)
 
     # -- submit, cancel, tokens
 

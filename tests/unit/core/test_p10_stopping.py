@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from cavvy.core.commands import ReleaseStop, StopTenant
@@ -32,6 +34,15 @@ def stop(stack: Stack, *, latch: bool = True, by: str = "ann", tenant: str = "de
 
 def release(stack: Stack) -> ReleaseStop:
     return ReleaseStop(ref=stack.next_ref(), tenant="default")
+
+
+def unfinished(stack: Stack) -> bool:
+    return stack.core.due_s == -math.inf
+
+
+async def to_the_end(stack: Stack) -> None:
+    while unfinished(stack):
+        await stack.do()
 
 
 async def refused(stack: Stack) -> StopLatch | None:
@@ -78,7 +89,7 @@ async def test_p10_nothing_that_waits_starts_after_a_stop_however_many_there_are
     waiting = [await stack.submit() for _ in range(10)]
     await stack.do(stop(stack), worker.stopped(stack.assigned(first)))
     assert (await statuses(stack, *waiting)).count("pending") == 7
-    while stack.core.unfinished:
+    while unfinished(stack):
         await stack.do(worker.beat())
     assert set(await statuses(stack, *waiting)) == {"failed"}
     assert {one.job_id for one in stack.all(Assign)} == {first}
@@ -87,7 +98,7 @@ async def test_p10_nothing_that_waits_starts_after_a_stop_however_many_there_are
 async def test_what_waits_ends_in_slices_the_oldest_first(stack: Stack) -> None:
     jobs = [await stack.submit() for _ in range(7)]
     ended = [[one.job_id for one in effects if isinstance(one, JobEnded)] for effects in [await stack.do(stop(stack))]]
-    while stack.core.unfinished:
+    while unfinished(stack):
         ended.append([one.job_id for one in await stack.do() if isinstance(one, JobEnded)])
     assert ended == [jobs[:3], jobs[3:6], jobs[6:]]
 
@@ -122,8 +133,7 @@ async def test_p10_a_stop_outlives_a_restart_and_goes_on_where_it_was(stack: Sta
     await stack.restart()
     worker = FakeWorker(stack)
     await worker.join()
-    while stack.core.unfinished:
-        await stack.do()
+    await to_the_end(stack)
     assert set(await statuses(stack, *jobs)) == {"failed"}
     assert stack.all(Assign) == []
     assert await refused(stack) is not None
@@ -145,8 +155,7 @@ async def test_p10_what_a_released_stop_has_not_ended_yet_still_ends(stack: Stac
     assert [one.latched for one in await latches(stack)] == [False]
     fresh = await stack.submit()
     await stack.restart()
-    while stack.core.unfinished:
-        await stack.do()
+    await to_the_end(stack)
     assert set(await statuses(stack, *waiting)) == {"failed"}
     assert {one.job_id for one in stack.all(Assign)} == {first, fresh}
     assert await latches(stack) == []
@@ -175,8 +184,7 @@ async def test_without_the_latch_what_is_there_ends_and_new_work_is_taken(stack:
     jobs = [await stack.submit() for _ in range(6)]
     await stack.do(stop(stack, latch=False), worker.stopped(stack.assigned(jobs[0])))
     fresh = await stack.submit()
-    while stack.core.unfinished:
-        await stack.do()
+    await to_the_end(stack)
     assert set(await statuses(stack, *jobs)) == {"failed"}
     assert await statuses(stack, fresh) == ["assigned"]
     assert await latches(stack) == []
@@ -190,8 +198,7 @@ async def test_p10_two_stops_without_a_latch_one_behind_the_other_are_both_kept_
     jobs += [await stack.submit(), await stack.submit(), await stack.submit(), await stack.submit()]
     await stack.do(stop(stack, latch=False, by="bob"))
     await stack.restart()
-    while stack.core.unfinished:
-        await stack.do()
+    await to_the_end(stack)
     assert set(await statuses(stack, *jobs)) == {"failed"}
 
 
@@ -213,8 +220,7 @@ async def test_p10_a_lost_attempt_does_not_come_back_after_a_stop(stack: Stack, 
     answer = await worker.connect(held=(worker.ref(lost),))
     assert answer.resume[0].verdict in (Verdict.STALE, Verdict.UNKNOWN)
     await stack.do(late)
-    while stack.core.unfinished:
-        await stack.do()
+    await to_the_end(stack)
     assert await statuses(stack, jobs[0]) == ["failed"]
 
 
@@ -222,8 +228,7 @@ async def test_a_job_cancelled_by_itself_while_a_stop_has_not_reached_it_ends_on
     jobs = [await stack.submit() for _ in range(7)]
     await stack.do(stop(stack))
     await stack.do(stack.cancellation(jobs[-1], "mine first"))
-    while stack.core.unfinished:
-        await stack.do()
+    await to_the_end(stack)
     failure = (await stack.job(jobs[-1])).failure
     assert failure is not None
     assert (failure.by, failure.reason) == ("owner", "mine first")
