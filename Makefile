@@ -15,7 +15,7 @@ SHELL         := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup demo test fuzz docs check format simulate bench requirements clean
+.PHONY: help setup demo test fuzz docs check format simulate stateful bench requirements clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ format: $(READY) ## format the code and fix what can be fixed safely
 simulate: export SEEDS ?= 5000
 simulate: $(READY) ## shake the whole in a simulation (SEEDS=N: how many runs)
 	@$(BIN)/python -m pytest tests/simulation -q -k no_promise $(ARGS)
+
+stateful: export EXAMPLES ?= 1000
+stateful: $(READY) ## the life of jobs in any order on every store (EXAMPLES=N: how many lives of each)
+	@$(BIN)/python -m pytest tests/stateful -q -n 2 -o faulthandler_timeout=0 $(ARGS)
 
 bench: export JSON := $(JSON)
 bench: export ONLY := $(ONLY)

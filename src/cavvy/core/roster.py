@@ -84,6 +84,7 @@ class Roster:
             self._out.effect(Registered(ref=command.ref, session=command.session, code=code))
             return
         session = self._attach(command, now)
+        session.occupied.update(command.held)  # what it has to drop, too, until its first heartbeat says otherwise
         held = [self._resume(session, ref, now, finished=False) for ref in command.held]
         finished = [self._resume(session, ref, now, finished=True) for ref in command.finished]
         self._settle_not_held(session, {*command.held, *command.finished}, now, same_process=False)

@@ -449,6 +449,19 @@ async def socket_lost(scene: Scene) -> None:
     await scene.stack.later(defaults.REQUEUE_AFTER_S + 2 * defaults.SWEEP_S)
 
 
+async def job_reject(scene: Scene) -> None:
+    """It is paused before, so that it is not granted the same job again."""
+    await scene.do(scene.stack.management(scene.worker.key, WorkerAction.PAUSE))
+    await scene.do(scene.worker.rejected(scene.grant))
+
+
+async def drain(scene: Scene) -> None:
+    """The worker said that it leaves, and is gone: nobody waits for it."""
+    await scene.do(scene.worker.draining())
+    await scene.worker.disconnect()
+    await scene.do()
+
+
 async def stop_ack_timeout(scene: Scene) -> None:
     await scene.do(scene.worker.beat(scene.ref, free=0))
     await scene.stack.later(defaults.STOP_ACK_TIMEOUT_S + 2 * defaults.SWEEP_S)
@@ -471,6 +484,8 @@ CANCEL: dict[Act, tuple[str | None, str | None, str | None]] = {
     lease_end: ("pending", "failed aborted", UNCHANGED),
     grace_over: ("pending", "failed aborted", UNCHANGED),
     socket_lost: ("pending", "failed aborted", UNCHANGED),
+    job_reject: ("pending", "failed aborted", UNCHANGED),
+    drain: ("pending", "failed aborted", UNCHANGED),
     stop_ack_timeout: (None, "failed aborted", UNCHANGED),
     cancel_again: ("cancel requested", "cancel requested", UNCHANGED),
 }
@@ -496,6 +511,15 @@ async def test_what_an_event_does_to_a_job(scene: Scene, place: Act, event: Act,
         assert await scene.job() == before
     else:
         assert await scene.outcome() == becomes
+
+
+@pytest.mark.parametrize("event", [job_reject, drain], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("place", AT_WORK.values(), ids=AT_WORK)
+async def test_p12_what_a_worker_gives_back_is_no_try(scene: Scene, place: Act, event: Act) -> None:
+    await place(scene)
+    await event(scene)
+    job = await scene.job()
+    assert (job.tries, [one.counted for one in job.attempts]) == (0, [False])
 
 
 @pytest.mark.parametrize(

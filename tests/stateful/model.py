@@ -1,0 +1,183 @@
+"""What a job's life must look like in the store: a small model, written without looking at the core.
+
+Commands change the model as lifecycle.md says, before the core decides them. What clocks and the scheduler do is taken
+from the writes, and held against the model: only what may happen there, to the job as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cavvy.core.job import AttemptRef, FailureCode, JobStatus
+from cavvy.core.writes import FailJob, GrantJob, RequeueJob, ReviveAttempt, StartAttempt, Write
+from cavvy.store.base import JobRecord
+
+__all__ = ["Attempt", "Job", "Model"]
+
+
+@dataclass
+class Attempt:
+    worker: str
+    end: str | None = None
+    counted: bool = False
+    started: bool = False
+
+
+@dataclass
+class Job:
+    """`sure` says that the start of the newest attempt is surely written: it is a lazy write."""
+
+    id: str
+    status: str = "pending"
+    code: str | None = None
+    tries: int = 0
+    asked: bool = False
+    accepted: int | None = None
+    sure: bool = True
+    attempts: list[Attempt] = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        return len(self.attempts)
+
+    @property
+    def active(self) -> bool:
+        return self.status in ("assigned", "running")
+
+    @property
+    def over(self) -> bool:
+        return self.status in ("completed", "failed")
+
+    @property
+    def newest(self) -> Attempt:
+        return self.attempts[-1]
+
+    @property
+    def lost(self) -> bool:
+        """Nobody else has it, and the worker of its newest attempt may still go on."""
+        return self.status == "pending" and bool(self.attempts) and self.newest.end == "lost"
+
+    # -- what an attempt's worker says
+
+    def start(self) -> None:
+        if self.lost:
+            self.revive()
+        elif self.active:
+            self.sure = self.sure and self.newest.started
+            self.status, self.newest.started = "running", True
+
+    def revive(self) -> None:
+        self.tries -= self.newest.counted
+        self.newest.end, self.newest.counted, self.newest.started = None, False, True
+        self.status, self.sure = "running", True
+
+    def complete(self) -> None:
+        if self.newest.counted:
+            self.tries -= 1
+        self.newest.end, self.newest.counted = "completed", False
+        self.status, self.accepted = "completed", self.epoch
+
+    def fail(self, code: str, end: str, *, counted: bool) -> None:
+        if self.asked:
+            self.abort()
+            return
+        self.newest.end, self.newest.counted = end, counted
+        self.tries += counted
+        self.status, self.code = "failed", code
+
+    def abort(self) -> None:
+        if self.active:
+            self.newest.end = "aborted"
+        self.status, self.code, self.asked = "failed", "aborted", True
+
+    def lose(self) -> None:
+        if self.asked:
+            self.abort()
+            return
+        self.newest.end, self.newest.counted = "lost", self.newest.started
+        self.tries += self.newest.counted
+        self.status = "pending"
+
+    def give_back(self, end: str) -> None:
+        """Uncounted, and its worker does not come back for it."""
+        if self.asked:
+            self.abort()
+        else:
+            self.newest.end, self.status = end, "pending"
+
+    def cancel(self) -> None:
+        if self.status == "pending":
+            self.abort()
+        elif self.active:
+            self.asked = True
+
+    def forget_unwritten_start(self, stored: JobStatus) -> None:
+        """The process is gone, and a start that was not written with it."""
+        if self.active and not self.sure and stored is JobStatus.ASSIGNED:
+            self.status, self.newest.started = "assigned", False
+        self.sure = True
+
+
+class Model:
+    """Every job there ever was, and which worker is there."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.keys: dict[str, str] = {}
+        self.online: set[str] = set()
+
+    def mine(self, worker: str, ref: AttemptRef) -> Job | None:
+        """The job, if this worker may still speak for it in this attempt."""
+        job = self.jobs[ref.job_id]
+        may = job.epoch == ref.epoch and job.newest.worker == worker and (job.active or job.lost)
+        return job if may else None
+
+    def verdict(self, worker: str, ref: AttemptRef) -> str:
+        """What a result is answered that changes nothing any more."""
+        job = self.jobs[ref.job_id]
+        again = job.accepted == ref.epoch and job.attempts[ref.epoch - 1].worker == worker
+        return "accepted" if again else "stale"
+
+    def observe(self, write: Write) -> None:
+        """A write that no command asked for: it must be one that a clock or the scheduler may decide now."""
+        match write:
+            case GrantJob():
+                self._granted(write)
+            case RequeueJob() if self.jobs[write.job_id].active:
+                self._lapsed(self.jobs[write.job_id], write)
+            case FailJob() if not self.jobs[write.job_id].over:
+                job = self.jobs[write.job_id]
+                assert (write.failure.code, job.asked, job.active) == (FailureCode.ABORTED, True, True), write
+                job.abort()
+            case StartAttempt():
+                self.jobs[write.job_id].sure = True
+            case ReviveAttempt():
+                assert self.jobs[write.job_id].status == "running", "nobody said that it goes on"
+
+    def _granted(self, write: GrantJob) -> None:
+        job = self.jobs[write.job_id]
+        assert (job.status, job.asked) == ("pending", False), f"granted while {job}"
+        assert write.epoch == job.epoch + 1, f"epoch {write.epoch} after {job.epoch}"
+        assert write.worker in self.online, "granted to a worker that is not there"
+        job.attempts.append(Attempt(write.worker))
+        job.status, job.sure = "assigned", True
+
+    def _lapsed(self, job: Job, write: RequeueJob) -> None:
+        assert not job.asked, "a job that was asked to stop waits again"
+        assert job.newest.worker not in self.online, "taken from a worker that is there and names it"
+        assert (write.end, write.counted, write.epoch) == ("lost", job.newest.started, job.epoch), write
+        job.lose()
+
+    def compare(self, record: JobRecord) -> None:
+        """The store says exactly what the model says."""
+        job = self.jobs[record.id]
+        if job.status == "running" and not job.sure and record.status is JobStatus.ASSIGNED:
+            status = "running"
+        else:
+            status = record.status.value
+        code = record.failure.code.value if record.failure else None
+        seen = (status, code, record.epoch, record.tries, record.cancel is not None, record.accepted_epoch)
+        assert seen == (job.status, job.code, job.epoch, job.tries, job.asked, job.accepted), (record, job)
+        attempts = [(one.worker, one.end, one.counted) for one in record.attempts]
+        assert attempts == [(one.worker, one.end, one.counted) for one in job.attempts], (record, job)
+        assert (record.result is not None) == (job.status == "completed"), record
