@@ -35,6 +35,7 @@ STALL_TIMEOUT_S: Final = 120.0  # between two signs of life: who has begun does 
 MAX_JOB_TIME_S: Final = 7 * 24 * 3600.0  # longest any of these may be
 MAX_ATTEMPTS: Final = 3  # a poison job takes down three workers, not the fleet
 MAX_ATTEMPTS_LIMIT: Final = 100
+PROGRESS_S: Final = 1.0  # how often a session says which attempts showed life
 CHARS_PER_TOKEN: Final = 4  # of English text, about
 ANSWER_TOKENS: Final = 512  # how long an answer is expected to be when the job does not say
 
@@ -156,5 +157,6 @@ assert MAX_FRAME_BYTES >= 6 * max(MAX_BODY_BYTES, MAX_OUTPUT_BYTES) + 65536, (
 assert REQUEUE_AFTER_S <= LEASE_TTL_S
 assert ORPHAN_AFTER_S >= RESTART_GRACE_S, "a worker outlasts a coordinator's restart"
 assert STALL_TIMEOUT_S <= FIRST_TOKEN_TIMEOUT_S <= TIMEOUT_S <= MAX_JOB_TIME_S, "each has time to pass before the next"
+assert PROGRESS_S <= SWEEP_S, "a sweep knows of every sign of life that is older than itself"
 assert MAX_ATTEMPTS <= MAX_ATTEMPTS_LIMIT
 assert MAX_PENDING_PER_TENANT <= MAX_PENDING

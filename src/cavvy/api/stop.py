@@ -9,9 +9,10 @@ from cavvy.api import examples
 from cavvy.api.auth import MANAGES, READS, SUBMITS
 from cavvy.api.bodies import read_object
 from cavvy.api.documented import documented
+from cavvy.api.fields import checked_name
 from cavvy.api.jobs import AnyRequest, known_query
 from cavvy.api.services import services
-from cavvy.api.submission import checked_name, parse_body
+from cavvy.api.submission import parse_body
 from cavvy.api.views import stop_view
 from cavvy.core.commands import ReleaseStop, StopTenant
 from cavvy.core.effects import Reply

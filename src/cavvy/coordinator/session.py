@@ -24,6 +24,7 @@ from cavvy.core.commands import (
     JobRejected,
     JobStarted,
     JobStopped,
+    Progress,
     SessionDraining,
     SessionResumed,
     Undelivered,
@@ -71,6 +72,8 @@ class Session:
         self._queue: deque[Effect] = deque()
         self._queued = asyncio.Event()
         self.held: tuple[AttemptRef, ...] = ()
+        self._alive: dict[str, int] = {}
+        self._report: asyncio.TimerHandle | None = None
         self._heard = asyncio.Event()
         self._condemned: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
 
@@ -150,6 +153,8 @@ class Session:
         finally:
             if pump is not None:
                 pump.cancel()
+            if self._report is not None:
+                self._report.cancel()
             self.info = None
 
     async def stored_verdict(self, job_id: str, epoch: int) -> Verdict:
@@ -237,6 +242,7 @@ class Session:
         sent = self.all.sent.get(message.job_id)
         if sent is None or sent.session != self.id or sent.epoch != message.epoch:
             return
+        self._note_life(message.job_id, message.epoch)
         if message.kind == "reasoning":
             self.all.hub.thought(message.job_id, message.epoch, message.text)
             return
@@ -244,6 +250,17 @@ class Session:
         if refusal is not None:
             error = wire.ErrorMessage(code="delta_refused", message=refusal, job_id=message.job_id, epoch=message.epoch)
             await self.send(error)
+
+    def _note_life(self, job_id: str, epoch: int) -> None:
+        """Text, reasoning or a delta of nothing: the core hears of it once a second, not of each."""
+        self._alive[job_id] = epoch
+        if self._report is None:
+            self._report = asyncio.get_running_loop().call_later(defaults.PROGRESS_S, self._report_life)
+
+    def _report_life(self) -> None:
+        refs = tuple(AttemptRef(job_id, epoch) for job_id, epoch in self._alive.items())
+        self._alive, self._report = {}, None
+        self.engine.post(Progress(session=self.id, refs=refs))
 
     async def _take_completion(self, message: wire.JobComplete) -> None:
         sent = self.all.sent.get(message.job_id)

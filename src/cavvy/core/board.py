@@ -14,8 +14,10 @@ from cavvy.core.lease import Lapse, Lease, lapse
 from cavvy.core.lifecycle import Event, Step, phase_of, step
 from cavvy.core.matching import WaitingJobs
 from cavvy.core.outbox import Outbox
-from cavvy.core.resting import RestingJobs
+from cavvy.core.resting import DueTimes, RestingJobs
 from cavvy.core.settings import Settings
+from cavvy.core.times import AttemptClock
+from cavvy.core.windows import MatchWindows
 from cavvy.core.writes import CompleteJob, FailJob, GrantJob, RequestCancel, RequeueJob, ReviveAttempt, Usage
 
 __all__ = ["Board"]
@@ -31,6 +33,8 @@ class Board:
         self.leases: dict[str, Lease] = {}
         self.waiting = WaitingJobs()
         self.resting = RestingJobs()
+        self.windows = MatchWindows()
+        self.deadlines = DueTimes()
         self.fleet = Fleet()
         self.fresh: dict[str, SubmitJob] = {}
         self.withheld: set[str] = set()
@@ -43,6 +47,7 @@ class Board:
     def restore_job(self, job: JobHeader, now: Now, grace_until_s: float) -> None:
         self.jobs[job.id] = job
         self.out.census.see(job)
+        self._watch_deadline(job)
         if not job.active:
             self._enqueue(job, now)
             return
@@ -51,6 +56,7 @@ class Board:
             epoch=job.epoch,
             until_s=max(grace_until_s, now.mono_s + self.settings.requeue_after_s),
             granted_s=now.mono_s,
+            clock=AttemptClock(heard_s=now.mono_s, started_s=now.mono_s if job.status is JobStatus.RUNNING else None),
             taken=True,
             stop_by_s=now.mono_s + self.settings.stop_ack_timeout_s if job.cancel is not None else None,
         )
@@ -59,6 +65,7 @@ class Board:
         """A new pending job; its texts are kept until the batch ends, in case it is granted at once."""
         self.jobs[job.id] = job
         self.fresh[job.id] = submission
+        self._watch_deadline(job)
         self._enqueue(job, now)
         self.out.changed(job)
 
@@ -67,8 +74,14 @@ class Board:
         self.out.flush_start(job.id)
         del self.jobs[job.id]
         self.leases.pop(job.id, None)
+        if job.terms.deadline_at_ms is not None:
+            self.deadlines.discard(job.id)
         if job.status is JobStatus.PENDING:
             self._dequeue(job)
+
+    def _watch_deadline(self, job: JobHeader) -> None:
+        if job.terms.deadline_at_ms is not None:
+            self.deadlines.put(job.id, job.terms.deadline_at_ms)
 
     # -- the queue
 
@@ -92,10 +105,14 @@ class Board:
 
     def _enqueue(self, job: JobHeader, now: Now) -> None:
         """A job that is pending from now on waits for a worker, or rests until its time comes."""
-        not_before_ms = job.terms.not_before_ms
-        if not_before_ms is not None and not_before_ms > now.wall_ms:
-            self.resting.add(job, until_ms=not_before_ms)
+        terms = job.terms
+        if terms.not_before_ms is not None and terms.not_before_ms > now.wall_ms:
+            self.resting.add(job, until_ms=terms.not_before_ms)
+        elif terms.deadline_at_ms is not None and terms.deadline_at_ms <= now.wall_ms:
+            self.resting.add(job, until_s=self.grace_until_s)
         else:
+            if terms.match_window_s is not None:
+                self.windows.enter(job, now.mono_s)
             self.waiting.add(job.needs, job.seq, job.id)
 
     def withhold(self, job: JobHeader) -> bool:
@@ -110,6 +127,8 @@ class Board:
         return True
 
     def _dequeue(self, job: JobHeader) -> None:
+        if job.terms.match_window_s is not None:
+            self.windows.leave(job)
         if job.id in self.withheld:
             self.withheld.discard(job.id)
         elif not self.resting.discard(job):
@@ -202,7 +221,8 @@ class Board:
         job.tries -= job.lost_counted
         job.lost = job.lost_counted = False
         job.status = JobStatus.RUNNING
-        self.leases[job.id] = self.new_lease(job, session, now, taken=True)
+        self.leases[job.id] = lease = self.new_lease(job, session, now, taken=True)
+        lease.clock.start(now.mono_s)
         session.occupied.add(AttemptRef(job.id, job.epoch))
         self.out.changed(job)
 
@@ -227,7 +247,9 @@ class Board:
 
     def forgive(self, gap_s: float) -> None:
         """If this loop was away (suspend, a long commit), nobody else is to blame for the silence."""
+        self.windows.forgive(gap_s)
         for lease in self.leases.values():
+            lease.clock.forgive(gap_s)
             lease.until_s += gap_s
             lease.granted_s += gap_s
             lease.stop_by_s = lease.stop_by_s and lease.stop_by_s + gap_s
@@ -288,6 +310,8 @@ class Board:
                 heapq.heappop(heads)
 
     def _grant(self, job: JobHeader, session: Session, now: Now) -> None:
+        if job.terms.match_window_s is not None:
+            self.windows.leave(job)
         self.waiting.discard(job.needs, job.id)
         job.epoch += 1
         job.status, job.worker, job.lost, job.lost_counted = JobStatus.ASSIGNED, session.worker, False, False
@@ -307,6 +331,7 @@ class Board:
             epoch=job.epoch,
             until_s=now.mono_s + self.settings.lease_ttl_s,
             granted_s=now.mono_s,
+            clock=AttemptClock(heard_s=now.mono_s),
             session=session.id,
             instance=session.instance,
             taken=taken,

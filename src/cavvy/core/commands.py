@@ -24,6 +24,7 @@ __all__ = [
     "JobStarted",
     "JobStopped",
     "ManageWorker",
+    "Progress",
     "RegisterWorker",
     "RevokeApiKey",
     "RotateApiKey",
@@ -179,6 +180,13 @@ class Heartbeat(CommandBase, frozen=True, kw_only=True, tag=True):
     free: int
 
 
+class Progress(CommandBase, frozen=True, kw_only=True, tag=True):
+    """These attempts have shown life since the session said so last; nothing is written for it."""
+
+    session: int
+    refs: tuple[AttemptRef, ...]
+
+
 class JobStarted(CommandBase, frozen=True, kw_only=True, tag=True):
     session: int
     job_id: str
@@ -248,6 +256,7 @@ Command = (
     | SessionClosed
     | SessionDraining
     | Heartbeat
+    | Progress
     | JobStarted
     | JobCompleted
     | JobFailed

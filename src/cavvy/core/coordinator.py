@@ -28,6 +28,7 @@ from cavvy.core.commands import (
     JobStarted,
     JobStopped,
     ManageWorker,
+    Progress,
     RegisterWorker,
     ReleaseStop,
     RevokeApiKey,
@@ -56,6 +57,7 @@ from cavvy.core.outbox import Batch, Outbox
 from cavvy.core.roster import KnownToken, KnownWorker, Roster
 from cavvy.core.settings import Settings
 from cavvy.core.stopping import Stopping
+from cavvy.core.timekeeper import Timekeeper
 from cavvy.core.writes import (
     CompleteJob,
     InsertJob,
@@ -83,6 +85,7 @@ class Coordinator:
         self._settings = settings
         self._out = Outbox(settings.lazy_write_s)
         self._board = Board(settings, dice, self._out)
+        self._timekeeper = Timekeeper(self._board)
         self._roster = Roster(settings, self._board, self._out)
         self._key_book = KeyBook(self._out)
         self._stopping = Stopping(self._board, self._out)
@@ -107,6 +110,7 @@ class Coordinator:
             SessionClosed: self._roster.session_closed,
             SessionDraining: self._roster.session_draining,
             Heartbeat: self._roster.heartbeat,
+            Progress: self._timekeeper.progress,
             JobStarted: self._started,
             JobCompleted: self._completed,
             JobFailed: self._failed,
@@ -128,7 +132,10 @@ class Coordinator:
     ) -> None:
         """Takes up what the store holds. Until the grace ends no timer takes work from workers that are coming back."""
         self._seq, self._numbers = seq, dict(numbers)
-        for row in rows:
+        known = list(rows)
+        if any(isinstance(row, KnownWorker) for row in known):
+            self._board.windows.from_s = grace_until_s
+        for row in known:
             if isinstance(row, JobHeader):
                 self._board.restore_job(row, now, grace_until_s)
             elif isinstance(row, (ApiKey, Tenant)):
@@ -170,8 +177,10 @@ class Coordinator:
             self._roster.sweep(now)
             self._forget_old_keys(now)
             self._board.sweep_leases(now)
+            self._timekeeper.sweep(now)
         elif now.mono_s >= self._board.lapse_s:
             self._board.sweep_leases(now)
+        self._timekeeper.tick(now)
         self._board.wake_resting(now)
         self._stopping.advance(now)
         self._board.match(now)
@@ -309,6 +318,7 @@ class Coordinator:
             self._board.revive(job, session, now)
         lease = self._board.leases[job.id]
         lease.taken = True
+        lease.clock.start(now.mono_s)
         change = step(phase_of(job.status, job.cancel), Event.STARTED)
         if change is None or job.status is JobStatus.RUNNING:
             return

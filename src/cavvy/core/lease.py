@@ -7,6 +7,7 @@ from enum import Enum, auto
 import msgspec
 
 from cavvy.core.job import JobHeader
+from cavvy.core.times import AttemptClock
 
 __all__ = ["Lapse", "Lease", "Resumption", "lapse", "resumption"]
 
@@ -18,6 +19,7 @@ class Lease(msgspec.Struct, kw_only=True):
     epoch: int
     until_s: float
     granted_s: float
+    clock: AttemptClock
     session: int | None = None
     instance: str | None = None
     taken: bool = False

@@ -44,6 +44,10 @@ class Event(Enum):
     REVIVED = auto()  # the worker of a lost attempt turns up while nobody else has the job
     CANCEL = auto()
     STOP_UNANSWERED = auto()
+    TIMEOUT = auto()  # the attempt took too long
+    STALLED = auto()  # … or showed no sign of life
+    DEADLINE = auto()  # the job's; it does not matter where it is
+    UNMATCHED = auto()  # no worker that could run it was online for the job's match window
 
 
 class Step(NamedTuple):
@@ -66,6 +70,9 @@ _QUIT = Step(JobStatus.FAILED, AttemptEnd.LOST, FailureCode.WORKER_LOST, counted
 _REVOKED = Step(JobStatus.PENDING, AttemptEnd.REVOKED)
 _TURNED_DOWN = Step(JobStatus.PENDING, AttemptEnd.REJECTED)
 _DRAINED = Step(JobStatus.PENDING, AttemptEnd.DRAINED)
+_TIMEOUT = Step(JobStatus.FAILED, AttemptEnd.TIMEOUT, FailureCode.TIMEOUT, counted=True)
+_STALLED = Step(JobStatus.FAILED, AttemptEnd.STALLED, FailureCode.STALLED, counted=True)
+_DEADLINE = Step(JobStatus.FAILED, AttemptEnd.DEADLINE, FailureCode.DEADLINE)
 _UNCHANGED = Step()
 
 TRANSITIONS: dict[tuple[Phase, Event], Step] = {
@@ -78,6 +85,8 @@ TRANSITIONS: dict[tuple[Phase, Event], Step] = {
     (Phase.PENDING, Event.REJECTED): _UNCHANGED,
     (Phase.PENDING, Event.DRAINED): _UNCHANGED,
     (Phase.PENDING, Event.CANCEL): Step(JobStatus.FAILED, None, FailureCode.ABORTED),
+    (Phase.PENDING, Event.DEADLINE): Step(JobStatus.FAILED, None, FailureCode.DEADLINE),
+    (Phase.PENDING, Event.UNMATCHED): Step(JobStatus.FAILED, None, FailureCode.NO_ELIGIBLE_WORKER),
     (Phase.ASSIGNED, Event.STARTED): Step(JobStatus.RUNNING),
     (Phase.ASSIGNED, Event.UNDELIVERED): _UNDELIVERED,
     (Phase.ASSIGNED, Event.LEASE_END): Step(JobStatus.PENDING, AttemptEnd.LOST),
@@ -89,6 +98,8 @@ TRANSITIONS: dict[tuple[Phase, Event], Step] = {
     (Phase.ASSIGNED, Event.RECEIPT_REJECTED): _REJECTED,
     (Phase.ASSIGNED, Event.STOPPED): _QUIT,
     (Phase.ASSIGNED, Event.CANCEL): _UNCHANGED,
+    (Phase.ASSIGNED, Event.STALLED): Step(JobStatus.FAILED, AttemptEnd.STALLED, FailureCode.STALLED),
+    (Phase.ASSIGNED, Event.DEADLINE): _DEADLINE,
     (Phase.RUNNING, Event.STARTED): _UNCHANGED,
     (Phase.RUNNING, Event.LEASE_END): Step(JobStatus.PENDING, AttemptEnd.LOST, counted=True),
     (Phase.RUNNING, Event.REVOKED): _REVOKED,
@@ -99,6 +110,9 @@ TRANSITIONS: dict[tuple[Phase, Event], Step] = {
     (Phase.RUNNING, Event.RECEIPT_REJECTED): _REJECTED,
     (Phase.RUNNING, Event.STOPPED): _QUIT,
     (Phase.RUNNING, Event.CANCEL): _UNCHANGED,
+    (Phase.RUNNING, Event.TIMEOUT): _TIMEOUT,
+    (Phase.RUNNING, Event.STALLED): _STALLED,
+    (Phase.RUNNING, Event.DEADLINE): _DEADLINE,
     (Phase.STOPPING, Event.STARTED): _UNCHANGED,
     (Phase.STOPPING, Event.UNDELIVERED): _ABORTED,
     (Phase.STOPPING, Event.LEASE_END): _ABORTED,
@@ -110,6 +124,9 @@ TRANSITIONS: dict[tuple[Phase, Event], Step] = {
     (Phase.STOPPING, Event.RECEIPT_REJECTED): _ABORTED,
     (Phase.STOPPING, Event.STOPPED): _ABORTED,
     (Phase.STOPPING, Event.STOP_UNANSWERED): _ABORTED,
+    (Phase.STOPPING, Event.TIMEOUT): _ABORTED,
+    (Phase.STOPPING, Event.STALLED): _ABORTED,
+    (Phase.STOPPING, Event.DEADLINE): _ABORTED,
     (Phase.STOPPING, Event.CANCEL): _UNCHANGED,
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from itertools import count
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cavvy import defaults
 from cavvy.coordinator.engine import known
@@ -113,9 +113,10 @@ class Stack:
         model: str | None = None,
         key: str | None = None,
         tenant: str = defaults.TENANT,
+        **fields: Any,
     ) -> str:
-        """Submits one job; its id."""
-        command = self.submission(prompt, model=model, key=key, tenant=tenant)
+        """Submits one job, with these `fields` of the command; its id."""
+        command = self.submission(prompt, model=model, key=key, tenant=tenant, **fields)
         effects = await self.do(command)
         reply = next(one for one in effects if isinstance(one, Reply) and one.ref == command.ref)
         assert reply.job_id is not None, reply
@@ -128,6 +129,7 @@ class Stack:
         model: str | None = None,
         key: str | None = None,
         tenant: str = defaults.TENANT,
+        **fields: Any,
     ) -> SubmitJob:
         """The command that `submit` does."""
         body = f'{{"prompt":"{prompt}"}}'.encode()
@@ -140,6 +142,7 @@ class Stack:
             input=body,
             params=canonical(Params(model=model)),
             idempotency=Idempotency(key=key, fingerprint=hashlib.sha256(body).digest()) if key else None,
+            **fields,
         )
 
     def cancellation(self, job_id: str, reason: str | None = None) -> CancelJob:

@@ -14,6 +14,7 @@ from cavvy.core.commands import (
     JobRejected,
     JobStarted,
     JobStopped,
+    Progress,
     RegisterWorker,
     SessionClosed,
     SessionDraining,
@@ -113,6 +114,9 @@ class FakeWorker:
 
     def failed(self, grant: Assign, code: str = "worker_error") -> JobFailed:
         return JobFailed(session=self.session, job_id=grant.job_id, epoch=grant.epoch, code=code, message="broken")
+
+    def progress(self, *grants: Assign) -> Progress:
+        return Progress(session=self.session, refs=tuple(self.ref(grant) for grant in grants))
 
     def rejected(self, grant: Assign, reason: RejectReason = RejectReason.BUSY) -> JobRejected:
         return JobRejected(session=self.session, job_id=grant.job_id, epoch=grant.epoch, reason=reason, message="no")

@@ -6,6 +6,7 @@ import pytest
 
 from cavvy.core.job import CancelRequest, JobHeader, JobStatus, Needs
 from cavvy.core.lease import Lapse, Lease, Resumption, lapse, resumption
+from cavvy.core.times import AttemptClock
 
 MINE, THEIRS = "aa" * 32, "bb" * 32
 ACCEPT_TIMEOUT_S = 5.0
@@ -54,7 +55,8 @@ def test_what_becomes_of_attempt_2_that_its_worker_says_it_has(held: JobHeader |
 
 def lease(*, taken: bool = True, stop_by_s: float | None = None) -> Lease:
     """Granted at 100, good until 110."""
-    return Lease(worker=MINE, epoch=1, granted_s=100.0, until_s=110.0, taken=taken, stop_by_s=stop_by_s)
+    clock = AttemptClock(heard_s=100.0)
+    return Lease(worker=MINE, epoch=1, granted_s=100.0, until_s=110.0, clock=clock, taken=taken, stop_by_s=stop_by_s)
 
 
 @pytest.mark.parametrize(

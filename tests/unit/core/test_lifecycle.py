@@ -23,6 +23,13 @@ REVOKED = Step(JobStatus.PENDING, AttemptEnd.REVOKED, counted=False)
 ABORTED = Step(JobStatus.FAILED, AttemptEnd.ABORTED, FailureCode.ABORTED)
 ABORTED_UNGRANTED = Step(JobStatus.FAILED, None, FailureCode.ABORTED)
 
+TIMEOUT = Step(JobStatus.FAILED, AttemptEnd.TIMEOUT, FailureCode.TIMEOUT, counted=True)
+STALLED = Step(JobStatus.FAILED, AttemptEnd.STALLED, FailureCode.STALLED, counted=True)
+STALLED_UNSTARTED = Step(JobStatus.FAILED, AttemptEnd.STALLED, FailureCode.STALLED)
+DEADLINE = Step(JobStatus.FAILED, AttemptEnd.DEADLINE, FailureCode.DEADLINE)
+DEADLINE_UNGRANTED = Step(JobStatus.FAILED, None, FailureCode.DEADLINE)
+UNMATCHED = Step(JobStatus.FAILED, None, FailureCode.NO_ELIGIBLE_WORKER)
+
 #: What each event does to a job that is pending, assigned, running, asked to stop; None: it cannot happen there.
 TABLE: dict[Event, tuple[Step | None, Step | None, Step | None, Step | None]] = {
     Event.GRANT: (GRANTED, None, None, None),
@@ -39,6 +46,10 @@ TABLE: dict[Event, tuple[Step | None, Step | None, Step | None, Step | None]] = 
     Event.REVIVED: (RUNS, None, None, None),
     Event.CANCEL: (ABORTED_UNGRANTED, NOTHING, NOTHING, NOTHING),
     Event.STOP_UNANSWERED: (None, None, None, ABORTED),
+    Event.TIMEOUT: (None, None, TIMEOUT, ABORTED),
+    Event.STALLED: (None, STALLED_UNSTARTED, STALLED, ABORTED),
+    Event.DEADLINE: (DEADLINE_UNGRANTED, DEADLINE, DEADLINE, ABORTED),
+    Event.UNMATCHED: (UNMATCHED, None, None, None),
 }
 LIVE = (Phase.PENDING, Phase.ASSIGNED, Phase.RUNNING, Phase.STOPPING)
 CELLS = [(phase, event, found) for event, row in TABLE.items() for phase, found in zip(LIVE, row, strict=True)]

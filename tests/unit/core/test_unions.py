@@ -21,6 +21,7 @@ from cavvy.core.commands import (
     JobStarted,
     JobStopped,
     ManageWorker,
+    Progress,
     RegisterWorker,
     ReleaseStop,
     RevokeApiKey,
@@ -175,6 +176,7 @@ COMMANDS: list[Command] = [
     SessionClosed(session=9),
     SessionDraining(session=9),
     Heartbeat(session=9, held=(REF, OTHER_REF), free=2),
+    Progress(session=9, refs=(REF, OTHER_REF)),
     JobStarted(session=9, **ATTEMPT),
     JobCompleted(session=9, result=BYTES, receipt=BYTES, input_hash="aa", params_hash="bb", **ATTEMPT),
     JobFailed(session=9, code="worker_error", message=TEXT, usage=USAGE, **ATTEMPT),
@@ -336,7 +338,7 @@ async def recorded_session() -> Recorder:
     done = stack.assigned(await stack.submit("one", key="k"))
     await stack.do(stack.submission("one", key="k"), stack.submission("two", model="unheard-of"))
     await stack.do(worker.started(done))
-    await stack.later(3.0, worker.beat(worker.ref(done)))
+    await stack.later(3.0, worker.beat(worker.ref(done)), worker.progress(done))
     await stack.do(await worker.completed(done, TEXT.replace("\0", "")))
     await stack.do(await worker.completed(done))
 
