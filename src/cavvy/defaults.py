@@ -58,6 +58,9 @@ SQLITE_CACHE_KIB: Final = 65536  # what the writer touches between two checkpoin
 SSE_HEARTBEAT_S: Final = 10.0  # proxies cut idle streams after 15 s and more
 MAX_WAIT_S: Final = 60  # longest `?wait=` and `Prefer: wait=`
 SSE_RETRY_MS: Final = 1000  # what `bye` asks of readers
+FEED_WINDOW_S: Final = 0.1  # of what happens to one job in this time, a tenant's events tell the last
+FEED_WORKERS_S: Final = 1.0  # how often workers are looked at for a tenant's events: more often than they report
+FEED_BYTES: Final = 4 << 20  # of a tenant's events, for its slowest reader: 100 ms of stopping 10,000 jobs
 SHUTDOWN_S: Final = 5.0  # TERM → exit of the coordinator
 
 # Connections

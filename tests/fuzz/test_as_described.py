@@ -38,7 +38,7 @@ T = TypeVar("T")
 SEED = 20_261_122
 CASES = 50
 #: A stream does not end by itself, and a deleted key ends the others' tests.
-EXCLUDED = {"job_events", "revoke_key"}
+EXCLUDED = {"job_events", "revoke_key", "tenant_events"}
 WAITS = {"wait", "prefer"}
 #: What the path or the method alone decide, before an operation is found.
 BY_ROUTING = {"not_found", "method_not_allowed", "invalid_request"}

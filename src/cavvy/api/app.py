@@ -18,6 +18,7 @@ from cavvy.api.openapi import describe, openapi_document
 from cavvy.api.problems import MethodsByPath, exception_handlers
 from cavvy.api.services import Services
 from cavvy.api.stop import stop_router
+from cavvy.api.tenant_events import tenant_events
 from cavvy.api.tenants import tenants_router
 from cavvy.api.whoami import whoami_router
 from cavvy.api.workers import workers_router
@@ -30,6 +31,7 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     list_jobs,
     job_events,
     stop_router,
+    tenant_events,
     workers_router,
     keys_router,
     tenants_router,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from litestar import Response, get
@@ -13,6 +12,7 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from cavvy import defaults
+from cavvy.api import sse
 from cavvy.api.auth import READS, Caller
 from cavvy.api.documented import documented, header, query
 from cavvy.api.examples import EVENTS
@@ -23,15 +23,13 @@ from cavvy.api.views import job_view
 from cavvy.coordinator.hub import Topic
 from cavvy.core.job import TERMINAL
 from cavvy.core.receipt import Result
-from cavvy.protocol.rest import AttemptStarted, Bye, Delta, End
+from cavvy.protocol.rest import AttemptStarted, Delta, End
 from cavvy.store.base import JobRecord
 
 __all__ = ["job_events"]
 
 _POSITION = re.compile(r"([0-9]{1,9})\.(?:([0-9]{1,9})|end)")
-_encode = msgspec.json.Encoder().encode
 _result = msgspec.json.Decoder(Result).decode
-_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 @get(
@@ -40,7 +38,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         "A job's events",
         answers={200: ("Server-sent events", str), 204: ("You have seen the end", None)},
         example=EVENTS,
-        media_type="text/event-stream",
+        media_type=sse.MEDIA_TYPE,
         parameters=(
             header("Last-Event-ID", "The last id seen: the stream goes on behind it.", str, "1.42"),
             query("after", "The same as `Last-Event-ID`, for readers that cannot set headers.", str, "1.42"),
@@ -58,7 +56,7 @@ async def job_events(request: AnyRequest, job_id: FromPath[str]) -> Response[byt
     if reader.seen_end and record.status in TERMINAL and reader.attempt == record.epoch:
         return Response(b"", status_code=204)
     stream = _stream(here, caller, job_id, reader)
-    return Stream(stream, media_type="text/event-stream", headers=_HEADERS)
+    return Stream(stream, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
 
 
 @dataclass
@@ -97,7 +95,7 @@ async def _stream(here: Services, caller: Caller, job_id: str, reader: _Reader) 
                 record = await find_job(here, caller, job_id)
                 if not good_s():
                     break
-                snapshot = _event("job", job_view(record, here.offers(), topic, texts=False))
+                snapshot = sse.event("job", job_view(record, here.offers(), topic, texts=False))
                 if record.status in TERMINAL:
                     streamed = _new_text(topic, reader) if record.accepted_epoch is None else b""
                     rest, end = [streamed, *_rest(record, topic, reader)], _end(record, reader)
@@ -108,12 +106,12 @@ async def _stream(here: Services, caller: Caller, job_id: str, reader: _Reader) 
                 yield text
             else:
                 if here.hub.stopping:
-                    yield _event("bye", Bye(retry_ms=defaults.SSE_RETRY_MS))
+                    yield sse.bye()
                     return
                 beat_s = min(defaults.SSE_HEARTBEAT_S, good_s())
                 if not await topic.changed(beat_s) and good_s():
-                    yield b": still here\n\n"
-        yield _event("bye", Bye(retry_ms=defaults.SSE_RETRY_MS))
+                    yield sse.HEARTBEAT
+        yield sse.bye()
 
 
 def _rest(record: JobRecord, topic: Topic, reader: _Reader) -> list[bytes]:
@@ -127,14 +125,14 @@ def _rest(record: JobRecord, topic: Topic, reader: _Reader) -> list[bytes]:
     if reader.offset < len(text):
         events.append(_delta(reader, text[reader.offset :]))
     usage = next((one.usage for one in record.attempts if one.epoch == record.accepted_epoch), None)
-    return [*events, _event("usage", usage)] if usage is not None else events
+    return [*events, sse.event("usage", usage)] if usage is not None else events
 
 
 def _end(record: JobRecord, reader: _Reader) -> bytes:
     """The stream is whole; its hash is there only for a completed job."""
     length = reader.offset if reader.attempt == record.epoch else 0
     end = End(attempt=record.epoch, length=length, output_hash=record.output_hash)
-    return _event("end", end, f"{record.epoch}.end")
+    return sse.event("end", end, f"{record.epoch}.end")
 
 
 def _new_text(topic: Topic, reader: _Reader) -> bytes:
@@ -152,23 +150,18 @@ def _switch(attempt: int, reader: _Reader, *, length: int | None) -> list[bytes]
     if same or attempt == 0:
         return []
     reader.attempt, reader.offset, reader.thoughts = attempt, 0, 0
-    return [_event("attempt", AttemptStarted(attempt=attempt))]
+    return [sse.event("attempt", AttemptStarted(attempt=attempt))]
 
 
 def _delta(reader: _Reader, text: str) -> bytes:
     offset = reader.offset
     reader.offset += len(text)
     delta = Delta(attempt=reader.attempt, offset=offset, kind="text", text=text)
-    return _event("delta", delta, f"{reader.attempt}.{reader.offset}")
+    return sse.event("delta", delta, f"{reader.attempt}.{reader.offset}")
 
 
 def _thoughts(reader: _Reader, text: str) -> bytes:
     """Repeats the last id: thoughts are no place to come back to."""
     reader.thoughts += len(text)
     delta = Delta(attempt=reader.attempt, offset=reader.offset, kind="reasoning", text=text)
-    return _event("delta", delta, f"{reader.attempt}.{reader.offset}")
-
-
-def _event(name: str, data: Any, event_id: str | None = None) -> bytes:
-    head = f"event: {name}\n" if event_id is None else f"event: {name}\nid: {event_id}\n"
-    return head.encode() + b"data: " + _encode(data) + b"\n\n"
+    return sse.event("delta", delta, f"{reader.attempt}.{reader.offset}")

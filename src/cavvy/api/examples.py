@@ -6,6 +6,7 @@ import base64
 
 import msgspec
 
+from cavvy.api import sse
 from cavvy.coordinator.login import worker_id
 from cavvy.core.canonical import canonical, sha256_hex
 from cavvy.core.job import JobStatus, WorkerStatus
@@ -16,7 +17,9 @@ from cavvy.protocol.rest import (
     BatchResult,
     BatchResults,
     CancelView,
+    EventsCursor,
     Job,
+    JobChange,
     KeyView,
     NewKey,
     NewTenant,
@@ -49,6 +52,7 @@ __all__ = [
     "SUBMIT",
     "SUBMITTED",
     "TENANT",
+    "TENANT_EVENTS",
     "WORKER",
     "WORKER_ID",
     "WORKER_TOKEN",
@@ -193,6 +197,29 @@ WORKER = WorkerView(
     skew_ms=3,
     leaving=False,
 )
+CHANGE = JobChange(
+    id=JOB_ID,
+    number=7,
+    status=JobStatus.COMPLETED,
+    at=_ENDED,
+    attempt=1,
+    worker_id=WORKER_ID,
+    stopping=False,
+    failure=None,
+    usage=_USAGE,
+    job_type="LLM_INFER",
+    privacy_class="PUBLIC",
+    model="smollm2-135m-instruct",
+    user_id="owner",
+    created_at=_CREATED,
+)
+TENANT_EVENTS = b"".join(
+    [
+        sse.event("cursor", EventsCursor(cursor="7")),
+        sse.event("worker", WORKER),
+        sse.event("job", CHANGE),
+    ]
+).decode()
 WORKER_TOKEN = WorkerToken(token=_TOKEN, join=f"cavvy://127.0.0.1:4010/{_TOKEN}", expires_at="2026-11-22T00:39:47.599Z")
 
 KEY_ID = "4Tq0pZ9rKcXw"

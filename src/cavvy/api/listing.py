@@ -21,7 +21,7 @@ from cavvy.core.job import Effort, JobStatus
 from cavvy.protocol.rest import Job, JobList
 from cavvy.store.base import JobFilter, JobRecord
 
-__all__ = ["list_jobs"]
+__all__ = ["list_jobs", "newest"]
 
 Limit = Annotated[int, Meta(ge=1, le=defaults.LIST_LIMIT_MAX)]
 E = TypeVar("E", bound=StrEnum)
@@ -67,6 +67,12 @@ async def list_jobs(request: AnyRequest) -> Response[bytes]:
     )
     page = await _page(here, caller, wanted, status, before, limit)
     return Response(msgspec.json.encode(page), media_type="application/json")
+
+
+async def newest(here: Services, caller: Caller) -> str | None:
+    """The cursor before the newest job there is; None when there is none."""
+    found = await here.store.jobs(caller.tenant, before_seq=None, limit=1)
+    return str(found[0].seq + 1) if found else None
 
 
 async def _page(

@@ -20,11 +20,13 @@ from cavvy import defaults, logs
 from cavvy.api.app import create_app
 from cavvy.api.auth import KeyRing, Role, first_keys, new_worker_token
 from cavvy.api.connections import ConnectionLimits, HttpConnection, LimitedConfig
+from cavvy.api.feed import Feed
 from cavvy.api.handshakes import TlsHandshake
 from cavvy.api.limits import RateLimits
 from cavvy.api.listening import Listen, Reach, bind, certificate, reach
 from cavvy.api.services import Services
-from cavvy.api.workers import create_worker_token
+from cavvy.api.watching import Watching
+from cavvy.api.workers import create_worker_token, workers_by_id
 from cavvy.coordinator.engine import Engine
 from cavvy.coordinator.hub import Hub
 from cavvy.coordinator.sessions import Sessions
@@ -125,7 +127,8 @@ class CoordinatorServer:
         seed = load_or_create_seed(self.data_dir / "coordinator.key")
         hub = Hub()
         ring = KeyRing(system_clock, RateLimits(**_of(self._limits, RateLimits)))
-        sessions = Sessions(hub, seed, system_clock, key_changed=ring.take)
+        feed = Feed(lambda tenant: workers_by_id(self._store, sessions, tenant), system_clock)
+        sessions = Sessions(hub, seed, system_clock, Watching(ring, feed))
         settings = self._settings or Settings(coordinator_key=public_key(seed).hex(), **_of(self._limits, Settings))
         engine = Engine(self._store, settings, clock=system_clock, dice=os.urandom, outlet=sessions)
         sockets: list[socket.socket] = []
@@ -144,6 +147,7 @@ class CoordinatorServer:
         self._services = Services(
             engine=engine,
             hub=hub,
+            feed=feed,
             sessions=sessions,
             store=self._store,
             ring=ring,
@@ -192,6 +196,7 @@ class CoordinatorServer:
         here.engine.stop()
         here.sessions.close_all("the coordinator stops")
         here.hub.stop()
+        here.feed.stop()
         self._uvicorn.should_exit = True
         _, late = await asyncio.wait(self._tasks, timeout=defaults.SHUTDOWN_S)
         for task in late:

@@ -11,6 +11,7 @@ from litestar import Request
 
 from cavvy import defaults
 from cavvy.api.auth import Caller, KeyRing, Role
+from cavvy.api.feed import Feed
 from cavvy.api.listening import Reach
 from cavvy.coordinator.engine import Engine
 from cavvy.coordinator.hub import Hub
@@ -28,6 +29,7 @@ class Services:
 
     engine: Engine
     hub: Hub
+    feed: Feed
     sessions: Sessions
     store: Store
     ring: KeyRing

@@ -12,6 +12,7 @@ from cavvy import defaults
 from cavvy.api.problems import ProblemError
 from cavvy.coordinator.hub import Topic
 from cavvy.coordinator.login import OnlineWorker, worker_id
+from cavvy.core.effects import JobEffect, JobEnded
 from cavvy.core.identity import ApiKey
 from cavvy.core.job import Failure, JobStatus, Needs
 from cavvy.core.latch import StopLatch
@@ -23,6 +24,7 @@ from cavvy.protocol.rest import (
     CancelView,
     FailureView,
     Job,
+    JobChange,
     KeyView,
     NewKey,
     QueueView,
@@ -33,7 +35,16 @@ from cavvy.protocol.rest import (
 )
 from cavvy.store.base import AttemptRecord, JobRecord, WorkerRecord
 
-__all__ = ["iso", "job_view", "key_view", "new_key_view", "stop_view", "stopped_problem", "worker_view"]
+__all__ = [
+    "iso",
+    "job_change",
+    "job_view",
+    "key_view",
+    "new_key_view",
+    "stop_view",
+    "stopped_problem",
+    "worker_view",
+]
 
 #: Ends of attempts after which the job waited again.
 _BACK_TO_PENDING = frozenset(("lost", "undelivered", "revoked", "rejected", "drained"))
@@ -105,6 +116,28 @@ def job_view(record: JobRecord, online: list[Offer], topic: Topic | None = None,
         attempts=[_attempt(one) for one in attempts],
         timeline=_timeline(record, attempts),
         receipt=msgspec.Raw(record.receipt) if texts and record.receipt is not None else None,
+    )
+
+
+def job_change(effect: JobEffect, now_ms: int) -> JobChange:
+    """A change of a job, as a tenant's events show it."""
+    ended = effect if isinstance(effect, JobEnded) else None
+    waits = effect.status is JobStatus.PENDING or effect.worker is None
+    return JobChange(
+        id=effect.job_id,
+        number=effect.number,
+        status=effect.status,
+        at=iso(now_ms),
+        attempt=effect.epoch,
+        worker_id=None if waits or effect.worker is None else worker_id(effect.worker),
+        stopping=effect.cancelled and ended is None,
+        failure=_failure(ended.failure) if ended and ended.failure else None,
+        usage=_usage(ended.usage) if ended else None,
+        job_type=effect.needs.job_type,
+        privacy_class=effect.needs.privacy_class,
+        model=effect.needs.model,
+        user_id=effect.user_id,
+        created_at=iso(effect.created_at_ms),
     )
 
 

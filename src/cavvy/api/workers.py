@@ -22,14 +22,15 @@ from cavvy.api.problems import ProblemError, problem
 from cavvy.api.services import Services, services
 from cavvy.api.submission import parse_body
 from cavvy.api.views import iso, worker_view
+from cavvy.coordinator.sessions import Sessions
 from cavvy.core.commands import CreateWorkerToken, ManageWorker
 from cavvy.core.effects import ReplyCode
 from cavvy.core.worker_status import WorkerAction
 from cavvy.protocol.handshake import CloseCode, key_fingerprint
 from cavvy.protocol.rest import WorkerList, WorkerToken, WorkerTokenBody, WorkerView
-from cavvy.store.base import WorkerRecord
+from cavvy.store.base import Store, WorkerRecord
 
-__all__ = ["create_worker_token", "workers_router"]
+__all__ = ["create_worker_token", "workers_by_id", "workers_router"]
 
 log = logs.get_logger()
 
@@ -98,10 +99,14 @@ async def list_workers(request: AnyRequest) -> Response[bytes]:
     here = services(request)
     caller = here.caller(request, *_SEES)
     known_query(request)
-    online, owner = here.sessions.online(), _owner(caller)
-    known = await here.store.workers(owner)
-    shown = [worker_view(one, online.get(one.key), own=one.tenant == owner) for one in known]
-    return Response(msgspec.json.encode(WorkerList(workers=shown)), media_type="application/json")
+    shown = await workers_by_id(here.store, here.sessions, _owner(caller))
+    return Response(msgspec.json.encode(WorkerList(workers=[*shown.values()])), media_type="application/json")
+
+
+async def workers_by_id(store: Store, sessions: Sessions, owner: str) -> dict[str, WorkerView]:
+    """The workers that this tenant (or the operator, as SHARED) sees, as it sees them, oldest first."""
+    known, online = await store.workers(owner), sessions.online()
+    return {one.id: worker_view(one, online.get(one.key), own=one.tenant == owner) for one in known}
 
 
 @get(
@@ -155,6 +160,7 @@ async def _manage(here: Services, caller: Caller, worker: WorkerRecord, action: 
     code = (await here.engine.ask(command, ref)).code
     if code in _CODES:
         raise ProblemError(_CODES[code], _STATUS_ERRORS[_CODES[code]])
+    here.feed.workers(worker.tenant)
     log.info("worker_managed", worker=worker.id, action=action.value, by=caller.key_id)
 
 

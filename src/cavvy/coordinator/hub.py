@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 
 from cavvy import defaults
+from cavvy.coordinator.news import News
 from cavvy.core.effects import JobChanged, JobEnded
 from cavvy.core.job import JobStatus
 
@@ -54,7 +55,7 @@ class Topic:
         self.readers = 0
         self.ended: JobEnded | None = None
         self._text = self._thoughts = _EMPTY
-        self._waiters: list[asyncio.Future[None]] = []
+        self._news = News()
 
     def text(self, offset: int) -> str:
         """The text of the current attempt from `offset` (code points) on."""
@@ -74,12 +75,7 @@ class Topic:
 
     async def changed(self, timeout_s: float) -> bool:
         """Waits for anything new; False when `timeout_s` went by without."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._news()
-        except TimeoutError:
-            return False
-        return True
+        return await self._news.within(timeout_s)
 
     async def end(self, timeout_s: float, left_s: Callable[[], float] = lambda: math.inf) -> JobEnded | None:
         """Waits until the job is terminal.
@@ -89,18 +85,8 @@ class Topic:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(timeout_s, left_s())):
                 while self.ended is None and not self._hub.stopping and left_s():
-                    await self._news()
+                    await self._news.wait()
         return self.ended
-
-    async def _news(self) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            with contextlib.suppress(ValueError):
-                self._waiters.remove(waiter)
-            raise
 
     def _append(self, text: str) -> None:
         if self._text is _EMPTY:
@@ -119,10 +105,7 @@ class Topic:
         self._text = self._thoughts = _EMPTY
 
     def wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._news.tell()
 
 
 class Hub:

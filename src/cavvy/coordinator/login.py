@@ -161,13 +161,15 @@ class Login:
         assert isinstance(registered, Registered)
         if registered.code is not ReplyCode.OK:
             raise Closed(CloseCode.NOT_ALLOWED, _REFUSALS[registered.code])
-        self._session.info = OnlineWorker(
-            profile=msgspec.structs.replace(profile, tenant=registered.tenant),
-            status=self._session.status or registered.status,
-            slots=capabilities.slots,
-            free=max(0, capabilities.slots - len(register.held)),
-            version=capabilities.version,
-            skew_ms=skew_ms,
+        self._session.show(
+            OnlineWorker(
+                profile=msgspec.structs.replace(profile, tenant=registered.tenant),
+                status=self._session.status or registered.status,
+                slots=capabilities.slots,
+                free=max(0, capabilities.slots - len(register.held)),
+                version=capabilities.version,
+                skew_ms=skew_ms,
+            )
         )
         return registered
 

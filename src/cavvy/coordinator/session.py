@@ -95,7 +95,14 @@ class Session:
         """Its status may change before its login has made `info`."""
         self.status = status
         if self.info is not None:
-            self.info = msgspec.structs.replace(self.info, status=status)
+            self.show(msgspec.structs.replace(self.info, status=status))
+
+    def show(self, info: OnlineWorker | None) -> None:
+        """What is known of the worker from now on; None: it is not here."""
+        before, self.info = self.info, info
+        known = info or before
+        if known is not None and info != before:
+            self.all.watch.workers(known.profile.tenant)
 
     def _note_leaving(self, leaving: bool) -> None:
         if leaving and self.info is not None:
@@ -155,7 +162,7 @@ class Session:
                 pump.cancel()
             if self._report is not None:
                 self._report.cancel()
-            self.info = None
+            self.show(None)
 
     async def stored_verdict(self, job_id: str, epoch: int) -> Verdict:
         """What became of a job that is not live: accepted if it was this very completion, else stale."""
@@ -211,7 +218,7 @@ class Session:
             case wire.HeartbeatMessage(held=held, free=free):
                 self.held = held
                 if self.info is not None:
-                    self.info = msgspec.structs.replace(self.info, free=free)
+                    self.show(msgspec.structs.replace(self.info, free=free))
                 self.engine.post(Heartbeat(session=self.id, held=held, free=free))
             case wire.JobFailedMessage():
                 self.engine.post(

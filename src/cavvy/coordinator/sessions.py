@@ -1,10 +1,11 @@
-"""Every worker session. The engine's outlet: effects about jobs go to the hub, about keys to `key_changed`, the
-others to their session."""
+"""Every worker session. The engine's outlet: effects about jobs go to the hub and to who watches, about keys to who
+watches, the others to their session."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import count
+from typing import Protocol
 
 from cavvy import logs
 from cavvy.coordinator.engine import Engine
@@ -21,6 +22,7 @@ from cavvy.core.effects import (
     FrameRefused,
     HeartbeatAnswered,
     JobChanged,
+    JobEffect,
     JobEnded,
     KeyChanged,
     StopAttempt,
@@ -32,7 +34,33 @@ from cavvy.core.job import Now
 from cavvy.core.matching import Offer
 from cavvy.protocol.handshake import CloseCode
 
-__all__ = ["Sessions"]
+__all__ = ["Sessions", "Watch"]
+
+
+class Watch(Protocol):
+    """Who is told of what has changed. Nothing here waits."""
+
+    def job(self, effect: JobEffect) -> None:
+        """A job has."""
+
+    def workers(self, owner: str) -> None:
+        """A worker of this tenant (or a shared one, of SHARED) may look different now."""
+
+    def key(self, key: ApiKey) -> None:
+        """From now on this is the key."""
+
+
+class NobodyWatches:
+    """For whoever needs no watch."""
+
+    def job(self, effect: JobEffect) -> None:
+        pass
+
+    def workers(self, owner: str) -> None:
+        pass
+
+    def key(self, key: ApiKey) -> None:
+        pass
 
 log = logs.get_logger()
 
@@ -40,14 +68,12 @@ log = logs.get_logger()
 class Sessions:
     """Every worker socket. The engine's outlet: effects about jobs go to the hub, the others to their session."""
 
-    def __init__(
-        self, hub: Hub, seed: bytes, clock: Callable[[], Now], *, key_changed: Callable[[ApiKey], None] = lambda _: None
-    ) -> None:
+    def __init__(self, hub: Hub, seed: bytes, clock: Callable[[], Now], watch: Watch | None = None) -> None:
         self.hub = hub
         self.seed = seed
         self.key = public_key(seed)
         self.clock = clock
-        self._key_changed = key_changed
+        self.watch: Watch = watch or NobodyWatches()
         self.sent: dict[str, Sent] = {}
         self._sessions: dict[int, Session] = {}
         self._ids = count(1)
@@ -56,11 +82,13 @@ class Sessions:
         match effect:
             case JobChanged():
                 self.hub.status_changed(effect)
+                self.watch.job(effect)
             case JobEnded():
                 self.sent.pop(effect.job_id, None)
                 self.hub.ended(effect)
+                self.watch.job(effect)
             case KeyChanged():
-                self._key_changed(effect.key)
+                self.watch.key(effect.key)
                 self.hub.wake()
             case StopChanged(latch=latch):
                 log.warning("tenant_stop", tenant=latch.tenant, latched=latch.latched, by=latch.by)

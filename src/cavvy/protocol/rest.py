@@ -26,9 +26,11 @@ __all__ = [
     "CancelView",
     "Delta",
     "End",
+    "EventsCursor",
     "FailureView",
     "Health",
     "Job",
+    "JobChange",
     "JobList",
     "KeyBody",
     "KeyList",
@@ -442,7 +444,43 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     output_hash: str | None
 
 
-class Bye(msgspec.Struct, frozen=True, kw_only=True):
-    """SSE `bye`: the coordinator stops; come back after `retry_ms` with the last id."""
+class Bye(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """SSE `bye`: this stream ends and is not whole; come back after `retry_ms` with the last id.
+
+    `reason` is none when the coordinator stops or the key has ended, else `too_slow`: you read slower than it went on.
+    """
 
     retry_ms: int
+    reason: str | None = None
+
+
+class EventsCursor(msgspec.Struct, frozen=True, kw_only=True):
+    """SSE `cursor` of a tenant's events: from here on nothing is left out. What was before, list.
+
+    Jobs there were: `GET /v1/jobs?cursor=…`; null when there were none.
+    """
+
+    cursor: str | None
+
+
+class JobChange(msgspec.Struct, frozen=True, kw_only=True):
+    """SSE `job` of a tenant's events: where a job is now. Fields are called as the job's.
+
+    `stopping`: it was asked to stop and has not ended. `worker_id` has the attempt, or had it last. `at` is when the
+    coordinator told it.
+    """
+
+    id: str
+    number: int
+    status: JobStatus
+    at: str
+    attempt: int
+    worker_id: str | None
+    stopping: bool
+    failure: FailureView | None
+    usage: UsageView | None
+    job_type: str
+    privacy_class: str
+    model: str | None
+    user_id: str
+    created_at: str

@@ -33,12 +33,13 @@ class Entry(NamedTuple):
     """One operation: which roles it is open to, what to send, and what another tenant's admin gets.
 
     `other` is the status: HIDDEN where the path names something of the first tenant, else that of a request that stays
-    among what the other tenant has. `{…}` in the path is filled in from `World.names`.
+    among what the other tenant has. Of an `endless` answer only the beginning is looked at. `{…}` in the path is filled in from `World.names`.
     """
 
     roles: tuple[Role, ...]
     other: int
     body: Any = None
+    endless: bool = False
 
 
 ENTRIES: dict[tuple[str, str], Entry] = {
@@ -55,6 +56,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ("GET", "/v1/stop"): Entry(READS, 200),
     ("POST", "/v1/stop"): Entry(SUBMITS, 200, {"latch": False}),
     ("POST", "/v1/stop/release"): Entry(MANAGES, 200),
+    ("GET", "/v1/events"): Entry(READS, 200, endless=True),
     ("GET", "/v1/workers"): Entry((*READS, *OPERATES), 200),
     ("GET", "/v1/workers/{worker_id}"): Entry((*READS, *OPERATES), HIDDEN),
     ("POST", "/v1/workers/{worker_id}/approve"): Entry((*MANAGES, *OPERATES), HIDDEN),
@@ -132,6 +134,8 @@ class World:
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         url = self._stack.server.url + path.format_map(self.names if names is None else names) + query
         async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+            if entry.endless:
+                return await _beginning(http, method, url, headers)
             return await http.request(method, url, json=entry.body, headers=headers)
 
     def rows(self) -> list[str]:
@@ -152,6 +156,20 @@ class World:
         while (await self._stack.http.get(f"/v1/keys/{made['id']}")).json()["status"] != "expired":
             pass
         return str(made["key"])
+
+
+async def _beginning(http: httpx.AsyncClient, method: str, url: str, headers: dict[str, str]) -> httpx.Response:
+    """The answer and, if it is a stream, its first event."""
+    async with http.stream(method, url, headers=headers) as answer:
+        if answer.status_code != 200:
+            await answer.aread()
+            return answer
+        text = ""
+        async for line in answer.aiter_lines():
+            if not line:
+                break
+            text += line
+        return httpx.Response(200, headers=answer.headers, text=text)
 
 
 @pytest.fixture(scope="module")

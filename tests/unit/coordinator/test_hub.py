@@ -196,7 +196,7 @@ async def test_nobody_is_woken_for_nothing(hub: Hub, topic: Topic, happen: Calla
 
 async def test_a_reader_that_waited_in_vain_is_told_and_leaves_nothing_behind(topic: Topic) -> None:
     assert [await topic.changed(0.001) for _ in range(3)] == [False] * 3
-    assert topic._waiters == []
+    assert topic._news._waiters == []
 
 
 async def test_a_reader_that_went_away_leaves_nothing_behind(topic: Topic) -> None:
@@ -204,7 +204,7 @@ async def test_a_reader_that_went_away_leaves_nothing_behind(topic: Topic) -> No
     await settled()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert topic._waiters == []
+    assert topic._news._waiters == []
 
 
 # -- the end

@@ -1,0 +1,28 @@
+"""What the coordinator's sessions tell of changes, passed on to those who want to know."""
+
+from __future__ import annotations
+
+from cavvy.api.auth import KeyRing
+from cavvy.api.feed import Feed
+from cavvy.core.effects import JobEffect
+from cavvy.core.identity import ApiKey
+
+__all__ = ["Watching"]
+
+
+class Watching:
+    """Keys for the key ring; everything for the tenants' events."""
+
+    def __init__(self, ring: KeyRing, feed: Feed) -> None:
+        self._ring = ring
+        self._feed = feed
+
+    def job(self, effect: JobEffect) -> None:
+        self._feed.job(effect)
+
+    def workers(self, owner: str) -> None:
+        self._feed.workers(owner)
+
+    def key(self, key: ApiKey) -> None:
+        self._ring.take(key)
+        self._feed.wake()
