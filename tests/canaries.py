@@ -11,7 +11,8 @@ import json
 import logging
 import socket
 import warnings
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -85,7 +86,7 @@ def _fail(words: str) -> None:
 def try_everything(url: str, key: str, operations: list[tuple[str, str]]) -> list[str]:
     """Every operation with a canary in each place there is, rightly and wrongly; the bodies of the 5xx answers."""
     faults = []
-    with httpx.Client(base_url=url, trust_env=False, timeout=30) as http:
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as http, _listening(http, key):
         names = _names(http, key)
         for method, path in operations:
             if path.endswith("/events") or (method, path) == ("DELETE", "/v1/keys/{key_id}"):
@@ -95,6 +96,25 @@ def try_everything(url: str, key: str, operations: list[tuple[str, str]]) -> lis
     _leave_in_the_middle(url, key)
     _speak_badly_on_the_socket(url)
     return faults
+
+
+@contextlib.contextmanager
+def _listening(http: httpx.Client, key: str) -> Iterator[None]:
+    """Reads the tenant's events all the while: they tell of the jobs, and hold no canary."""
+    headers = {"Authorization": f"Bearer {key}"}
+    own = http.post("/v1/keys", json={"role": "read", "name": "listener"}, headers=headers).json()
+    with (
+        ThreadPoolExecutor(1) as thread,
+        http.stream("GET", "/v1/events", headers={"Authorization": f"Bearer {own['key']}"}) as stream,
+    ):
+        text = thread.submit(lambda: stream.read().decode())
+        try:
+            yield
+        finally:
+            http.delete(f"/v1/keys/{own['id']}", headers=headers)
+            heard = text.result(timeout=30)
+    assert "event: job" in heard
+    assert [word for word in (*CANARIES, key, own["key"]) if word in heard] == []
 
 
 def _names(http: httpx.Client, key: str) -> dict[str, str]:

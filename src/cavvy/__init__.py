@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any
 from cavvy.version import __version__
 
 if TYPE_CHECKING:
-    from cavvy.client import AsyncCavvy, AsyncJobStream, Cavvy, Delta, Job, JobStream, Receipt
+    from cavvy.client import (
+        AsyncCavvy,
+        AsyncJobStream,
+        Cavvy,
+        Delta,
+        EventsCursor,
+        Job,
+        JobChange,
+        JobStream,
+        Receipt,
+        WorkerView,
+    )
     from cavvy.core.job import FailureCode, JobStatus
     from cavvy.errors import (
         AttemptRestarted,
@@ -38,9 +49,11 @@ __all__ = [
     "CavvyError",
     "ClientError",
     "Delta",
+    "EventsCursor",
     "FailureCode",
     "InvalidInput",
     "Job",
+    "JobChange",
     "JobFailed",
     "JobStatus",
     "JobStream",
@@ -51,11 +64,23 @@ __all__ = [
     "ReceiptInvalid",
     "ReceiptUndecidable",
     "RequestRefused",
+    "WorkerView",
     "__version__",
 ]
 
 _HOMES = {
-    "cavvy.client": ("AsyncCavvy", "AsyncJobStream", "Cavvy", "Delta", "Job", "JobStream", "Receipt"),
+    "cavvy.client": (
+        "AsyncCavvy",
+        "AsyncJobStream",
+        "Cavvy",
+        "Delta",
+        "EventsCursor",
+        "Job",
+        "JobChange",
+        "JobStream",
+        "Receipt",
+        "WorkerView",
+    ),
     "cavvy.core.job": ("FailureCode", "JobStatus"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -122,7 +122,8 @@ def job_view(record: JobRecord, online: list[Offer], topic: Topic | None = None,
 def job_change(effect: JobEffect, now_ms: int) -> JobChange:
     """A change of a job, as a tenant's events show it."""
     ended = effect if isinstance(effect, JobEnded) else None
-    waits = effect.status is JobStatus.PENDING or effect.worker is None
+    failure = ended.failure if ended else None
+    waits = effect.status is JobStatus.PENDING
     return JobChange(
         id=effect.job_id,
         number=effect.number,
@@ -131,7 +132,8 @@ def job_change(effect: JobEffect, now_ms: int) -> JobChange:
         attempt=effect.epoch,
         worker_id=None if waits or effect.worker is None else worker_id(effect.worker),
         stopping=effect.cancelled and ended is None,
-        failure=_failure(ended.failure) if ended and ended.failure else None,
+        failure_code=failure.code if failure else None,
+        stopped_by=failure.by if failure else None,
         usage=_usage(ended.usage) if ended else None,
         job_type=effect.needs.job_type,
         privacy_class=effect.needs.privacy_class,

@@ -83,9 +83,11 @@ PAGES: dict[str, Page] = {
         ("cavvy jobs show 01a200a6-4389-7f89-95ed-d356f6d8e82d",),
     ),
     "jobs watch": Page(
-        "The output as it comes; with --json a line an event: job, delta, end. Why the job waits is said on stderr.",
+        "Of a job the output as it comes; with --json a line an event: job, delta, end. Why it waits is said on stderr."
+        " Of all jobs a line a change, first those that run or wait, until Ctrl-C; with --json a line an event: cursor,"
+        " job, worker.",
         (*_CLIENT, Exit.INTERRUPTED),
-        ("cavvy jobs watch 01a200a6-4389-7f89-95ed-d356f6d8e82d",),
+        ("cavvy jobs watch 01a200a6-4389-7f89-95ed-d356f6d8e82d", "cavvy jobs watch"),
         {Exit.FAILED: "the job failed"},
     ),
     "keys create": Page(

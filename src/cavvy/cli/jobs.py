@@ -76,12 +76,18 @@ def show(common: Common, job_id: JobId) -> None:
 
 @app.command("watch")
 @client_options
-def watch(common: Common, job_id: JobId) -> int:
-    """Follow a job's output from the beginning to its end. Ctrl-C leaves it running."""
-    from cavvy.cli import _follow
+def watch(
+    common: Common,
+    job_id: Annotated[str | None, typer.Argument(metavar="[JOB]", help="The job's id; without it all jobs.")] = None,
+) -> int:
+    """Follow a job's output from the beginning to its end, or see every job change. Ctrl-C leaves them running."""
+    from cavvy.cli import _follow, _live
 
     with common.client() as client:
-        return _follow.follow(client, job_id, live=True, as_json=common.json, restart=True)
+        if job_id is not None:
+            return _follow.follow(client, job_id, live=True, as_json=common.json, restart=True)
+        _live.watch(client, as_json=common.json)
+    return Exit.OK
 
 
 @app.command("cancel")

@@ -10,6 +10,18 @@ from cavvy.client._async import AsyncCavvy, AsyncJobStream
 from cavvy.client._job import Job, JobPage
 from cavvy.client._sync import Cavvy, JobStream
 from cavvy.client.receipt import Receipt
-from cavvy.protocol.rest import Delta
+from cavvy.protocol.rest import Delta, EventsCursor, JobChange, WorkerView
 
-__all__ = ["AsyncCavvy", "AsyncJobStream", "Cavvy", "Delta", "Job", "JobPage", "JobStream", "Receipt"]
+__all__ = [
+    "AsyncCavvy",
+    "AsyncJobStream",
+    "Cavvy",
+    "Delta",
+    "EventsCursor",
+    "Job",
+    "JobChange",
+    "JobPage",
+    "JobStream",
+    "Receipt",
+    "WorkerView",
+]

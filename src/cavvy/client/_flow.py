@@ -14,12 +14,12 @@ from typing import Any, NamedTuple, TypeVar
 
 from cavvy import defaults
 from cavvy.client import _protocol as protocol
+from cavvy.client._events import EventReader
 from cavvy.client._job import Job
 from cavvy.client._protocol import Lost, Prompt, Reply, Request
 from cavvy.client._sse import SseParser
 from cavvy.client._text import StreamText
 from cavvy.errors import ClientError, JobTimeout, NoCoordinator, RequestRefused
-from cavvy.protocol.rest import Delta
 
 __all__ = ["Close", "Emit", "Flow", "Flows", "Open", "Pause", "Read", "Send", "Step"]
 
@@ -60,7 +60,7 @@ class Pause(NamedTuple):
 class Emit(NamedTuple):
     """Hand this to the caller."""
 
-    delta: Delta
+    value: Any
 
 
 Step = Send | Open | Read | Close | Pause | Emit
@@ -158,6 +158,35 @@ class Flows:
                     raise ClientError(f"the stream of job {job_id} breaks again and again; see `cavvy jobs show`")
                 yield backoff.pause(text.retry_s)
         text.job = protocol.succeeded((yield from self._ended(job_id)))
+
+    def events(self) -> Flow[None]:
+        """Emits the tenant's events for ever, over any number of connections; each begins with its cursor.
+
+        Raises ClientError after 30 s without one.
+        """
+        reader, backoff = EventReader(), Backoff()
+        while True:
+            opened = yield Open(protocol.tenant_events_request())
+            if isinstance(opened, Lost) or opened.status in RETRIED:
+                if isinstance(opened, Lost) and not opened.sent and not reader.seen:
+                    raise self._unreachable(opened, "")  # nobody was ever seen there
+                if backoff.lasted_s > PATIENCE_S:
+                    raise self._unreachable(opened, "what goes on there is unknown")
+                yield backoff.pause(None if isinstance(opened, Lost) else protocol.retry_after_s(opened))
+                continue
+            protocol.expect_ok(opened)
+            opened_at, parser = time.monotonic(), SseParser()
+            reader.reconnected()
+            while not reader.over and (chunk := (yield Read())):
+                for event in parser.feed(chunk):
+                    if (found := reader.take(event)) is not None:
+                        yield Emit(found)
+            yield Close()
+            if time.monotonic() - opened_at > STEADY_S:
+                backoff.reset()
+            if backoff.lasted_s > PATIENCE_S:
+                raise ClientError("the stream of events breaks again and again; is something else listening there?")
+            yield backoff.pause(reader.retry_s)
 
     def _read(self, text: StreamText, backoff: Backoff, on_status: Callable[[Job], None] | None) -> Flow[None]:
         """One connection's worth of the stream."""

@@ -41,12 +41,14 @@ __all__ = [
     "rotate_key_request",
     "submit_request",
     "succeeded",
+    "tenant_events_request",
     "token_request",
     "wait_s",
     "worker_path",
 ]
 
 T = TypeVar("T")
+_STREAMED = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
 
 #: What can be asked: a prompt, or OpenAI chat messages.
 Prompt = str | Sequence[Mapping[str, Any]]
@@ -158,8 +160,12 @@ def cancel_request(job_id: str, reason: str | None) -> Request:
     return Request("POST", job_path(job_id, "/cancel"), {"Content-Type": "application/json"}, body)
 
 
+def tenant_events_request() -> Request:
+    return Request("GET", "/v1/events", dict(_STREAMED))
+
+
 def events_request(job_id: str, last_id: str) -> Request:
-    headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+    headers = dict(_STREAMED)
     if last_id:
         headers["Last-Event-ID"] = last_id
     return Request("GET", job_path(job_id, "/events"), headers)

@@ -13,6 +13,7 @@ import httpx
 
 from cavvy.client import _http
 from cavvy.client import _protocol as protocol
+from cavvy.client._events import TenantEvent
 from cavvy.client._flow import Close, Emit, Flow, Flows, Open, Pause, Read, Send, Step
 from cavvy.client._job import Job, JobPage
 from cavvy.client._protocol import Lost, Prompt, Reply, Request
@@ -123,6 +124,14 @@ class Cavvy:
             status=status, worker=worker, thread=thread, effort=effort, q=q, cursor=cursor, limit=limit
         )
         return self._fetch(request, JobPage)
+
+    def events(self) -> Generator[TenantEvent]:
+        """What changes for the tenant, from now on and for ever: EventsCursor, JobChange, WorkerView; without texts.
+
+        There is no replay. Each connection begins with an EventsCursor: from there nothing is left out, and what was
+        before is to be listed, after a broken connection again.
+        """
+        return _emitted(self._flows.events(), _Wire(self._http, self._timeout_s))
 
     def cancel(self, job_id: str, *, reason: str | None = None) -> Job:
         """The job, ended or with `cancel_requested`. Cancelling twice, or what has ended, changes nothing."""
@@ -278,7 +287,7 @@ class JobStream:
         self.close()
 
 
-def _emitted(flow: Flow[None], wire: _Wire) -> Generator[Delta]:
+def _emitted(flow: Flow[None], wire: _Wire) -> Generator[Any]:
     outcome: Reply | Lost | bytes | None = None
     try:
         while True:
@@ -288,7 +297,7 @@ def _emitted(flow: Flow[None], wire: _Wire) -> Generator[Delta]:
                 return
             outcome = None
             if isinstance(step, Emit):
-                yield step.delta
+                yield step.value
             else:
                 outcome = wire.perform(step)
     finally:

@@ -464,7 +464,7 @@ class EventsCursor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobChange(msgspec.Struct, frozen=True, kw_only=True):
-    """SSE `job` of a tenant's events: where a job is now. Fields are called as the job's.
+    """SSE `job` of a tenant's events: where a job is now, without what anybody wrote. Fields are called as the job's.
 
     `stopping`: it was asked to stop and has not ended. `worker_id` has the attempt, or had it last. `at` is when the
     coordinator told it.
@@ -477,7 +477,8 @@ class JobChange(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     worker_id: str | None
     stopping: bool
-    failure: FailureView | None
+    failure_code: FailureCode | None
+    stopped_by: str | None
     usage: UsageView | None
     job_type: str
     privacy_class: str

@@ -33,7 +33,8 @@ class Entry(NamedTuple):
     """One operation: which roles it is open to, what to send, and what another tenant's admin gets.
 
     `other` is the status: HIDDEN where the path names something of the first tenant, else that of a request that stays
-    among what the other tenant has. Of an `endless` answer only the beginning is looked at. `{…}` in the path is filled in from `World.names`.
+    among what the other tenant has. `{…}` in the path is filled in from `World.names`. Of an
+    `endless` answer only the beginning is looked at.
     """
 
     roles: tuple[Role, ...]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+import itertools
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cavvy.client import AsyncCavvy, Cavvy, Delta, Job, _flow
+from cavvy.client import AsyncCavvy, Cavvy, Delta, EventsCursor, Job, JobChange, WorkerView, _flow
 from cavvy.errors import (
     AttemptRestarted,
     ClientError,
@@ -563,3 +565,68 @@ def test_jobs_are_listed_by_filter(coordinator: FakeCoordinator, driver: Any) ->
     page = driver.call(coordinator.url, "jobs", status="failed", q="a b", limit=3)
     assert (page.jobs[0].id, page.cursor) == (JOB_ID, "7")
     assert coordinator.requests[0].target == "/v1/jobs?status=failed&q=a+b&limit=3"
+
+
+# The tenant's events
+
+
+CHANGE = {
+    "id": JOB_ID, "number": 1, "status": "running", "at": "", "attempt": 1, "worker_id": "wrk_1", "stopping": False,
+    "failure_code": None, "stopped_by": None, "usage": None, "job_type": "LLM_INFER", "privacy_class": "PUBLIC",
+    "model": None, "user_id": "owner", "created_at": "",
+}  # fmt: skip
+CURSOR = event("cursor", {"cursor": "7"})
+
+
+def take(client: str, url: str, count: int) -> list[Any]:
+    """The first `count` events."""
+    if client == "sync":
+        with Cavvy(url) as cavvy, contextlib.closing(cavvy.events()) as events:
+            return list(itertools.islice(events, count))
+
+    async def main() -> list[Any]:
+        found: list[Any] = []
+        async with AsyncCavvy(url) as cavvy, contextlib.aclosing(cavvy.events()) as events:
+            async for each in events:
+                found.append(each)
+                if len(found) == count:
+                    break
+        return found
+
+    return asyncio.run(main())
+
+
+each_client = pytest.mark.parametrize("client", ["sync", "async"])
+
+
+@each_client
+def test_events_begin_again_with_a_cursor_after_a_broken_connection(client: str, coordinator: FakeCoordinator) -> None:
+    changed, bye = event("job", CHANGE), event("bye", {"retry_ms": 1, "reason": "too_slow"})
+    answers = [stream(CURSOR, changed, cut=True), Answer(status=503), stream(CURSOR, event("worker", WORKER), bye)]
+    coordinator.on("GET", "/v1/events", *answers, stream(CURSOR, hold=True))
+    found = take(client, coordinator.url, 5)
+    assert [type(each) for each in found] == [EventsCursor, JobChange, EventsCursor, WorkerView, EventsCursor]
+    assert (found[0].cursor, found[1].status, found[3].id) == ("7", "running", "wrk_1")
+    assert [each.headers.get("last-event-id") for each in coordinator.requests] == [None] * 4
+
+
+@each_client
+def test_events_of_a_kind_nobody_knows_are_passed_over(client: str, coordinator: FakeCoordinator) -> None:
+    new = event("weather", {"sun": True})
+    coordinator.on("GET", "/v1/events", stream(CURSOR, new, event("job", CHANGE), hold=True))
+    assert [type(each) for each in take(client, coordinator.url, 2)] == [EventsCursor, JobChange]
+
+
+@each_client
+def test_events_of_nobody_are_an_error(client: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    with pytest.raises(NoCoordinator, match="cavvy up"):
+        take(client, url, 1)
+
+
+@each_client
+def test_events_are_refused_without_a_key(client: str, coordinator: FakeCoordinator) -> None:
+    coordinator.on("GET", "/v1/events", problem(401, "unauthorized", "Send a valid key."))
+    with pytest.raises(RequestRefused, match="Send a valid key"):
+        take(client, coordinator.url, 1)
