@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         JobChange,
         JobStream,
         Receipt,
+        StopView,
         WorkerView,
     )
     from cavvy.core.job import FailureCode, JobStatus
@@ -64,6 +65,7 @@ __all__ = [
     "ReceiptInvalid",
     "ReceiptUndecidable",
     "RequestRefused",
+    "StopView",
     "WorkerView",
     "__version__",
 ]
@@ -79,6 +81,7 @@ _HOMES = {
         "JobChange",
         "JobStream",
         "Receipt",
+        "StopView",
         "WorkerView",
     ),
     "cavvy.core.job": ("FailureCode", "JobStatus"),

@@ -211,6 +211,8 @@ CHANGE = JobChange(
     job_type="LLM_INFER",
     privacy_class="PUBLIC",
     model="smollm2-135m-instruct",
+    effort="standard",
+    thread_id=None,
     user_id="owner",
     created_at=_CREATED,
 )

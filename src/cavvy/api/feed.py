@@ -14,10 +14,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from cavvy import defaults, logs
 from cavvy.api import sse
-from cavvy.api.views import job_change
+from cavvy.api.views import job_change, stop_view
 from cavvy.coordinator.news import News
 from cavvy.core.effects import JobEffect
 from cavvy.core.job import Now
+from cavvy.core.latch import StopLatch
 from cavvy.protocol.rest import WorkerView
 
 __all__ = ["Feed", "Listener"]
@@ -42,6 +43,7 @@ class _Channel:
         self._loop = asyncio.get_running_loop()
         self._bytes = 0
         self._jobs: dict[str, JobEffect] = {}
+        self._latch: StopLatch | None = None
         self._next_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._shown: Mapping[str, WorkerView] = {}
@@ -56,6 +58,11 @@ class _Channel:
 
     def job(self, effect: JobEffect) -> None:
         self._jobs[effect.job_id] = effect
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._next_s, self._flush)
+
+    def latch(self, latch: StopLatch) -> None:
+        self._latch = latch
         if self._timer is None:
             self._timer = self._loop.call_at(self._next_s, self._flush)
 
@@ -76,8 +83,10 @@ class _Channel:
     def _flush(self) -> None:
         self._timer, self._next_s = None, self._loop.time() + defaults.FEED_WINDOW_S
         effects, self._jobs = self._jobs.values(), {}
+        latch, self._latch = self._latch, None
         now_ms = self._clock().wall_ms
-        self._add(b"".join(sse.event("job", job_change(effect, now_ms)) for effect in effects))
+        told = [sse.event("stop", stop_view(latch))] if latch is not None else []
+        self._add(b"".join([*told, *(sse.event("job", job_change(effect, now_ms)) for effect in effects)]))
 
     def _add(self, block: bytes) -> None:
         self.blocks.append(block)
@@ -143,6 +152,12 @@ class Feed:
         channel = self._channels.get(effect.needs.tenant)
         if channel is not None:
             channel.job(effect)
+
+    def stop_changed(self, latch: StopLatch) -> None:
+        """A tenant's stop holds, or no longer."""
+        channel = self._channels.get(latch.tenant)
+        if channel is not None:
+            channel.latch(latch)
 
     def workers(self, owner: str) -> None:
         """A worker of this tenant, or a shared one, may look different now."""

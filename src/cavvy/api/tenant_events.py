@@ -32,7 +32,7 @@ TOO_SLOW = "too_slow"
     ),
 )
 async def tenant_events(request: AnyRequest) -> Stream:
-    """Events `cursor`, `job`, `worker`, `bye` of the tenant, without texts; of several changes the newest alone.
+    """Events `cursor`, `job`, `worker`, `stop`, `bye` of the tenant, without texts. Of several changes the last.
 
     There is no replay: `cursor` comes first, and from there nothing is left out. List what was before, and list again
     after each reconnect. `Last-Event-ID` is not looked at. A reader that is too slow gets `bye`.

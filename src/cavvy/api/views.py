@@ -138,6 +138,8 @@ def job_change(effect: JobEffect, now_ms: int) -> JobChange:
         job_type=effect.needs.job_type,
         privacy_class=effect.needs.privacy_class,
         model=effect.needs.model,
+        effort=effect.effort,
+        thread_id=effect.thread_id,
         user_id=effect.user_id,
         created_at=iso(effect.created_at_ms),
     )

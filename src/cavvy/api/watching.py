@@ -6,6 +6,7 @@ from cavvy.api.auth import KeyRing
 from cavvy.api.feed import Feed
 from cavvy.core.effects import JobEffect
 from cavvy.core.identity import ApiKey
+from cavvy.core.latch import StopLatch
 
 __all__ = ["Watching"]
 
@@ -22,6 +23,9 @@ class Watching:
 
     def workers(self, owner: str) -> None:
         self._feed.workers(owner)
+
+    def stop(self, latch: StopLatch) -> None:
+        self._feed.stop_changed(latch)
 
     def key(self, key: ApiKey) -> None:
         self._ring.take(key)

@@ -7,7 +7,8 @@ import contextlib
 import msgspec
 
 from cavvy.cli import _output
-from cavvy.client import Cavvy, EventsCursor, Job, JobChange, WorkerView
+from cavvy.client import Cavvy, EventsCursor, Job, JobChange, StopView, WorkerView
+from cavvy.client._events import TenantEvent
 
 __all__ = ["watch"]
 
@@ -24,12 +25,20 @@ def watch(client: Cavvy, *, as_json: bool) -> None:
                 _print_active(client)
             elif isinstance(event, JobChange):
                 _print(event.at, event.id, event.status, event.model, _what(event))
+            elif isinstance(event, StopView):
+                _output.note(_stopped(event))
 
 
-_NAMES = {EventsCursor: "cursor", JobChange: "job", WorkerView: "worker"}
+_NAMES = {EventsCursor: "cursor", JobChange: "job", WorkerView: "worker", StopView: "stop"}
 
 
-def _fields(event: EventsCursor | JobChange | WorkerView) -> dict[str, object]:
+def _stopped(stop: StopView) -> str:
+    if not stop.stopped:
+        return "new work is taken again"
+    return f"{stop.by} stopped everything{f': {stop.reason}' if stop.reason else ''}; `cavvy stop --release` ends that"
+
+
+def _fields(event: TenantEvent) -> dict[str, object]:
     if isinstance(event, EventsCursor):
         return {"cursor": event.cursor}
     return {_NAMES[type(event)]: msgspec.to_builtins(event)}

@@ -10,7 +10,7 @@ from cavvy.client._async import AsyncCavvy, AsyncJobStream
 from cavvy.client._job import Job, JobPage
 from cavvy.client._sync import Cavvy, JobStream
 from cavvy.client.receipt import Receipt
-from cavvy.protocol.rest import Delta, EventsCursor, JobChange, WorkerView
+from cavvy.protocol.rest import Delta, EventsCursor, JobChange, StopView, WorkerView
 
 __all__ = [
     "AsyncCavvy",
@@ -23,5 +23,6 @@ __all__ = [
     "JobPage",
     "JobStream",
     "Receipt",
+    "StopView",
     "WorkerView",
 ]

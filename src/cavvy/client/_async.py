@@ -126,7 +126,7 @@ class AsyncCavvy:
         return await self._fetch(request, JobPage)
 
     def events(self) -> AsyncGenerator[TenantEvent]:
-        """What changes for the tenant, from now on and for ever: EventsCursor, JobChange, WorkerView; without texts.
+        """What changes for the tenant, from now on and for ever: EventsCursor, JobChange, WorkerView, StopView.
 
         There is no replay. Each connection begins with an EventsCursor: from there nothing is left out, and what was
         before is to be listed, after a broken connection again.

@@ -6,14 +6,14 @@ from typing import Any
 
 from cavvy.client import _protocol as protocol
 from cavvy.client._sse import Event
-from cavvy.protocol.rest import Bye, EventsCursor, JobChange, WorkerView
+from cavvy.protocol.rest import Bye, EventsCursor, JobChange, StopView, WorkerView
 
 __all__ = ["EventReader", "TenantEvent"]
 
 #: What `Cavvy.events` gives.
-TenantEvent = EventsCursor | JobChange | WorkerView
+TenantEvent = EventsCursor | JobChange | WorkerView | StopView
 
-_KINDS: dict[str, Any] = {"cursor": EventsCursor, "job": JobChange, "worker": WorkerView}
+_KINDS: dict[str, Any] = {"cursor": EventsCursor, "job": JobChange, "worker": WorkerView, "stop": StopView}
 
 
 class EventReader:

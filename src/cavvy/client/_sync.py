@@ -126,7 +126,7 @@ class Cavvy:
         return self._fetch(request, JobPage)
 
     def events(self) -> Generator[TenantEvent]:
-        """What changes for the tenant, from now on and for ever: EventsCursor, JobChange, WorkerView; without texts.
+        """What changes for the tenant, from now on and for ever: EventsCursor, JobChange, WorkerView, StopView.
 
         There is no replay. Each connection begins with an EventsCursor: from there nothing is left out, and what was
         before is to be listed, after a broken connection again.

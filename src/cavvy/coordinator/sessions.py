@@ -31,6 +31,7 @@ from cavvy.core.effects import (
 )
 from cavvy.core.identity import ApiKey
 from cavvy.core.job import Now
+from cavvy.core.latch import StopLatch
 from cavvy.core.matching import Offer
 from cavvy.protocol.handshake import CloseCode
 
@@ -46,6 +47,9 @@ class Watch(Protocol):
     def workers(self, owner: str) -> None:
         """A worker of this tenant (or a shared one, of SHARED) may look different now."""
 
+    def stop(self, latch: StopLatch) -> None:
+        """A tenant's stop holds, or no longer."""
+
     def key(self, key: ApiKey) -> None:
         """From now on this is the key."""
 
@@ -59,8 +63,12 @@ class NobodyWatches:
     def workers(self, owner: str) -> None:
         pass
 
+    def stop(self, latch: StopLatch) -> None:
+        pass
+
     def key(self, key: ApiKey) -> None:
         pass
+
 
 log = logs.get_logger()
 
@@ -92,6 +100,7 @@ class Sessions:
                 self.hub.wake()
             case StopChanged(latch=latch):
                 log.warning("tenant_stop", tenant=latch.tenant, latched=latch.latched, by=latch.by)
+                self.watch.stop(latch)
             case (
                 Assign()
                 | StopAttempt()

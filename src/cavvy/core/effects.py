@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from cavvy.core.identity import ApiKey
-from cavvy.core.job import AttemptEnd, AttemptRef, CancelRequest, Failure, JobStatus, Needs, WorkerStatus
+from cavvy.core.job import AttemptEnd, AttemptRef, CancelRequest, Effort, Failure, JobStatus, Needs, WorkerStatus
 from cavvy.core.latch import StopLatch, Stopped
 from cavvy.core.writes import Usage
 
@@ -162,6 +162,8 @@ class JobEffect(EffectBase, frozen=True, kw_only=True):
     number: int
     user_id: str
     needs: Needs
+    effort: Effort
+    thread_id: str | None
     created_at_ms: int
     status: JobStatus
     epoch: int

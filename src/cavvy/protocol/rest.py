@@ -483,5 +483,7 @@ class JobChange(msgspec.Struct, frozen=True, kw_only=True):
     job_type: str
     privacy_class: str
     model: str | None
+    effort: str
+    thread_id: str | None
     user_id: str
     created_at: str

@@ -13,7 +13,7 @@ import pytest
 from cavvy import defaults
 from cavvy.api.feed import Feed
 from cavvy.core.effects import JobChanged
-from cavvy.core.job import JobStatus, Needs, Now
+from cavvy.core.job import Effort, JobStatus, Needs, Now
 from cavvy.protocol.rest import WorkerView
 from cavvy.store.sqlite import SqliteStore
 from cavvy.testing import LiveStack, ScriptedProvider, live_stack
@@ -90,7 +90,19 @@ async def test_each_change_of_a_job_is_told_without_its_texts(stack: LiveStack) 
         ended = (await until(stream, "job", status="completed")).data
     assert (running["id"], running["attempt"], running["worker_id"]) == (job["id"], 1, worker["id"])
     shown = (await stack.http.get(f"/v1/jobs/{job['id']}")).json()
-    same = ("id", "number", "status", "attempt", "usage", "job_type", "privacy_class", "user_id", "created_at")
+    same = (
+        "id",
+        "number",
+        "status",
+        "attempt",
+        "usage",
+        "job_type",
+        "privacy_class",
+        "user_id",
+        "created_at",
+        "effort",
+        "thread_id",
+    )
     assert {name: ended[name] for name in same} == {name: shown[name] for name in same}
     assert "secret" not in str([running, ended])
     assert "answer" not in str([running, ended])
@@ -136,6 +148,16 @@ async def test_a_workers_slots_are_told(stack: LiveStack) -> None:
         await until(stream, "worker", free=2)
 
 
+async def test_a_stop_of_everything_and_its_release_are_told(stack: LiveStack) -> None:
+    async with listening(stack) as stream:
+        await stream.next()
+        await stack.http.post("/v1/stop", json={"reason": "it went wild"})
+        held = (await until(stream, "stop")).data
+        await stack.http.post("/v1/stop/release")
+        assert (await until(stream, "stop")).data["stopped"] is False
+    assert (held["stopped"], held["by"], held["reason"]) == (True, "owner", "it went wild")
+
+
 # -- P18
 
 
@@ -176,7 +198,15 @@ async def test_p18_of_a_shared_worker_only_its_view_is_told(tmp_path: Path) -> N
 
 def changed(job_id: str, status: JobStatus = JobStatus.PENDING, tenant: str = "a") -> JobChanged:
     return JobChanged(
-        job_id=job_id, number=1, user_id="u", needs=Needs(tenant=tenant), created_at_ms=0, status=status, epoch=0
+        job_id=job_id,
+        number=1,
+        user_id="u",
+        needs=Needs(tenant=tenant),
+        effort=Effort.STANDARD,
+        thread_id=None,
+        created_at_ms=0,
+        status=status,
+        epoch=0,
     )
 
 

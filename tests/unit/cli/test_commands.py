@@ -242,7 +242,8 @@ def test_jobs_show_tells_the_output(cli: Cli, answering: FakeCoordinator) -> Non
 CHANGE = {
     "id": JOB_ID, "number": 1, "status": "running", "at": "2026-01-01T00:00:02.000Z", "attempt": 1,
     "worker_id": "wrk_1", "stopping": False, "failure_code": None, "stopped_by": None, "usage": None,
-    "job_type": "LLM_INFER", "privacy_class": "PUBLIC", "model": "m\x1b[31m", "user_id": "owner", "created_at": "",
+    "job_type": "LLM_INFER", "privacy_class": "PUBLIC", "model": "m\x1b[31m", "effort": "standard", "thread_id": None,
+    "user_id": "owner", "created_at": "",
 }  # fmt: skip
 CHANGES = [CHANGE, CHANGE | {"status": "pending"}, CHANGE | {"stopping": True}, CHANGE | {
     "status": "failed", "failure_code": "aborted", "stopped_by": "owner"
@@ -253,6 +254,7 @@ CHANGES = [CHANGE, CHANGE | {"status": "pending"}, CHANGE | {"stopping": True}, 
 def changing(answering: FakeCoordinator) -> FakeCoordinator:
     """A coordinator that tells of changes, and then ends the key."""
     events = [event("cursor", {"cursor": "2"}), event("worker", WORKER), *(event("job", one) for one in CHANGES)]
+    events += [event("stop", {"stopped": True, "by": "owner", "reason": "wild"}), event("stop", {"stopped": False})]
     ended = problem(401, "unauthorized", "This key has ended.")
     answering.on("GET", "/v1/events", stream(*events, event("bye", {"retry_ms": 1})), ended)
     return answering
@@ -262,18 +264,19 @@ def test_jobs_watch_shows_what_is_under_way_and_then_each_change(cli: Cli, chang
     code, out, err = cli("jobs", "watch")
     assert (code, err.splitlines()[-1]) == (4, "cavvy: This key has ended. (401 unauthorized)")
     assert out.splitlines()[3:] == [
-        f"2026-01-01T00:00:02.000Z  {JOB_ID}  running    m[31m  attempt 1 worker wrk_1",
-        f"2026-01-01T00:00:02.000Z  {JOB_ID}  pending    m[31m  waits again after attempt 1",
-        f"2026-01-01T00:00:02.000Z  {JOB_ID}  running    m[31m  asked to stop",
-        f"2026-01-01T00:00:02.000Z  {JOB_ID}  failed     m[31m  aborted by owner",
+        f"2026-01-01T00:00:02.000Z  {JOB_ID}  running    m  attempt 1 worker wrk_1",
+        f"2026-01-01T00:00:02.000Z  {JOB_ID}  pending    m  waits again after attempt 1",
+        f"2026-01-01T00:00:02.000Z  {JOB_ID}  running    m  asked to stop",
+        f"2026-01-01T00:00:02.000Z  {JOB_ID}  failed     m  aborted by owner",
     ]
     assert out.splitlines()[0].startswith(f"2026-01-01T00:00:00.000Z  {JOB_ID}  pending")
+    assert "owner stopped everything: wild; `cavvy stop --release` ends that\nnew work is taken again\n" in err
     assert "more of them: cavvy jobs list --status running --cursor next" in err
 
 
 def test_jobs_watch_as_json_is_a_line_an_event(cli: Cli, changing: FakeCoordinator) -> None:
     lines = [stdlib_json.loads(line) for line in cli("jobs", "watch", "--json").out.splitlines()]
-    assert [line["event"] for line in lines] == ["cursor", "worker", "job", "job", "job", "job"]
+    assert [line["event"] for line in lines] == ["cursor", "worker", "job", "job", "job", "job", "stop", "stop"]
     assert (lines[0]["cursor"], lines[1]["worker"]["id"], lines[2]["job"]) == ("2", "wkr_1", CHANGE)
 
 

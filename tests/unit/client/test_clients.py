@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cavvy.client import AsyncCavvy, Cavvy, Delta, EventsCursor, Job, JobChange, WorkerView, _flow
+from cavvy.client import AsyncCavvy, Cavvy, Delta, EventsCursor, Job, JobChange, StopView, WorkerView, _flow
 from cavvy.errors import (
     AttemptRestarted,
     ClientError,
@@ -573,7 +573,7 @@ def test_jobs_are_listed_by_filter(coordinator: FakeCoordinator, driver: Any) ->
 CHANGE = {
     "id": JOB_ID, "number": 1, "status": "running", "at": "", "attempt": 1, "worker_id": "wrk_1", "stopping": False,
     "failure_code": None, "stopped_by": None, "usage": None, "job_type": "LLM_INFER", "privacy_class": "PUBLIC",
-    "model": None, "user_id": "owner", "created_at": "",
+    "model": None, "effort": "standard", "thread_id": None, "user_id": "owner", "created_at": "",
 }  # fmt: skip
 CURSOR = event("cursor", {"cursor": "7"})
 
@@ -612,9 +612,9 @@ def test_events_begin_again_with_a_cursor_after_a_broken_connection(client: str,
 
 @each_client
 def test_events_of_a_kind_nobody_knows_are_passed_over(client: str, coordinator: FakeCoordinator) -> None:
-    new = event("weather", {"sun": True})
-    coordinator.on("GET", "/v1/events", stream(CURSOR, new, event("job", CHANGE), hold=True))
-    assert [type(each) for each in take(client, coordinator.url, 2)] == [EventsCursor, JobChange]
+    new, stopped = event("weather", {"sun": True}), event("stop", {"stopped": True, "by": "owner"})
+    coordinator.on("GET", "/v1/events", stream(CURSOR, new, stopped, hold=True))
+    assert [type(each) for each in take(client, coordinator.url, 2)] == [EventsCursor, StopView]
 
 
 @each_client

@@ -11,12 +11,19 @@ import pytest
 from cavvy import defaults
 from cavvy.coordinator.hub import Hub, Topic
 from cavvy.core.effects import JobChanged, JobEnded
-from cavvy.core.job import JobStatus, Needs
+from cavvy.core.job import Effort, JobStatus, Needs
 
 JOB = "job-1"
 PATIENCE_S = 10.0
 HORSE = "\U0001f40e"
-FACTS: dict[str, Any] = {"number": 1, "user_id": "owner", "needs": Needs(), "created_at_ms": 1_000}
+FACTS: dict[str, Any] = {
+    "number": 1,
+    "user_id": "owner",
+    "needs": Needs(),
+    "effort": Effort.STANDARD,
+    "thread_id": None,
+    "created_at_ms": 1_000,
+}
 
 
 def changed(status: JobStatus, epoch: int = 1) -> JobChanged:

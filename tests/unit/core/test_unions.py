@@ -135,7 +135,8 @@ TENANT = Tenant(id="t", created_at_ms=1)
 LATCH = StopLatch(tenant="t", stop_seq=7, by="owner", reason=TEXT, at_ms=5, latched=True)
 ATTEMPT: dict[str, Any] = {"job_id": "job-1", "epoch": 3}
 FACTS: dict[str, Any] = {
-    "number": 2, "user_id": "u", "needs": NEEDS, "created_at_ms": 3, "worker": "aa" * 32, "cancelled": True
+    "number": 2, "user_id": "u", "needs": NEEDS, "effort": Effort.DEEP, "thread_id": TEXT,
+    "created_at_ms": 3, "worker": "aa" * 32, "cancelled": True
 }  # fmt: skip
 
 COMMANDS: list[Command] = [
