@@ -10,27 +10,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
+from benchmarks.figure import Figure, percentile
 from benchmarks.http import Connection
+from benchmarks.losing import kill_to_regrant_at_once_p99_s, kill_to_regrant_p99_s
 from benchmarks.stack import BenchStack, running_stack
 from cavvy import defaults
 
-__all__ = ["ROWS", "Figure"]
+__all__ = ["ROWS"]
 
 WARMUP_S, MEASURE_S = 4, 15
 SEQUENTIAL_JOBS = 300
 PAIRS = 400
 STREAM_JOBS, READERS_A_JOB, CHUNKS, CHUNKS_PER_S = 10, 5, 12_000, 1_200
-
-
-class Figure(NamedTuple):
-    """One number and what to know about it."""
-
-    value: float
-    unit: str
-    target: str
-    note: str
 
 
 def jobs_per_s() -> Figure:
@@ -52,7 +44,7 @@ def submit_to_completed_p50_ms() -> Figure:
     with running_stack("submit_to_completed") as stack:
         stack.add_workers(1, provider="instant", slots=1)
         taken = asyncio.run(_sequential(stack))
-    note = f"{len(taken)} jobs, p99 {_percentile(taken, 0.99):.1f} ms"
+    note = f"{len(taken)} jobs, p99 {percentile(taken, 0.99):.1f} ms"
     return Figure(statistics.median(taken), "ms", "≤ 2 fsyncs + 5", note)
 
 
@@ -87,7 +79,7 @@ def _overhead(pairs: list[tuple[float, float]]) -> Figure:
     over = [through - alone for alone, through in pairs]
     note = (
         f"{len(pairs)} pairs; direct p50 {statistics.median(one for one, _ in pairs):.1f} ms,"
-        f" quartiles of the difference {_percentile(over, 0.25):.1f} … {_percentile(over, 0.75):.1f} ms"
+        f" quartiles of the difference {percentile(over, 0.25):.1f} … {percentile(over, 0.75):.1f} ms"
     )
     return Figure(statistics.median(over), "ms", "≤ 10", note)
 
@@ -201,12 +193,15 @@ async def _read(stack: BenchStack, job_id: str, *, reconnect: bool) -> int:
     return deltas
 
 
-def _percentile(values: list[float], share: float) -> float:
-    ranked = sorted(values)
-    return ranked[min(len(ranked) - 1, int(len(ranked) * share))]
-
-
 ROWS: dict[str, Callable[[], Figure]] = {
     one.__name__: one
-    for one in (jobs_per_s, submit_to_completed_p50_ms, ttft_overhead_p50_ms, ttft_overhead_anyllm_p50_ms, deltas_per_s)
+    for one in (
+        jobs_per_s,
+        submit_to_completed_p50_ms,
+        ttft_overhead_p50_ms,
+        ttft_overhead_anyllm_p50_ms,
+        deltas_per_s,
+        kill_to_regrant_p99_s,
+        kill_to_regrant_at_once_p99_s,
+    )
 }

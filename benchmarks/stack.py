@@ -23,8 +23,10 @@ BENCH_DIR = Path(__file__).resolve().parent.parent / ".bench"
 class BenchStack:
     """One running installation. `url` and `key` are for its clients, `pid` is the coordinator's."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, settings: str = "") -> None:
         self.home = home
+        (home / "config").mkdir(mode=0o700)
+        (home / "config" / "cavvy.toml").write_text(settings)
         self._env = {**os.environ, "CAVVY_DATA_DIR": str(home / "data"), "CAVVY_CONFIG_DIR": str(home / "config")}
         self._processes: list[subprocess.Popen[str]] = []
         command = [sys.executable, "-m", "cavvy", "coordinator", "--port", "0", "--json"]
@@ -34,8 +36,10 @@ class BenchStack:
         self.pid = coordinator.pid
         self.key = self._key()
 
-    def add_workers(self, count: int, *, provider: str, slots: int, url: str | None = None) -> None:
-        """Starts workers and waits until each is online."""
+    def add_workers(
+        self, count: int, *, provider: str, slots: int, url: str | None = None, online: int | None = None
+    ) -> None:
+        """Starts workers and waits until each is online, or as many as `online` says are in all."""
         for number in range(count):
             join = self.request("POST", "/v1/worker-tokens")["join"]
             home = self.home / f"{provider}-{number}"
@@ -43,6 +47,10 @@ class BenchStack:
             where = ["--url", url] if url is not None else []
             kind = ["--provider", provider, "--slots", str(slots), *where]
             self._start([*module, "--join", join, "--home", str(home), *kind])
+        self.until_online(online or count)
+
+    def until_online(self, count: int) -> None:
+        """Waits until so many workers are there."""
         deadline = time.monotonic() + 60
         while sum(one["online"] for one in self.request("GET", "/v1/workers")["workers"]) < count:
             assert time.monotonic() < deadline, "the workers did not come online"
@@ -78,12 +86,12 @@ class BenchStack:
 
 
 @contextlib.contextmanager
-def running_stack(name: str) -> Iterator[BenchStack]:
-    """A fresh installation that is gone afterwards."""
+def running_stack(name: str, settings: str = "") -> Iterator[BenchStack]:
+    """A fresh installation that is gone afterwards; `settings` is its cavvy.toml."""
     home = BENCH_DIR / name
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    stack = BenchStack(home)
+    stack = BenchStack(home, settings)
     try:
         yield stack
     finally:

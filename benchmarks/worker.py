@@ -53,9 +53,19 @@ class NumberedProvider(InstantProvider):
         yield FinalChunk(finish_reason="stop", usage=Usage(input_tokens=1, output_tokens=count), model="instant")
 
 
+class EndlessProvider(InstantProvider):
+    """Never gets to an end: for workers that are killed."""
+
+    async def stream(self, request: InferenceRequest) -> AsyncGenerator[Chunk, None]:
+        yield TextChunk("o", 1)
+        await asyncio.Event().wait()
+
+
 def _provider(kind: str, url: str | None) -> Provider:
     if kind == "instant":
         return InstantProvider()
+    if kind == "endless":
+        return EndlessProvider()
     if kind == "numbered":
         return NumberedProvider()
     if kind == "anyllm":
@@ -69,18 +79,25 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--join", required=True)
     parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--provider", choices=["instant", "numbered", "llamacpp", "anyllm"], default="instant")
+    parser.add_argument(
+        "--provider", choices=["instant", "endless", "numbered", "llamacpp", "anyllm"], default="instant"
+    )
     parser.add_argument("--url", help="the model's server, for anyllm")
     parser.add_argument("--slots", type=int, default=8)
     options = parser.parse_args()
+    await serve(options.join, options.home, _provider(options.provider, options.url), options.slots)
+
+
+async def serve(join: str, home: Path, provider: Provider, slots: int) -> None:
+    """Joins and works until TERM."""
     gc.set_threshold(*defaults.GC_THRESHOLDS)  # as `cavvy worker` does
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     worker = Worker(
-        home=WorkerHome(options.home),
-        providers=[_provider(options.provider, options.url)],
-        slots=options.slots,
-        name=options.home.name,
-        join=parse_join(options.join),
+        home=WorkerHome(home),
+        providers=[provider],
+        slots=slots,
+        name=home.name,
+        join=parse_join(join),
     )
     running = asyncio.create_task(worker.run())
     stop = asyncio.Event()

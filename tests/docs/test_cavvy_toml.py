@@ -11,7 +11,7 @@ import pytest
 
 from cavvy import defaults
 from cavvy.client import configfile
-from cavvy.client.configfile import ConfigFile, CoordinatorTable, LimitsTable, Tables, WorkerTable
+from cavvy.client.configfile import ClocksTable, ConfigFile, CoordinatorTable, LimitsTable, Tables, WorkerTable
 from cavvy.errors import ConfigInvalid
 from cavvy.providers.settings import ProviderTable
 from tests.processes import ROOT
@@ -22,6 +22,7 @@ SECTIONS: dict[str, Any] = {
     "`[coordinator]`": CoordinatorTable,
     "`[worker]`": WorkerTable,
     "`[limits]`": LimitsTable,
+    "`[clocks]`": ClocksTable,
     "`[providers.NAME]`": ProviderTable,
 }
 EXAMPLES: dict[str, Any] = {"enabled": True, "command": ["sh"], "lan": True}
@@ -38,13 +39,18 @@ def rows(heading: str) -> dict[str, list[str]]:
 def test_each_key_has_a_row_and_each_row_is_a_key(heading: str) -> None:
     fields = {field.name for field in msgspec.structs.fields(SECTIONS[heading])}
     if SECTIONS[heading] is Tables:
-        fields -= {"coordinator", "worker", "limits", "providers"}
+        fields -= {"coordinator", "worker", "limits", "clocks", "providers"}
     assert set(rows(heading)) == fields
 
 
 @pytest.mark.parametrize("name", LimitsTable.__struct_fields__)
 def test_a_limits_default_is_that_of_the_program(name: str) -> None:
     assert rows("`[limits]`")[name][2] == str(getattr(defaults, name.upper()))
+
+
+@pytest.mark.parametrize("name", ClocksTable.__struct_fields__)
+def test_a_clocks_default_is_that_of_the_program(name: str) -> None:
+    assert rows("`[clocks]`")[name][2] == f"{getattr(defaults, name.upper()):g}"
 
 
 def test_the_other_defaults_are_those_of_the_program() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -51,12 +51,15 @@ class ListenFlags(NamedTuple):
 
 
 class CoordinatorPlan(NamedTuple):
-    """How a coordinator starts. `limits` has those that were chosen, by the names of defaults.py in lower case."""
+    """How a coordinator starts. `limits` and `clocks` have those that were chosen, by the names of defaults.py in lower
+    case.
+    """
 
     port: Setting[int]
     data_dir: Setting[Path]
     listen: Listen
     limits: Mapping[str, int]
+    clocks: Mapping[str, float]
 
 
 class WorkerPlan(NamedTuple):
@@ -91,6 +94,7 @@ def coordinator_plan(
         data_dir=_data_dir(file, "coordinator", data_dir),
         listen=_listen(file, flags, at.value),
         limits=limits(file),
+        clocks=_chosen(file.tables.clocks),
     )
 
 
@@ -131,7 +135,7 @@ def provider_tables(file: ConfigFile) -> dict[str, ProviderTable]:
 
 def limits(file: ConfigFile) -> dict[str, int]:
     """The limits that were chosen. Raises ConfigInvalid for those that contradict each other."""
-    chosen = {name: value for name, value in msgspec.structs.asdict(file.tables.limits).items() if value is not None}
+    chosen = _chosen(file.tables.limits)
     whole = chosen.get("max_pending", defaults.MAX_PENDING)
     if chosen.get("max_pending_per_tenant", min(whole, defaults.MAX_PENDING_PER_TENANT)) > whole:
         raise ConfigInvalid(
@@ -139,6 +143,10 @@ def limits(file: ConfigFile) -> dict[str, int]:
             f" limits.max_pending ({whole}); a tenant's queue is a part of the queue"
         )
     return chosen
+
+
+def _chosen(table: msgspec.Struct) -> dict[str, Any]:
+    return {name: value for name, value in msgspec.structs.asdict(table).items() if value is not None}
 
 
 def _listen(file: ConfigFile, flags: ListenFlags, port: int) -> Listen:

@@ -148,7 +148,7 @@ async def _running_coordinator(plan: CoordinatorPlan) -> AsyncIterator[Coordinat
 
     data_dir = plan.data_dir.value
     server = CoordinatorServer(
-        data_dir, SqliteStore(data_dir), listen=plan.listen, limits=plan.limits, keep_keys=_keep_keys
+        data_dir, SqliteStore(data_dir), listen=plan.listen, limits={**plan.limits, **plan.clocks}, keep_keys=_keep_keys
     )
     await server.start()
     try:

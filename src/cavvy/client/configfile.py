@@ -25,6 +25,7 @@ from cavvy.errors import ConfigInvalid
 
 __all__ = [
     "FILE",
+    "ClocksTable",
     "ConfigFile",
     "CoordinatorTable",
     "LimitsTable",
@@ -82,6 +83,12 @@ class LimitsTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True)
     max_unproven_sockets: Positive | None = None
 
 
+class ClocksTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[clocks]`: the coordinator's clocks of defaults.py that an installation may choose, in lower case."""
+
+    requeue_after_s: Annotated[float, msgspec.Meta(ge=0, le=defaults.LEASE_TTL_S)] | None = None
+
+
 class Tables(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file. The providers' tables are checked by whoever runs providers."""
 
@@ -91,6 +98,7 @@ class Tables(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     coordinator: CoordinatorTable = CoordinatorTable()
     worker: WorkerTable = WorkerTable()
     limits: LimitsTable = LimitsTable()
+    clocks: ClocksTable = ClocksTable()
     providers: dict[str, dict[str, Any]] = {}
 
 

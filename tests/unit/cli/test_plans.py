@@ -10,7 +10,7 @@ from cavvy import defaults
 from cavvy.cli import _config
 from cavvy.cli._config import ModelFlags, coordinator_plan, worker_plan
 from cavvy.client.config import config_file
-from cavvy.client.configfile import ConfigFile, LimitsTable
+from cavvy.client.configfile import ClocksTable, ConfigFile, LimitsTable
 from cavvy.core.settings import Settings
 from cavvy.errors import ConfigInvalid, ModelMissing
 from cavvy.providers import build
@@ -58,8 +58,20 @@ def test_limits_reach_the_coordinators_settings(tmp_path: Path) -> None:
     assert (settings.max_pending, settings.max_pending_per_tenant) == (10, 5)
 
 
-def test_every_limit_has_a_default() -> None:
-    assert {name.upper() for name in LimitsTable.__struct_fields__} <= vars(defaults).keys()
+def test_clocks_reach_the_coordinators_settings(tmp_path: Path) -> None:
+    plan = coordinator_plan(file_with(tmp_path, "[clocks]\nrequeue_after_s = 0"))
+    assert Settings(coordinator_key="", **plan.clocks).requeue_after_s == 0
+
+
+@pytest.mark.parametrize("value", ["-1", "11", '"5"'])
+def test_a_clock_that_makes_no_sense_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigInvalid, match="requeue_after_s"):
+        coordinator_plan(file_with(tmp_path, f"[clocks]\nrequeue_after_s = {value}"))
+
+
+@pytest.mark.parametrize("table", [LimitsTable, ClocksTable])
+def test_every_limit_and_clock_has_a_default(table: type) -> None:
+    assert {name.upper() for name in table.__struct_fields__} <= vars(defaults).keys()
 
 
 @pytest.mark.parametrize(

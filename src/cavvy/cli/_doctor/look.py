@@ -41,7 +41,7 @@ class Shown(msgspec.Struct, frozen=True):
     """A setting as it may be shown: of a secret only whether there is one."""
 
     name: str
-    value: str | int | None
+    value: str | float | None
     origin: str
 
 
@@ -123,6 +123,7 @@ def _shown(
     rows += [_row("port", where.port), _row("data_dir", where.data_dir)]
     rows += [Shown(name, _text(value), file.origin(f"coordinator.{name}")) for name, value in _listening(file)]
     rows += [Shown(f"limits.{name}", value, file.origin(f"limits.{name}")) for name, value in where.limits.items()]
+    rows += [Shown(f"clocks.{name}", value, file.origin(f"clocks.{name}")) for name, value in where.clocks.items()]
     if plan is not None:
         rows += [_row("worker.name", plan.name), _row("worker.slots", plan.slots)]
         rows += [Shown(f"providers.{name}", "set", file.origin(f"providers.{name}")) for name in plan.providers]
