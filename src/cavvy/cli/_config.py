@@ -70,6 +70,7 @@ class WorkerPlan(NamedTuple):
 
     name: Setting[str | None]
     slots: Setting[int | None]
+    drain_timeout_s: Setting[float]
     data_dir: Setting[Path]
     providers: Mapping[str, ProviderTable]
     cloud: bool
@@ -104,6 +105,7 @@ def worker_plan(
     *,
     name: str | None = None,
     slots: int | None = None,
+    drain_timeout_s: float | None = None,
     data_dir: Path | None = None,
     cloud: bool = False,
 ) -> WorkerPlan:
@@ -116,6 +118,11 @@ def worker_plan(
     return WorkerPlan(
         name=first_said((name, "--name"), (said.name, file.origin("worker.name")), default=None),
         slots=at_once,
+        drain_timeout_s=first_said(
+            (drain_timeout_s, "--drain-timeout-s"),
+            (said.drain_timeout_s, file.origin("worker.drain_timeout_s")),
+            default=defaults.DRAIN_TIMEOUT_S,
+        ),
         data_dir=_data_dir(file, "worker", data_dir),
         providers=_with_flags(provider_tables(file), flags, at_once.value),
         cloud=cloud,

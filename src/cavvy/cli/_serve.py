@@ -58,12 +58,27 @@ async def coordinator(plan: CoordinatorPlan, file: ConfigFile, *, as_json: bool)
 
 
 async def worker(plan: WorkerPlan, file: ConfigFile, join: str | None) -> int:
-    """Works until TERM or INT. Raises StartError, WorkerRefused."""
+    """Works until TERM or INT lets it end what it runs, or a second one does not. Raises StartError, WorkerRefused."""
     _say_settings(file)
     providers = await _providers(plan)
     home = plan.data_dir.value / "worker"
-    async with _signalled() as told, _running_worker(home, join, plan, providers) as (_, work):
-        return await _first_end(told, work)
+    again = asyncio.Event()
+    async with _signalled(again) as told, _running_worker(home, join, plan, providers) as (agent, work):
+        return await _leaves(agent, work, (told, plan.drain_timeout_s.value), (again, 0.0))
+
+
+async def _leaves(agent: Worker, work: asyncio.Task[None], *signals: tuple[asyncio.Event, float]) -> int:
+    """Waits for the worker's end; each signal gives what it runs so many seconds to end. Raises what it ends with."""
+    for told, within_s in signals:
+        signalled = asyncio.create_task(told.wait())
+        await asyncio.wait((work, signalled), return_when=asyncio.FIRST_COMPLETED)
+        signalled.cancel()
+        if work.done():
+            break
+        agent.leave(within_s)
+    await asyncio.wait((work,))
+    work.result()
+    return 0
 
 
 async def up(where: CoordinatorPlan, plan: WorkerPlan, file: ConfigFile, *, as_json: bool) -> int:
@@ -71,7 +86,8 @@ async def up(where: CoordinatorPlan, plan: WorkerPlan, file: ConfigFile, *, as_j
     _say_settings(file)
     providers = await _providers(plan)
     home = where.data_dir.value / "worker"
-    async with _signalled() as told, _running_coordinator(where) as server:
+    again = asyncio.Event()
+    async with _signalled(again) as told, _running_coordinator(where) as server:
         join = await server.own_worker_line(WorkerHome(home).identity().key)
         async with _running_worker(home, join, plan, providers) as (agent, work):
             if not await _comes_online(agent, work, told) and not await _was_sent_away(server, agent, work):
@@ -82,7 +98,10 @@ async def up(where: CoordinatorPlan, plan: WorkerPlan, file: ConfigFile, *, as_j
                 _say_models(providers)
                 _say_where(server, where)
                 _output.note('in another terminal: cavvy run "What is the capital of France?"')
-            return await _first_end(told, server.wait_closed(), _outlived(server, agent, work))
+            code = await _first_end(told, server.wait_closed(), _outlived(server, agent, work))
+            if told.is_set() and not work.done():
+                await _leaves(agent, work, (told, plan.drain_timeout_s.value), (again, 0.0))
+            return code
 
 
 async def _outlived(server: CoordinatorServer, agent: Worker, work: asyncio.Task[None]) -> int:
@@ -207,19 +226,22 @@ async def _follow(server: CoordinatorServer) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _signalled() -> AsyncIterator[asyncio.Event]:
-    """An event that the first TERM or INT sets; the second one ends the process at once."""
+async def _signalled(*more: asyncio.Event) -> AsyncIterator[asyncio.Event]:
+    """An event that the first TERM or INT sets; each further one sets one of `more`, then one ends the process."""
     told = asyncio.Event()
+    unset = [told, *more]
     loop = asyncio.get_running_loop()
 
-    def first(number: int) -> None:
-        told.set()
+    def heard() -> None:
+        unset.pop(0).set()
+        if unset:
+            return
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(each)
             signal.signal(each, signal.SIG_DFL)
 
     for each in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(each, first, each)
+        loop.add_signal_handler(each, heard)
     yield told
 
 

@@ -36,6 +36,15 @@ Threads = Annotated[
     int | None,
     typer.Option(min=1, help="CPU threads of a GGUF model.", show_default=str(defaults.LLAMACPP_THREADS)),
 ]
+DrainTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--drain-timeout-s",
+        min=0,
+        help="How long what runs may take to end, when it is told to stop.",
+        show_default=f"{defaults.DRAIN_TIMEOUT_S:g}",
+    ),
+]
 Cloud = Annotated[bool, typer.Option("--cloud", help="Also use the cloud providers whose keys are found; costs money.")]
 
 
@@ -54,6 +63,7 @@ def up(
     name: Name = None,
     slots: Slots = None,
     threads: Threads = None,
+    drain_timeout_s: DrainTimeout = None,
 ) -> int:
     """Run a coordinator and a worker on this machine, until Ctrl-C. It uses the local models it finds."""
     from cavvy.cli import _config, _serve
@@ -63,7 +73,9 @@ def up(
     listen = _config.ListenFlags(lan, tls_cert, tls_key, behind_proxy, hostname)
     where = _config.coordinator_plan(file, listen, port=port, data_dir=data_dir)
     flags = _config.ModelFlags(model, threads)
-    plan = _config.worker_plan(file, flags, name=name, slots=slots, data_dir=data_dir, cloud=cloud)
+    plan = _config.worker_plan(
+        file, flags, name=name, slots=slots, drain_timeout_s=drain_timeout_s, data_dir=data_dir, cloud=cloud
+    )
     return _serve.run(_serve.up(where, plan, file, as_json=common.json))
 
 
@@ -98,12 +110,15 @@ def worker(
     name: Name = None,
     slots: Slots = None,
     threads: Threads = None,
+    drain_timeout_s: DrainTimeout = None,
 ) -> int:
-    """Run a worker, until Ctrl-C. It uses the local models it finds."""
+    """Run a worker, until Ctrl-C lets what it runs end; a second one stops it. It uses the local models it finds."""
     from cavvy.cli import _config, _serve
     from cavvy.client.config import config_file
 
     flags = _config.ModelFlags(model, threads)
     file = config_file(common.config)
-    plan = _config.worker_plan(file, flags, name=name, slots=slots, data_dir=data_dir, cloud=cloud)
+    plan = _config.worker_plan(
+        file, flags, name=name, slots=slots, drain_timeout_s=drain_timeout_s, data_dir=data_dir, cloud=cloud
+    )
     return _serve.run(_serve.worker(plan, file, join))

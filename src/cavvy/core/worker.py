@@ -5,6 +5,7 @@
   (nothing) ──────▶ RUNNING ─────────────────────────────▶ REPORTING ─────────────────────▶ (nothing)
              WAITING ─▲│  cancel                              ▲
                        ├────────▶ STOPPING ───────────────────┤
+                       ├─ time to leave ─▶ RETURNING ─────────┤
                        │  lost, stale, newer epoch            │ (a report that was sent and needs no answer
                        └────────▶ DROPPING ───▶ (nothing)     │  is forgotten at once)
 ```
@@ -12,7 +13,7 @@ An attempt is WAITING while attempts that are stopping still take up the provide
 coordinator has decided it; other ends are remembered for a while, and an attempt that ended is never run again. A loss
 of the connection changes nothing but what can be sent, until the watchdog says that it has lasted too long: then all
 that runs is dropped, and results that are ready are kept. Once told to drain it takes nothing new, and leaves when
-nothing is left.
+nothing is left; told by its owner it gives back what takes too long.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from enum import Enum, auto
 from typing import Any
 
 from cavvy import defaults
-from cavvy.core.job import AttemptRef
+from cavvy.core.job import AttemptRef, RejectReason
+from cavvy.core.leaving import Leaving
 from cavvy.core.watchdog import Watchdog
 from cavvy.core.worker_messages import (
     AbortAttempt,
@@ -30,6 +32,7 @@ from cavvy.core.worker_messages import (
     AssignReceived,
     AttemptFailed,
     AttemptFinished,
+    AttemptRefused,
     AttemptStarted,
     AttemptStopped,
     CancelReceived,
@@ -43,23 +46,27 @@ from cavvy.core.worker_messages import (
     Heard,
     HeartbeatAckReceived,
     Leave,
+    LeaveRequested,
     PingReceived,
     ResendText,
     ResumeVerdict,
     RunAttempt,
     SendComplete,
+    SendDrain,
     SendFailed,
     SendHeartbeat,
+    SendRejected,
     SendStarted,
     SendStopped,
     Tick,
     WorkerCommand,
     WorkerEffect,
 )
+from cavvy.core.writes import Usage
 
 __all__ = ["HeldPhase", "WorkerCore"]
 
-Report = SendComplete | SendFailed | SendStopped
+Report = SendComplete | SendFailed | SendStopped | SendRejected
 
 #: Ended attempts whose report is remembered, in case their assignment comes again.
 REMEMBERED = 1024
@@ -85,11 +92,12 @@ class HeldPhase(Enum):
     RUNNING = auto()
     STOPPING = auto()  # the coordinator waits for its end
     DROPPING = auto()  # nobody waits for its end, but its provider is still busy
+    RETURNING = auto()  # its provider is told to stop, and somebody else shall run it
     REPORTING = auto()  # the provider is idle, the report is not settled
 
 
 class _Attempt:
-    __slots__ = ("assignment", "phase", "ref", "report", "sent_s", "started")
+    __slots__ = ("aborted_s", "assignment", "phase", "ref", "report", "sent_s", "started")
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment: Assignment | None = assignment
@@ -98,6 +106,7 @@ class _Attempt:
         self.started = False
         self.report: Report | None = None
         self.sent_s = 0.0
+        self.aborted_s: float | None = None
 
 
 class WorkerCore:
@@ -112,7 +121,7 @@ class WorkerCore:
         self._past: dict[AttemptRef, Report | None] = {}
         self._count = dict.fromkeys(HeldPhase, 0)
         self._connected = False
-        self._draining = self._left = False
+        self._leaving = Leaving()
         self._watchdog = Watchdog()
         self._heartbeat_s = defaults.HEARTBEAT_S
         self._next_heartbeat_s = 0.0
@@ -124,6 +133,7 @@ class WorkerCore:
             ConnectFailed: self._on_connect_failed,
             Heard: lambda _: None,
             DrainReceived: self._on_drain,
+            LeaveRequested: self._on_leave,
             AssignReceived: self._on_assign,
             CancelReceived: self._on_cancel,
             CompleteAckReceived: self._on_complete_ack,
@@ -133,6 +143,7 @@ class WorkerCore:
             AttemptStarted: self._on_started,
             AttemptFinished: self._on_finished,
             AttemptFailed: self._on_failed,
+            AttemptRefused: self._on_refused,
             AttemptStopped: self._on_stopped,
             Tick: self._on_tick,
         }
@@ -153,17 +164,19 @@ class WorkerCore:
         due = [self._next_heartbeat_s] if self._connected else []
         if self._count[HeldPhase.RUNNING] or self._count[HeldPhase.WAITING]:
             due.append(self._watchdog.deadline_s)
+        if self._leaving.by_itself:
+            due.append(self._leaving.wake_s)
         return min(due, default=None)
 
     @property
     def _owed(self) -> int:
         """Slots the coordinator has given away."""
-        return self._count[HeldPhase.WAITING] + self._count[HeldPhase.RUNNING] + self._count[HeldPhase.STOPPING]
+        return self._count[HeldPhase.WAITING] + self._working - self._count[HeldPhase.DROPPING]
 
     @property
     def _working(self) -> int:
         """Slots whose provider is not idle."""
-        return self._count[HeldPhase.RUNNING] + self._count[HeldPhase.STOPPING] + self._count[HeldPhase.DROPPING]
+        return len(self._attempts) - self._count[HeldPhase.WAITING] - self._count[HeldPhase.REPORTING]
 
     def handle(self, command: WorkerCommand, now_s: float) -> list[WorkerEffect]:
         """One step. Never raises for a command that does not fit the state: such a one changes nothing."""
@@ -175,9 +188,8 @@ class WorkerCore:
         if kind in FROM_COORDINATOR:
             self._watchdog.heard(now_s)
         self._handlers[kind](command)
-        if self._draining and not self._attempts and not self._left:
-            self._left = True
-            self._effects.append(Leave())
+        if self._leaving.draining:
+            self._step_leaving()
         return self._effects
 
     # The connection
@@ -189,6 +201,8 @@ class WorkerCore:
         verdicts = {verdict.ref: verdict for verdict in command.resume}
         for attempt in tuple(self._attempts.values()):
             self._resume(attempt, verdicts.get(attempt.ref))
+        if self._leaving.by_itself:
+            self._effects.append(SendDrain())
         self._send_heartbeat()
 
     def _on_disconnected(self, _: Disconnected) -> None:
@@ -209,8 +223,34 @@ class WorkerCore:
         for attempt in lost:
             self._drop(attempt)
 
+    # Leaving
+
     def _on_drain(self, _: DrainReceived) -> None:
-        self._draining = True
+        self._leaving.draining = True
+        self._give_back(HeldPhase.WAITING)
+
+    def _on_leave(self, command: LeaveRequested) -> None:
+        if self._connected and not self._leaving.by_itself:
+            self._effects.append(SendDrain())
+        self._leaving.told(command.within_s, self._now_s)
+        self._give_back(HeldPhase.WAITING)
+
+    def _step_leaving(self) -> None:
+        if self._leaving.due(self._now_s):
+            self._give_back(HeldPhase.RUNNING)
+        held, working = bool(self._attempts), bool(self._working)
+        if self._leaving.may_go(self._now_s, held=held, working=working, connected=self._connected):
+            self._effects.append(Leave())
+
+    def _give_back(self, phase: HeldPhase) -> None:
+        """Somebody else shall run what is in this phase. Of what runs that is said when its provider is idle."""
+        for attempt in [one for one in self._attempts.values() if one.phase is phase]:
+            if phase is HeldPhase.WAITING:
+                self._ended(attempt.ref, _returned(attempt.ref))
+            else:
+                self._abort(attempt, HeldPhase.RETURNING)
+
+    # The connection again
 
     def _resume(self, attempt: _Attempt, verdict: ResumeVerdict | None) -> None:
         if attempt.phase is HeldPhase.DROPPING:
@@ -221,7 +261,7 @@ class WorkerCore:
             self._settle(attempt)
         elif verdict is not None and verdict.verdict == "stop":
             self._stop(attempt)
-        elif verdict is not None:
+        elif verdict is not None and attempt.phase is not HeldPhase.RETURNING:
             self._go_on(attempt, verdict.offset)
 
     def _go_on(self, attempt: _Attempt, offset: int) -> None:
@@ -245,7 +285,7 @@ class WorkerCore:
     def _send_heartbeat(self) -> None:
         held = tuple(ref for ref, attempt in self._attempts.items() if attempt.phase is not HeldPhase.DROPPING)
         free = max(0, self._slots - self._count[HeldPhase.WAITING] - self._working)
-        if self._draining:
+        if self._leaving.draining:
             free = 0
         self._effects.append(SendHeartbeat(held=held, free=free))
         self._next_heartbeat_s = self._now_s + self._heartbeat_s
@@ -271,9 +311,18 @@ class WorkerCore:
             return
         if newest is not None:
             self._drop(self._attempts[newest])
-        if self._owed >= self._slots or self._draining:
-            return  # nobody is to blame: the coordinator takes back a grant that is not taken up, and counts nothing
-        self._take(assignment)
+        if self._leaving.draining:
+            self._reject(ref, RejectReason.DRAINING, "This worker takes nothing new.")
+        elif self._owed >= self._slots:
+            self._reject(ref, RejectReason.BUSY, "Every slot of this worker is taken.")
+        else:
+            self._take(assignment)
+
+    def _reject(self, ref: AttemptRef, reason: RejectReason, message: str) -> None:
+        """It never began here, and nobody is to blame."""
+        self._past[ref] = SendRejected(ref=ref, reason=reason, message=message)
+        self._report_again(ref)
+        self._forget_the_oldest()
 
     def _assigned_again(self, attempt: _Attempt | None) -> None:
         if attempt is None or not self._connected:
@@ -346,10 +395,6 @@ class WorkerCore:
         self._ended(command.ref, report)
 
     def _on_failed(self, command: AttemptFailed) -> None:
-        attempt = self._attempts.get(command.ref)
-        if attempt is not None and attempt.phase is HeldPhase.STOPPING:
-            self._ended(command.ref, SendStopped(ref=command.ref, usage=command.usage))
-            return
         report = SendFailed(
             ref=command.ref,
             code=command.code,
@@ -357,10 +402,26 @@ class WorkerCore:
             retryable=command.retryable,
             usage=command.usage,
         )
-        self._ended(command.ref, report)
+        self._cut_short(command.ref, command.usage, report)
+
+    def _on_refused(self, command: AttemptRefused) -> None:
+        report = SendRejected(ref=command.ref, reason=RejectReason.UNSUPPORTED, message=command.message)
+        self._cut_short(command.ref, None, report)
 
     def _on_stopped(self, command: AttemptStopped) -> None:
-        self._ended(command.ref, SendStopped(ref=command.ref, usage=command.usage))
+        self._cut_short(command.ref, command.usage, SendStopped(ref=command.ref, usage=command.usage))
+
+    def _cut_short(self, ref: AttemptRef, usage: Usage | None, report: Report) -> None:
+        """An end without a result. One that was asked for is reported as what was asked, however it came."""
+        attempt = self._attempts.get(ref)
+        if attempt is not None and attempt.phase is HeldPhase.STOPPING:
+            report = SendStopped(ref=ref, usage=usage, stopped_ms=self._took_ms(attempt))
+        elif attempt is not None and attempt.phase is HeldPhase.RETURNING:
+            report = _returned(ref)
+        self._ended(ref, report)
+
+    def _took_ms(self, attempt: _Attempt) -> int | None:
+        return None if attempt.aborted_s is None else round(1000 * (self._now_s - attempt.aborted_s))
 
     def _ended(self, ref: AttemptRef, report: Report) -> None:
         attempt = self._attempts.get(ref)
@@ -390,21 +451,23 @@ class WorkerCore:
 
     def _stop(self, attempt: _Attempt) -> None:
         if attempt.phase is HeldPhase.WAITING:
-            self._ended(attempt.ref, SendStopped(ref=attempt.ref))
-        elif attempt.phase is HeldPhase.RUNNING:
-            self._effects.append(AbortAttempt(ref=attempt.ref))
-            self._enter(attempt, HeldPhase.STOPPING)
-        elif attempt.phase is HeldPhase.DROPPING:
-            self._enter(attempt, HeldPhase.STOPPING)
+            self._ended(attempt.ref, SendStopped(ref=attempt.ref, stopped_ms=0))
+        elif attempt.phase is not HeldPhase.REPORTING:
+            self._abort(attempt, HeldPhase.STOPPING)
 
     def _drop(self, attempt: _Attempt) -> None:
         """The attempt is void: nothing is reported of it, its slot is free when its provider is idle."""
         if attempt.phase in (HeldPhase.REPORTING, HeldPhase.WAITING):
             self._forget(attempt)
-        elif attempt.phase is not HeldPhase.DROPPING:
-            if attempt.phase is HeldPhase.RUNNING:
-                self._effects.append(AbortAttempt(ref=attempt.ref))
-            self._enter(attempt, HeldPhase.DROPPING)
+        else:
+            self._abort(attempt, HeldPhase.DROPPING)
+
+    def _abort(self, attempt: _Attempt, phase: HeldPhase) -> None:
+        """Its provider is told once; what becomes of it then may change."""
+        if attempt.aborted_s is None:
+            attempt.aborted_s = self._now_s
+            self._effects.append(AbortAttempt(ref=attempt.ref))
+        self._enter(attempt, phase)
 
     def _dropped(self, attempt: _Attempt) -> None:
         self._forget(attempt)
@@ -418,10 +481,17 @@ class WorkerCore:
         self._count[attempt.phase] -= 1
         if attempt.phase is not HeldPhase.WAITING:
             self._past[ref] = None if type(attempt.report) is SendComplete else attempt.report
-        while len(self._past) > REMEMBERED:
-            del self._past[next(iter(self._past))]
+            self._forget_the_oldest()
         if self._newest.get(ref.job_id) == ref:
             del self._newest[ref.job_id]
 
+    def _forget_the_oldest(self) -> None:
+        while len(self._past) > REMEMBERED:
+            del self._past[next(iter(self._past))]
+
     def _is_held(self, attempt: _Attempt) -> bool:
         return attempt.phase is not HeldPhase.DROPPING and type(attempt.report) is not SendComplete
+
+
+def _returned(ref: AttemptRef) -> SendRejected:
+    return SendRejected(ref=ref, reason=RejectReason.DRAINING, message="This worker leaves.")

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from cavvy import defaults
-from cavvy.core.job import AttemptRef
+from cavvy.core.job import AttemptRef, RejectReason
 from cavvy.core.writes import Usage
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Assignment",
     "AttemptFailed",
     "AttemptFinished",
+    "AttemptRefused",
     "AttemptStarted",
     "AttemptStopped",
     "CancelReceived",
@@ -30,13 +31,16 @@ __all__ = [
     "Heard",
     "HeartbeatAckReceived",
     "Leave",
+    "LeaveRequested",
     "PingReceived",
     "ResendText",
     "ResumeVerdict",
     "RunAttempt",
     "SendComplete",
+    "SendDrain",
     "SendFailed",
     "SendHeartbeat",
+    "SendRejected",
     "SendStarted",
     "SendStopped",
     "Tick",
@@ -122,6 +126,14 @@ class DrainReceived(_Command, frozen=True, kw_only=True, tag=True):
     """Take nothing new, and leave when everything has ended and is delivered."""
 
 
+class LeaveRequested(_Command, frozen=True, kw_only=True, tag=True):
+    """The worker's owner wants it to end: what runs has `within_s` to end, the rest is given back. It may come again,
+    with less.
+    """
+
+    within_s: float
+
+
 class PingReceived(_Command, frozen=True, kw_only=True, tag=True):
     pass
 
@@ -153,6 +165,13 @@ class AttemptFailed(_Command, frozen=True, kw_only=True, tag=True):
     message: str
     retryable: bool
     usage: Usage | None = None
+
+
+class AttemptRefused(_Command, frozen=True, kw_only=True, tag=True):
+    """No provider of this worker can run it, another worker's may."""
+
+    ref: AttemptRef
+    message: str
 
 
 class AttemptStopped(_Command, frozen=True, kw_only=True, tag=True):
@@ -218,8 +237,21 @@ class SendFailed(_Effect, frozen=True, kw_only=True, tag=True):
 
 
 class SendStopped(_Effect, frozen=True, kw_only=True, tag=True):
+    """`stopped_ms`: how long its provider took to be idle, once it was asked to stop."""
+
     ref: AttemptRef
     usage: Usage | None = None
+    stopped_ms: int | None = None
+
+
+class SendRejected(_Effect, frozen=True, kw_only=True, tag=True):
+    ref: AttemptRef
+    reason: RejectReason
+    message: str
+
+
+class SendDrain(_Effect, frozen=True, kw_only=True, tag=True):
+    """Says that this connection takes nothing new."""
 
 
 class Leave(_Effect, frozen=True, kw_only=True, tag=True):
@@ -232,6 +264,7 @@ WorkerCommand = (
     | ConnectFailed
     | Heard
     | DrainReceived
+    | LeaveRequested
     | AssignReceived
     | CancelReceived
     | CompleteAckReceived
@@ -241,6 +274,7 @@ WorkerCommand = (
     | AttemptStarted
     | AttemptFinished
     | AttemptFailed
+    | AttemptRefused
     | AttemptStopped
     | Tick
 )
@@ -254,5 +288,7 @@ WorkerEffect = (
     | SendComplete
     | SendFailed
     | SendStopped
+    | SendRejected
+    | SendDrain
     | Leave
 )

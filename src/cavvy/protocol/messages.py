@@ -128,11 +128,14 @@ class JobFailedMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="typ
 
 
 class JobStoppedMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="job_stopped"):
-    """The attempt has ended at the provider, because it was cancelled; `usage` is what it had used."""
+    """The attempt has ended at the provider, because it was cancelled; `usage` is what it had used, `stopped_ms` how
+    long the provider took to be idle.
+    """
 
     job_id: JobId
     epoch: Epoch
     usage: Usage | None = None
+    stopped_ms: Annotated[int, Meta(ge=0, le=2**53 - 1)] | None = None
 
 
 class JobReject(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="job_reject"):

@@ -48,7 +48,7 @@ _dice = secrets.SystemRandom()
 
 
 class Worker:
-    """One worker. `run()` serves until `stop()`, or until it was drained; both may be called once.
+    """One worker. `run()` serves until `stop()`, `leave()` or a drain; `run` and `stop` may be called once.
 
     `home` keeps its key and what it joined; `join` is needed the first time, and to join another coordinator. What
     happens is told to `log` (structlog): "connected", "disconnected", "unreachable", "job started", "job ended". No
@@ -146,6 +146,18 @@ class Worker:
         self._serving.cancel()
         await self._over.wait()
 
+    def leave(self, within_s: float) -> None:
+        """Takes nothing new. What runs has `within_s` to end, then it is given back for others to run; `run()` returns
+        when every end is delivered, or LEAVE_S later all the same.
+
+        May be called again; with 0 it gives back now.
+        """
+        if self._attempts is None:
+            self._leave()
+            return
+        self._log.info("leaving", hint=f"it takes nothing new; what it runs has {max(0, within_s):g} s to end")
+        self._attempts.leave(within_s)
+
     async def wait_connected(self) -> None:
         """Returns when the coordinator has accepted this worker (again)."""
         await self._online.wait()
@@ -174,7 +186,8 @@ class Worker:
             await asyncio.sleep(_pause_s(failures))
 
     def _leave(self) -> None:
-        self._leaving = asyncio.create_task(self.stop())
+        if self._leaving is None:
+            self._leaving = asyncio.create_task(self.stop())
 
     async def _shut_down(self) -> None:
         self._online.clear()

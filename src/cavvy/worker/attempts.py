@@ -15,58 +15,38 @@ from cavvy.core.worker import WorkerCore
 from cavvy.core.worker_messages import (
     AbortAttempt,
     Assignment,
-    AssignReceived,
     AttemptFailed,
     AttemptFinished,
+    AttemptRefused,
     AttemptStarted,
     AttemptStopped,
-    CancelReceived,
-    CompleteAckReceived,
     Connected,
     ConnectFailed,
     Disconnected,
     DrainReceived,
-    ErrorReceived,
     GaveUp,
     Heard,
-    HeartbeatAckReceived,
     Leave,
-    PingReceived,
+    LeaveRequested,
     ResendText,
-    ResumeVerdict,
     RunAttempt,
     SendComplete,
-    SendFailed,
-    SendHeartbeat,
-    SendStarted,
-    SendStopped,
     Tick,
     WorkerCommand,
 )
 from cavvy.logs import Logger, place
 from cavvy.protocol.messages import (
-    CompleteAck,
     CoordinatorMessage,
     Drain,
-    ErrorMessage,
-    HeartbeatAck,
-    HeartbeatMessage,
-    JobAssign,
-    JobCancel,
-    JobComplete,
-    JobFailedMessage,
-    JobStartedMessage,
-    JobStoppedMessage,
     Limits,
-    Ping,
     RegisterAck,
-    ResumeEntry,
     StatusMessage,
     WorkerMessage,
     decode_coordinator_message,
     encode,
 )
 from cavvy.worker.clock import Clock
+from cavvy.worker.frames import FRAMES, command_of, verdict_of
 from cavvy.worker.runner import Ended, Runner
 from cavvy.worker.text import AttemptText, TextFlusher
 
@@ -114,11 +94,8 @@ class Attempts:
             AbortAttempt: self._abort,
             GaveUp: self._tell_giving_up,
             ResendText: self._resend_text,
-            SendHeartbeat: self._send_heartbeat,
-            SendStarted: self._send_started,
+            **dict.fromkeys(FRAMES, self._send_frame),
             SendComplete: self._send_complete,
-            SendFailed: self._send_failed,
-            SendStopped: self._send_stopped,
             Leave: lambda _: self._leave(),
         }
 
@@ -133,7 +110,7 @@ class Attempts:
     def connected(self, ack: RegisterAck, runner: Runner, put: Callable[[str], None]) -> None:
         self._limits, self._runner, self._put = ack.limits, runner, put
         self._flusher.resume(ack.limits.max_frame_bytes)
-        resume = tuple(_verdict(entry) for entry in ack.resume)
+        resume = tuple(verdict_of(entry) for entry in ack.resume)
         self._feed(Connected(heartbeat_s=ack.limits.heartbeat_s, lease_ttl_s=ack.limits.lease_ttl_s, resume=resume))
         if ack.status is WorkerStatus.DRAINING:
             self._drain()
@@ -167,13 +144,17 @@ class Attempts:
             case StatusMessage(status=status):
                 self._log.info("status changed", status=status.value)
             case _:
-                command = _command(message)
+                command = command_of(message)
                 if command is not None:
                     self._feed(command)
 
     def _drain(self) -> None:
         self._log.info("draining", hint="it takes nothing new, and ends when what it runs has ended")
         self._feed(DrainReceived())
+
+    def leave(self, within_s: float) -> None:
+        """Takes nothing new; what runs has `within_s` to end, the rest is given back. May come again, with less."""
+        self._feed(LeaveRequested(within_s=within_s))
 
     async def close(self) -> None:
         """Aborts what runs and waits for it, SHUTDOWN_S at most; unreported, so the coordinator grants it again."""
@@ -267,42 +248,17 @@ class Attempts:
         if self._put is not None:
             self._put(encode(message))
 
-    def _send_heartbeat(self, effect: SendHeartbeat) -> None:
-        self._send(HeartbeatMessage(held=effect.held, free=effect.free))
-
-    def _send_started(self, effect: SendStarted) -> None:
-        self._send(JobStartedMessage(job_id=effect.ref.job_id, epoch=effect.ref.epoch))
+    def _send_frame(self, effect: Any) -> None:
+        self._send(FRAMES[type(effect)](effect))
 
     def _send_complete(self, effect: SendComplete) -> None:
-        frame = encode(
-            JobComplete(
-                job_id=effect.ref.job_id,
-                epoch=effect.ref.epoch,
-                result=msgspec.Raw(effect.result),
-                receipt=msgspec.Raw(effect.receipt),
-            )
-        )
+        frame = encode(FRAMES[SendComplete](effect))
         size = len(frame) if frame.isascii() else len(frame.encode())
         if size > self._limits.max_frame_bytes:
             message = f"the result takes {size} bytes, a frame may have {self._limits.max_frame_bytes}"
             self._feed(AttemptFailed(ref=effect.ref, code="output_too_large", message=message, retryable=False))
         elif self._put is not None:
             self._put(frame)
-
-    def _send_failed(self, effect: SendFailed) -> None:
-        self._send(
-            JobFailedMessage(
-                job_id=effect.ref.job_id,
-                epoch=effect.ref.epoch,
-                code=effect.code,
-                message=effect.message,
-                retryable=effect.retryable,
-                usage=effect.usage,
-            )
-        )
-
-    def _send_stopped(self, effect: SendStopped) -> None:
-        self._send(JobStoppedMessage(job_id=effect.ref.job_id, epoch=effect.ref.epoch, usage=effect.usage))
 
 
 def _outcome(ended: Ended) -> str:
@@ -311,41 +267,7 @@ def _outcome(ended: Ended) -> str:
             return ended.code
         case AttemptFinished():
             return "completed"
+        case AttemptRefused():
+            return "rejected"
         case _:
             return "stopped"
-
-
-def _verdict(entry: ResumeEntry) -> ResumeVerdict:
-    return ResumeVerdict(ref=AttemptRef(entry.job_id, entry.epoch), verdict=entry.verdict, offset=entry.offset)
-
-
-def _assignment(message: JobAssign) -> Assignment:
-    return Assignment(
-        job_id=message.job_id,
-        epoch=message.epoch,
-        job_type=message.job_type,
-        privacy_class=message.privacy_class,
-        salt=message.salt,
-        input=bytes(message.input),
-        params=bytes(message.params),
-        payment_ref=message.payment_ref,
-    )
-
-
-def _command(message: Any) -> WorkerCommand | None:
-    """The command behind a frame; None for one that means nothing after login."""
-    match message:
-        case JobAssign():
-            return AssignReceived(assignment=_assignment(message))
-        case CompleteAck():
-            return CompleteAckReceived(ref=AttemptRef(message.job_id, message.epoch))
-        case HeartbeatAck():
-            return HeartbeatAckReceived(lost=message.lost)
-        case JobCancel():
-            return CancelReceived(ref=AttemptRef(message.job_id, message.epoch))
-        case Ping():
-            return PingReceived()
-        case ErrorMessage(job_id=str() as job_id, epoch=int() as epoch):
-            return ErrorReceived(ref=AttemptRef(job_id, epoch), code=message.code)
-        case _:
-            return None

@@ -14,7 +14,14 @@ from cavvy import defaults
 from cavvy.core.canonical import canonical_flat, sha256_hex
 from cavvy.core.job import AttemptRef
 from cavvy.core.receipt import Params, ReceiptPayload, Result, input_hash, seal
-from cavvy.core.worker_messages import Assignment, AttemptFailed, AttemptFinished, AttemptStopped, FailedCode
+from cavvy.core.worker_messages import (
+    Assignment,
+    AttemptFailed,
+    AttemptFinished,
+    AttemptRefused,
+    AttemptStopped,
+    FailedCode,
+)
 from cavvy.core.writes import Usage
 from cavvy.errors import OutputTooLarge, ProviderError
 from cavvy.logs import without_keys
@@ -23,7 +30,7 @@ from cavvy.worker.identity import Identity
 
 __all__ = ["Ended", "Runner"]
 
-Ended = AttemptFinished | AttemptFailed | AttemptStopped
+Ended = AttemptFinished | AttemptFailed | AttemptRefused | AttemptStopped
 
 _CODES: dict[str, FailedCode] = {code: code for code in get_args(FailedCode)}
 
@@ -49,7 +56,11 @@ _decode_params = msgspec.json.Decoder(Params).decode
 
 
 class _Unusable(Exception):
-    """The assignment cannot be run by this worker, however often it is tried."""
+    """The assignment cannot be run, however often it is tried."""
+
+
+class _Unsupported(Exception):
+    """This worker cannot run it, another one may."""
 
 
 class _Answer:
@@ -129,6 +140,8 @@ class Runner:
             return await self._run(assignment, answer)
         except asyncio.CancelledError:
             return AttemptStopped(ref=assignment.ref, usage=answer.usage)
+        except _Unsupported as error:
+            return AttemptRefused(ref=assignment.ref, message=str(error))
         except _Unusable as error:
             return _failed(assignment.ref, "worker_error", str(error), answer, retryable=False)
         except ProviderError as error:
@@ -158,7 +171,7 @@ class Runner:
 
     def _request(self, assignment: Assignment) -> tuple[InferenceRequest, Provider]:
         if assignment.job_type != "LLM_INFER":
-            raise _Unusable(f"this worker does not run {assignment.job_type} jobs")
+            raise _Unsupported(f"this worker does not run {assignment.job_type} jobs")
         try:
             params = _decode_params(assignment.params)
             given = _decode_input(assignment.input)
@@ -166,7 +179,7 @@ class Runner:
             raise _Unusable(f"this worker cannot read the job: {error}") from error
         provider = self._default if params.model is None else self._by_model.get(params.model)
         if provider is None:
-            raise _Unusable(f"this worker does not serve model {params.model!r}")
+            raise _Unsupported(f"this worker does not serve model {params.model!r}")
         request = InferenceRequest(
             messages=_messages(given),
             model=params.model or provider.models[0],

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cavvy import defaults
-from cavvy.core.job import AttemptRef
+from cavvy.core.job import AttemptRef, RejectReason
 from cavvy.core.worker import WorkerCore
 from cavvy.core.worker_messages import (
     AbortAttempt,
@@ -16,6 +16,7 @@ from cavvy.core.worker_messages import (
     AssignReceived,
     AttemptFailed,
     AttemptFinished,
+    AttemptRefused,
     AttemptStarted,
     AttemptStopped,
     CancelReceived,
@@ -29,13 +30,16 @@ from cavvy.core.worker_messages import (
     Heard,
     HeartbeatAckReceived,
     Leave,
+    LeaveRequested,
     PingReceived,
     ResendText,
     ResumeVerdict,
     RunAttempt,
     SendComplete,
+    SendDrain,
     SendFailed,
     SendHeartbeat,
+    SendRejected,
     SendStarted,
     SendStopped,
     Tick,
@@ -119,6 +123,10 @@ def failed(attempt: AttemptRef, usage: Usage | None = None) -> AttemptFailed:
     return AttemptFailed(ref=attempt, code="worker_error", message="no", retryable=True, usage=usage)
 
 
+def rejected(attempt: AttemptRef, reason: str, message: str = "This worker leaves.") -> SendRejected:
+    return SendRejected(ref=attempt, reason=RejectReason(reason), message=message)
+
+
 class TestAssignments:
     def test_an_assigned_attempt_runs_and_its_start_is_told(self) -> None:
         desk = Desk()
@@ -132,11 +140,11 @@ class TestAssignments:
         desk.do(AttemptStarted(ref=ref(1)))
         assert desk.assign(1) == [SendStarted(ref=ref(1))]
 
-    def test_an_assignment_beyond_the_slots_is_left_to_be_taken_back(self) -> None:
+    def test_an_assignment_beyond_the_slots_is_given_back_at_once(self) -> None:
         """A failure would end somebody's job for no fault of its own."""
         desk = Desk(slots=1)
         desk.run(1)
-        assert desk.assign(2) == []
+        assert desk.assign(2) == [rejected(ref(2), "busy", "Every slot of this worker is taken.")]
         assert desk.heartbeat() == SendHeartbeat(held=(ref(1),), free=0)
 
     def test_a_newer_epoch_of_a_job_aborts_the_older_one_and_runs_when_its_provider_is_idle(self) -> None:
@@ -152,7 +160,7 @@ class TestAssignments:
         desk.run(1)
         desk.do(HeartbeatAckReceived(lost=(ref(1),)))
         desk.assign(2)
-        assert desk.do(CancelReceived(ref=ref(2))) == [SendStopped(ref=ref(2))]
+        assert desk.do(CancelReceived(ref=ref(2))) == [SendStopped(ref=ref(2), stopped_ms=0)]
         assert without_heartbeats(desk.do(AttemptStopped(ref=ref(1)))) == []
 
     def test_the_assignment_of_an_attempt_that_ended_is_answered_with_its_end(self) -> None:
@@ -298,8 +306,10 @@ class TestCancel:
         desk.run(1)
         assert desk.do(CancelReceived(ref=ref(1))) == [AbortAttempt(ref=ref(1))]
         assert desk.heartbeat() == SendHeartbeat(held=(ref(1),), free=0)
+        desk.now_s += 0.25
         usage = Usage(input_tokens=5, output_tokens=2)
-        assert desk.do(AttemptStopped(ref=ref(1), usage=usage)) == [SendStopped(ref=ref(1), usage=usage)]
+        stopped = SendStopped(ref=ref(1), usage=usage, stopped_ms=250)
+        assert desk.do(AttemptStopped(ref=ref(1), usage=usage)) == [stopped]
         assert desk.heartbeat() == SendHeartbeat(held=(), free=1)
 
     def test_a_second_cancel_does_not_abort_twice(self) -> None:
@@ -327,7 +337,8 @@ class TestCancel:
         desk = Desk()
         desk.run(1)
         desk.do(CancelReceived(ref=ref(1)))
-        assert desk.do(failed(ref(1), Usage(input_tokens=1))) == [SendStopped(ref=ref(1), usage=Usage(input_tokens=1))]
+        usage = Usage(input_tokens=1)
+        assert desk.do(failed(ref(1), usage)) == [SendStopped(ref=ref(1), usage=usage, stopped_ms=0)]
 
     def test_a_stop_while_disconnected_is_told_after_the_login(self) -> None:
         desk = Desk()
@@ -335,7 +346,7 @@ class TestCancel:
         desk.do(CancelReceived(ref=ref(1)))
         desk.do(Disconnected())
         assert desk.do(AttemptStopped(ref=ref(1))) == []
-        assert without_heartbeats(desk.connect(verdict(ref(1), "stop"))) == [SendStopped(ref=ref(1))]
+        assert without_heartbeats(desk.connect(verdict(ref(1), "stop"))) == [SendStopped(ref=ref(1), stopped_ms=0)]
 
     def test_a_start_is_not_told_of_an_attempt_that_is_already_stopping(self) -> None:
         desk = Desk()
@@ -355,7 +366,7 @@ class TestReconnecting:
         desk = Desk()
         desk.run(1)
         assert without_heartbeats(desk.reconnect(verdict(ref(1), "stop"))) == [AbortAttempt(ref=ref(1))]
-        assert desk.do(AttemptStopped(ref=ref(1))) == [SendStopped(ref=ref(1))]
+        assert desk.do(AttemptStopped(ref=ref(1))) == [SendStopped(ref=ref(1), stopped_ms=0)]
 
     def test_a_stale_attempt_is_aborted_and_nothing_is_reported(self) -> None:
         desk = Desk()
@@ -436,6 +447,7 @@ COMMANDS: st.SearchStrategy[Any] = st.one_of(
     st.builds(ConnectFailed, refused=st.booleans()),
     st.just(Heard()),
     st.just(DrainReceived()),
+    st.builds(LeaveRequested, within_s=st.sampled_from([0.0, 5.0, 30.0])),
     st.builds(AssignReceived, assignment=st.builds(assignment, st.integers(1, 3), st.integers(1, 2))),
     st.builds(CancelReceived, ref=REFS),
     st.builds(CompleteAckReceived, ref=REFS),
@@ -452,6 +464,7 @@ COMMANDS: st.SearchStrategy[Any] = st.one_of(
         retryable=st.booleans(),
         usage=USAGE,
     ),
+    st.builds(AttemptRefused, ref=REFS, message=st.just("no such model")),
     st.builds(AttemptStopped, ref=REFS, usage=USAGE),
     st.just(Tick()),
 )
@@ -469,7 +482,7 @@ class TestDrain:
         desk = Desk()
         desk.run(1)
         desk.do(DrainReceived())
-        assert desk.assign(2) == []
+        assert desk.assign(2) == [rejected(ref(2), "draining", "This worker takes nothing new.")]
         assert desk.heartbeat() == SendHeartbeat(held=(ref(1),), free=0)
 
     def test_it_leaves_when_its_result_is_acknowledged_not_before(self) -> None:
@@ -516,24 +529,26 @@ def test_whatever_happens_every_command_and_effect_is_plain_data_and_the_slots_a
 ) -> None:
     desk = Desk(connected=False)
     providers: set[AttemptRef] = set()
-    connected = draining = False
+    connected = draining = told_to_end = False
     for command in commands:
         assert _round_trip(command, WorkerCommand) == command
-        if isinstance(command, AttemptStarted | AttemptFinished | AttemptFailed | AttemptStopped):
+        if isinstance(command, AttemptStarted | AttemptFinished | AttemptFailed | AttemptRefused | AttemptStopped):
             if command.ref not in providers:
                 continue
             if not isinstance(command, AttemptStarted):
                 providers.discard(command.ref)
         connected = not isinstance(command, Disconnected) and (connected or isinstance(command, Connected))
-        draining |= isinstance(command, DrainReceived)
+        draining |= isinstance(command, DrainReceived | LeaveRequested)
+        told_to_end |= isinstance(command, LeaveRequested)
         desk.now_s += 1
         for effect in desk.do(command):
             assert _round_trip(effect, WorkerEffect) == effect
             assert connected or isinstance(effect, RunAttempt | AbortAttempt | GaveUp | Leave)
             if isinstance(effect, Leave):
                 assert draining
-                assert not providers
-                assert (desk.core.held, desk.core.finished) == ((), ())
+                if not told_to_end:
+                    assert not providers
+                    assert (desk.core.held, desk.core.finished) == ((), ())
             if isinstance(effect, RunAttempt):
                 assert not draining
                 assert effect.assignment.ref not in providers
@@ -549,6 +564,7 @@ ONE_OF_EACH: list[WorkerCommand | WorkerEffect] = [
     ConnectFailed(refused=True),
     Heard(),
     DrainReceived(),
+    LeaveRequested(within_s=30.0),
     AssignReceived(assignment=assignment(1)),
     CancelReceived(ref=ref(1)),
     CompleteAckReceived(ref=ref(1)),
@@ -558,6 +574,7 @@ ONE_OF_EACH: list[WorkerCommand | WorkerEffect] = [
     AttemptStarted(ref=ref(1)),
     AttemptFinished(ref=ref(1), result=b"\x00\xff", receipt=b"{}"),
     failed(ref(1), Usage(input_tokens=1)),
+    AttemptRefused(ref=ref(1), message="no such model"),
     AttemptStopped(ref=ref(1), usage=None),
     Tick(),
     RunAttempt(assignment=assignment(1)),
@@ -568,7 +585,9 @@ ONE_OF_EACH: list[WorkerCommand | WorkerEffect] = [
     SendStarted(ref=ref(1)),
     complete(ref(1)),
     SendFailed(ref=ref(1), code="worker_error", message="no", retryable=True),
-    SendStopped(ref=ref(1), usage=Usage()),
+    SendStopped(ref=ref(1), usage=Usage(), stopped_ms=3),
+    rejected(ref(1), "draining"),
+    SendDrain(),
     Leave(),
 ]
 

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from cavvy import defaults
 from cavvy.core import ed25519
-from cavvy.core.job import AttemptRef, WorkerStatus
+from cavvy.core.job import AttemptRef, RejectReason, WorkerStatus
 from cavvy.core.receipt import Result
 from cavvy.core.writes import Usage
 from cavvy.errors import ModelMissing, StartError, WorkerRefused
@@ -21,12 +21,14 @@ from cavvy.protocol.messages import (
     Capabilities,
     CompleteAck,
     Drain,
+    Draining,
     HeartbeatAck,
     HeartbeatMessage,
     JobCancel,
     JobComplete,
     JobDelta,
     JobFailedMessage,
+    JobReject,
     JobStartedMessage,
     JobStoppedMessage,
     Limits,
@@ -223,7 +225,8 @@ class TestJobs:
             await coordinator.receive(JobDelta)
             await coordinator.send(JobCancel(job_id=job_id(1), epoch=1, reason="enough"))
             stopped = await coordinator.receive(JobStoppedMessage)
-            assert stopped == JobStoppedMessage(job_id=job_id(1), epoch=1, usage=Usage(output_tokens=1))
+            assert (stopped.job_id, stopped.epoch, stopped.usage) == (job_id(1), 1, Usage(output_tokens=1))
+            assert stopped.stopped_ms is not None
             assert site.provider.idle == 1
 
     async def test_a_job_cancelled_in_the_same_breath_never_reaches_the_provider(
@@ -470,6 +473,69 @@ class TestStopping:
         assert site.provider.closed
 
 
+class TestLeaving:
+    """TERM, as `leave` has it."""
+
+    async def test_p12_it_says_so_finishes_delivers_and_ends(self, coordinator: FakeCoordinator, site: Site) -> None:
+        worker = site.worker(coordinator.join)
+        task = asyncio.create_task(worker.run())
+        await coordinator.login()
+        await coordinator.send(assign(1, "hold it"))
+        await coordinator.receive(JobStartedMessage)
+        await coordinator.receive(JobDelta)
+        worker.leave(30)
+        await coordinator.receive(Draining)
+        await coordinator.send(assign(2))
+        assert (await coordinator.receive(JobReject)).reason is RejectReason.DRAINING
+        site.provider.release.set()
+        await coordinator.receive(JobDelta)
+        done = await coordinator.receive(JobComplete)
+        assert not task.done()
+        await coordinator.send(CompleteAck(job_id=done.job_id, epoch=1, verdict="accepted"))
+        async with asyncio.timeout(5):
+            await task
+        assert (await coordinator.closed.get(), site.provider.closed) == (1000, True)
+
+    async def test_p12_told_again_it_gives_back_at_once_what_runs(
+        self, coordinator: FakeCoordinator, site: Site
+    ) -> None:
+        worker = site.worker(coordinator.join)
+        task = asyncio.create_task(worker.run())
+        await coordinator.login()
+        await coordinator.send(assign(1, "hold it"))
+        await coordinator.receive(JobStartedMessage)
+        await coordinator.receive(JobDelta)
+        worker.leave(30)
+        worker.leave(0)
+        await coordinator.receive(Draining)
+        given_back = await coordinator.receive(JobReject)
+        assert (given_back.job_id, given_back.epoch, given_back.reason) == (job_id(1), 1, RejectReason.DRAINING)
+        async with asyncio.timeout(5):
+            await task
+        assert (site.provider.idle, site.provider.closed) == (1, True)
+
+    async def test_p12_it_does_not_hang_on_a_coordinator_that_is_gone(self, site: Site) -> None:
+        gone = FakeCoordinator()
+        async with running_coordinator(gone):
+            worker = site.worker(gone.join)
+            task = asyncio.create_task(worker.run())
+            await gone.login()
+            await gone.send(assign(1, "hold it"))
+            await site.provider.holding.wait()
+        worker.leave(0)
+        async with asyncio.timeout(5):
+            await task
+        assert site.provider.closed
+
+    async def test_p12_before_it_has_ever_been_connected_it_just_ends(
+        self, coordinator: FakeCoordinator, site: Site
+    ) -> None:
+        worker = site.worker(coordinator.join)
+        worker.leave(30)
+        await worker.run()
+        assert coordinator.registers == []
+
+
 class TestWhatItMayDo:
     """Its status, and being drained."""
 
@@ -497,6 +563,8 @@ class TestWhatItMayDo:
         await site.provider.holding.wait()
         await coordinator.send(Drain())
         await coordinator.send(assign(2))
+        assert isinstance(await coordinator.frames.get(), JobDelta)
+        assert (await coordinator.receive(JobReject)).reason is RejectReason.DRAINING
         await coordinator.send(Ping())
         await until_heartbeat(coordinator, lambda beat: beat.free == 0 and len(beat.held) == 1)
         site.provider.release.set()

@@ -9,7 +9,7 @@ import pytest
 
 from cavvy.core.canonical import canonical, sha256_hex
 from cavvy.core.receipt import Expected, Result, check, check_signature, input_hash, open_envelope
-from cavvy.core.worker_messages import Assignment, AttemptFailed, AttemptFinished, AttemptStopped
+from cavvy.core.worker_messages import Assignment, AttemptFailed, AttemptFinished, AttemptRefused, AttemptStopped
 from cavvy.core.writes import Usage
 from cavvy.errors import ProviderError
 from cavvy.providers.base import Chunk, InferenceRequest, Message, ReasoningChunk, TextChunk
@@ -134,8 +134,7 @@ async def test_an_input_that_cannot_be_run_faithfully_is_refused_for_good(given:
     assert bench.provider.requests == []
 
 
-async def test_a_job_of_another_type_or_with_unknown_settings_is_refused_for_good() -> None:
-    assert not (await Bench().fail({"prompt": "a"}, job_type="TASK")).retryable
+async def test_a_job_with_unknown_settings_is_refused_for_good() -> None:
     assert not (await Bench().fail({"prompt": "a"}, reasoning="high")).retryable
 
 
@@ -145,7 +144,19 @@ async def test_the_model_asked_for_picks_the_provider() -> None:
     await bench.finish({"prompt": "a"}, model="m2")
     await bench.finish({"prompt": "b"})
     assert [len(provider.requests) for provider in (first, second)] == [1, 1]
-    assert (await bench.fail({"prompt": "a"}, model="m3")).message == "this worker does not serve model 'm3'"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"job_type": "TASK"}, "this worker does not run TASK jobs"),
+        ({"model": "m3"}, "this worker does not serve model 'm3'"),
+    ],
+)
+async def test_what_another_worker_may_be_able_to_run_is_given_back(options: dict[str, Any], message: str) -> None:
+    refused = await Bench().run({"prompt": "a"}, **options)
+    assert isinstance(refused, AttemptRefused)
+    assert refused.message == message
 
 
 async def test_an_answer_beyond_the_limit_fails_and_stops_the_provider() -> None:
