@@ -41,6 +41,12 @@ PROGRESS_S: Final = 1.0  # how often a session says which attempts showed life
 CHARS_PER_TOKEN: Final = 4  # of English text, about
 ANSWER_TOKENS: Final = 512  # how long an answer is expected to be when the job does not say
 
+# The order of jobs
+EFFORT_STEP_S: Final = 600.0  # a job goes before those of the next lower effort that have waited so much longer
+CRITICAL_RUN: Final = 3  # critical jobs in a row while others of the tenant wait: the others keep a quarter
+CHARGE_MIN_TOKENS: Final = 256  # what a grant costs its tenant at least: a worker is not free for a short answer …
+CHARGE_MAX_TOKENS: Final = 16_384  # … and at most: who asks for a million tokens gets fewer, and is not locked out
+
 # A failing store
 COMMIT_RETRY_S: Final = 2.0  # the same writes are tried again this long before callers hear of it
 COMMIT_RETRY_PAUSE_S: Final = 0.05

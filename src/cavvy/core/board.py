@@ -8,15 +8,16 @@ from collections.abc import Callable
 
 from cavvy.core.commands import SubmitJob
 from cavvy.core.effects import Assign
-from cavvy.core.fleet import Fleet, Session, best
+from cavvy.core.fairness import Ages, place
+from cavvy.core.fleet import Fleet, Session
 from cavvy.core.job import AttemptEnd, AttemptRef, CancelRequest, Failure, FailureCode, JobHeader, JobStatus, Now
 from cavvy.core.lease import Lapse, Lease, lapse
 from cavvy.core.lifecycle import Event, Step, phase_of, step
-from cavvy.core.matching import WaitingJobs
 from cavvy.core.outbox import Outbox
 from cavvy.core.resting import DueTimes, RestingJobs
 from cavvy.core.settings import Settings
 from cavvy.core.times import AttemptClock
+from cavvy.core.waiting import WaitingJobs
 from cavvy.core.windows import MatchWindows
 from cavvy.core.writes import CompleteJob, FailJob, GrantJob, RequestCancel, RequeueJob, ReviveAttempt, Usage
 
@@ -40,12 +41,14 @@ class Board:
         self.withheld: set[str] = set()
         self.grace_until_s = 0.0
         self._lapse_s = math.inf
+        self._ages = Ages()
         self._dice = dice
 
     # -- coming and going
 
     def restore_job(self, job: JobHeader, now: Now, grace_until_s: float) -> None:
         self.jobs[job.id] = job
+        job.place = place(job.effort, self._ages.restored(job.created_at_ms, now), job.seq)
         self.out.census.see(job)
         self._watch_deadline(job)
         if not job.active:
@@ -66,6 +69,7 @@ class Board:
         self.jobs[job.id] = job
         self.fresh[job.id] = submission
         self._watch_deadline(job)
+        job.place = place(job.effort, self._ages.submitted(now), job.seq)
         self._enqueue(job, now)
         self.out.changed(job)
 
@@ -113,7 +117,7 @@ class Board:
         else:
             if terms.match_window_s is not None:
                 self.windows.enter(job, now.mono_s)
-            self.waiting.add(job.needs, job.seq, job.id)
+            self.waiting.add(job, now.mono_s)
 
     def withhold(self, job: JobHeader) -> bool:
         """Takes a job that waits off the queue: it is about to end, and no free slot and no lost attempt that returns
@@ -132,7 +136,7 @@ class Board:
         if job.id in self.withheld:
             self.withheld.discard(job.id)
         elif not self.resting.discard(job):
-            self.waiting.discard(job.needs, job.id)
+            self.waiting.discard(job)
 
     # -- transitions
 
@@ -160,7 +164,9 @@ class Board:
 
     def _requeue(self, job: JobHeader, change: Step, now: Now) -> None:
         assert change.end is not None
-        self.leases.pop(job.id)
+        lease = self.leases.pop(job.id)
+        if lease.profile is not None and not change.counted:
+            self.waiting.refund(job, lease.profile)
         self.out.flush_start(job.id)
         self.out.write(
             RequeueJob(job_id=job.id, epoch=job.epoch, end=change.end, counted=change.counted, ended_at_ms=now.wall_ms)
@@ -290,32 +296,30 @@ class Board:
     # -- grants
 
     def match(self, now: Now) -> None:
-        """Grants the oldest runnable jobs to the best free slots; one synchronous step for each."""
+        """Gives each free slot, the best first, the job whose turn it is there; one synchronous step for each."""
         if not self.waiting.total:
             return
-        ready = self.fleet.with_room()
-        heads = self.waiting.runnable(ready) if ready else []
-        while heads:
-            _, job_id, one, profiles = heads[0]
-            session = best(ready, profiles)
-            if session is None:
-                heapq.heappop(heads)
-                continue
-            self._grant(self.jobs[job_id], session, now)
-            if session.room <= 0:
-                ready[session.profile].remove(session)
-            if (head := one.head()) is not None:
-                heapq.heapreplace(heads, (*head, one, profiles))
+        self.waiting.unbar(self.jobs, now.mono_s)
+        ready = [(one.rank(), one.id, one) for one in self.fleet.with_room(self.waiting.wanted())]
+        heapq.heapify(ready)
+        while ready:
+            session = ready[0][-1]
+            job = self.waiting.first(session.profile, session.worker)
+            if job is not None:
+                self._grant(job, session, now)
+            if job is not None and session.room > 0:
+                heapq.heapreplace(ready, (session.rank(), session.id, session))
             else:
-                heapq.heappop(heads)
+                heapq.heappop(ready)
 
     def _grant(self, job: JobHeader, session: Session, now: Now) -> None:
         if job.terms.match_window_s is not None:
             self.windows.leave(job)
-        self.waiting.discard(job.needs, job.id)
+        self.waiting.grant(job, session.profile, now.mono_s)
         job.epoch += 1
         job.status, job.worker, job.lost, job.lost_counted = JobStatus.ASSIGNED, session.worker, False, False
-        self.leases[job.id] = self.new_lease(job, session, now, taken=False)
+        self.leases[job.id] = lease = self.new_lease(job, session, now, taken=False)
+        lease.profile = session.profile
         session.occupied.add(AttemptRef(job.id, job.epoch))
         session.idle_since_s = now.mono_s
         salt = self._dice(32)

@@ -9,7 +9,7 @@ import msgspec
 from cavvy.core.job import AttemptRef, WorkerStatus
 from cavvy.core.matching import Profile
 
-__all__ = ["Fleet", "Session", "best"]
+__all__ = ["Fleet", "Session"]
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -48,11 +48,12 @@ class Session(msgspec.Struct, kw_only=True):
 
 
 class Fleet:
-    """Every session, by id and by worker; a worker has at most one."""
+    """Every session, by id, by worker and by profile; a worker has at most one."""
 
     def __init__(self) -> None:
         self._sessions: dict[int, Session] = {}
         self._by_worker: dict[str, Session] = {}
+        self._by_profile: dict[Profile, dict[int, Session]] = {}
 
     def __iter__(self) -> Iterator[Session]:
         return iter(self._sessions.values())
@@ -63,28 +64,26 @@ class Fleet:
     def of_worker(self, worker: str) -> Session | None:
         return self._by_worker.get(worker)
 
+    def of_profile(self, profile: Profile) -> Iterable[Session]:
+        return self._by_profile.get(profile, {}).values()
+
     def add(self, session: Session) -> None:
         self._sessions[session.id] = session
         self._by_worker[session.worker] = session
+        self._by_profile.setdefault(session.profile, {})[session.id] = session
 
     def remove(self, session: Session) -> None:
         del self._sessions[session.id]
         if self._by_worker.get(session.worker) is session:
             del self._by_worker[session.worker]
+        alike = self._by_profile[session.profile]
+        del alike[session.id]
+        if not alike:
+            del self._by_profile[session.profile]
 
     def has_profile(self, profile: Profile) -> bool:
-        return any(session.profile == profile for session in self)
+        return profile in self._by_profile
 
-    def with_room(self) -> dict[Profile, list[Session]]:
-        """The sessions that could take a job now, by profile."""
-        ready: dict[Profile, list[Session]] = {}
-        for session in self:
-            if session.room > 0:
-                ready.setdefault(session.profile, []).append(session)
-        return ready
-
-
-def best(ready: dict[Profile, list[Session]], profiles: Iterable[Profile]) -> Session | None:
-    """The best session of these profiles, or None."""
-    sessions = (session for profile in profiles for session in ready.get(profile, ()))
-    return min(sessions, key=Session.rank, default=None)
+    def with_room(self, profiles: Iterable[Profile]) -> list[Session]:
+        """The sessions of these profiles that could take a job now."""
+        return [one for profile in profiles for one in self.of_profile(profile) if one.room > 0]

@@ -198,8 +198,8 @@ class JobHeader(msgspec.Struct, kw_only=True, gc=False):
     `worker` is the key (hex) that was granted `epoch`, the job's highest. `lost` says that this attempt's lease ended
     while nobody else was granted the job: its worker may still go on or deliver. `lost_counted` says that the loss was
     counted as a try, which a revival undoes. `excluded` are the workers (keys) that shall not get it for now, each
-    until then (monotonic seconds). `estimated_tokens` is what it will take, prompt and answer. `seen` is the status
-    under which the census counts it.
+    until then (monotonic seconds). `estimated_tokens` is what it will take, prompt and answer. `place` is where it
+    stands in its user's line (core/fairness.py). `seen` is the status under which the census counts it.
     """
 
     id: str
@@ -221,6 +221,7 @@ class JobHeader(msgspec.Struct, kw_only=True, gc=False):
     terms: Terms = DEFAULT_TERMS
     estimated_tokens: int = 0
     excluded: dict[str, float] | None = None
+    place: int = 0
 
     @property
     def active(self) -> bool:

@@ -7,13 +7,16 @@ from enum import Enum, auto
 import msgspec
 
 from cavvy.core.job import JobHeader
+from cavvy.core.matching import Profile
 from cavvy.core.times import AttemptClock
 
 __all__ = ["Lapse", "Lease", "Resumption", "lapse", "resumption"]
 
 
 class Lease(msgspec.Struct, kw_only=True):
-    """The live side of one attempt; never stored. `taken`: its worker has shown that it has it."""
+    """The live side of one attempt; never stored. `taken`: its worker has shown that it has it. `profile` is what the
+    grant was charged for; None when another process made it.
+    """
 
     worker: str
     epoch: int
@@ -24,6 +27,7 @@ class Lease(msgspec.Struct, kw_only=True):
     instance: str | None = None
     taken: bool = False
     stop_by_s: float | None = None
+    profile: Profile | None = None
 
 
 class Lapse(Enum):
