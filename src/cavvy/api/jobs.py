@@ -187,7 +187,7 @@ def _job_response(
     here: Services, record: JobRecord, status: int, headers: dict[str, str] | None = None
 ) -> Response[bytes]:
     online = here.offers() if record.status is JobStatus.PENDING else []
-    body = job_view(record, online, here.hub.peek(record.id))
+    body = job_view(record, online, here.hub.peek(record.id), now_ms=here.clock().wall_ms)
     return _json(body, status, {"Location": f"/v1/jobs/{record.id}", **(headers or {})})
 
 

@@ -18,6 +18,7 @@ from cavvy.core.job import Failure, JobStatus, Needs
 from cavvy.core.latch import StopLatch
 from cavvy.core.matching import Offer, waiting_reason
 from cavvy.core.receipt import Params
+from cavvy.core.times import reason_with_times
 from cavvy.core.writes import Usage
 from cavvy.protocol.rest import (
     AttemptView,
@@ -65,7 +66,9 @@ def _second(wall_s: int) -> str:
     return datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def job_view(record: JobRecord, online: list[Offer], topic: Topic | None = None, *, texts: bool = True) -> Job:
+def job_view(
+    record: JobRecord, online: list[Offer], topic: Topic | None = None, *, now_ms: int, texts: bool = True
+) -> Job:
     """The job as JSON shows it; `topic` adds `running` before it is written. Without `texts` no content is shown."""
     params = _params(record.params)
     status, attempts = record.status, list(record.attempts)
@@ -101,7 +104,7 @@ def job_view(record: JobRecord, online: list[Offer], topic: Topic | None = None,
         usage=_usage(current.usage) if current else None,
         failure=_failure(record.failure) if record.failure else None,
         cancel_requested=_cancel(record),
-        queue=_queue(record, online) if status is JobStatus.PENDING else None,
+        queue=_queue(record, online, now_ms) if status is JobStatus.PENDING else None,
         attempt=record.epoch,
         tries=record.tries,
         effort=record.effort,
@@ -265,11 +268,11 @@ def _cancel(record: JobRecord) -> CancelView | None:
     return CancelView(by=record.cancel.by, reason=record.cancel.reason, at=iso(record.cancel.at_ms))
 
 
-def _queue(record: JobRecord, online: list[Offer]) -> QueueView:
+def _queue(record: JobRecord, online: list[Offer], now_ms: int) -> QueueView:
     needs = Needs(
         tenant=record.tenant, job_type=record.job_type, privacy_class=record.privacy_class, model=record.model
     )
-    return QueueView(reason=waiting_reason(needs, online))
+    return QueueView(reason=reason_with_times(waiting_reason(needs, online), record.terms, now_ms))
 
 
 def _timeline(record: JobRecord, attempts: list[AttemptRecord]) -> list[TimelineEntry]:

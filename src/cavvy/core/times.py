@@ -10,7 +10,7 @@ import msgspec
 from cavvy.core.job import Terms
 from cavvy.core.lifecycle import Event
 
-__all__ = ["AttemptClock", "Overrun", "overrun", "waiting_notes"]
+__all__ = ["AttemptClock", "Overrun", "overrun", "reason_with_times"]
 
 
 class AttemptClock(msgspec.Struct, kw_only=True, gc=False):
@@ -62,17 +62,17 @@ def overrun(clock: AttemptClock, terms: Terms, now_s: float) -> Overrun | None:
     return None
 
 
-def waiting_notes(terms: Terms, now_ms: int) -> list[str]:
-    """Sentences for the owner of a pending job: until when it rests, what ends its wait."""
-    notes = []
+def reason_with_times(reason: str, terms: Terms, now_ms: int) -> str:
+    """Why a pending job waits, given the `reason` of a job that could start now, and what will end its wait."""
+    notes = [reason]
     if terms.not_before_ms is not None and now_ms < terms.not_before_ms:
-        notes.append(f"It is not started before {_moment(terms.not_before_ms)} (not_before).")
+        notes = [f"It is not started before {_moment(terms.not_before_ms)} (not_before)."]
     if terms.match_window_s is not None:
         window = f"{terms.match_window_s:g} s"
         notes.append(f"It fails when no worker that could run it has been online for {window} (match_window_s).")
     if terms.deadline_at_ms is not None:
         notes.append(f"It fails at {_moment(terms.deadline_at_ms)} (deadline).")
-    return notes
+    return " ".join(notes)
 
 
 def _moment(wall_ms: int) -> str:

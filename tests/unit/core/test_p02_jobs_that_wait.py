@@ -9,7 +9,7 @@ import pytest
 from cavvy import defaults
 from cavvy.core.effects import Reply, ReplyCode, StopAttempt
 from cavvy.core.job import AttemptEnd, FailureCode, JobStatus, Terms, WorkerStatus
-from cavvy.core.times import waiting_notes
+from cavvy.core.times import reason_with_times
 from cavvy.core.worker_status import WorkerAction
 from cavvy.testing import FakeWorker, Stack
 
@@ -346,15 +346,24 @@ async def test_a_job_with_a_window_that_ended_otherwise_is_forgotten(stack: Stac
 # What a pending job says
 
 
-def test_a_job_says_until_when_it_rests_and_what_ends_its_wait() -> None:
-    terms = Terms(not_before_ms=2_000_000_000_000, deadline_at_ms=2_000_003_600_000, match_window_s=1.5)
-    assert waiting_notes(terms, 1_999_999_999_999) == [
-        "It is not started before 2033-05-18T03:33:20Z (not_before).",
-        "It fails when no worker that could run it has been online for 1.5 s (match_window_s).",
-        "It fails at 2033-05-18T04:33:20Z (deadline).",
-    ]
-    assert len(waiting_notes(terms, 2_000_000_000_000)) == 2
+BUSY = "Every worker is busy."
+TIMES = Terms(not_before_ms=2_000_000_000_000, deadline_at_ms=2_000_003_600_000, match_window_s=1.5)
+ENDS = (
+    "It fails when no worker that could run it has been online for 1.5 s (match_window_s)."
+    " It fails at 2033-05-18T04:33:20Z (deadline)."
+)
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "why"),
+    [
+        (1_999_999_999_999, "It is not started before 2033-05-18T03:33:20Z (not_before)."),
+        (2_000_000_000_000, BUSY),
+    ],
+)
+def test_p02_a_job_says_why_it_waits_and_what_ends_its_wait(now_ms: int, why: str) -> None:
+    assert reason_with_times(BUSY, TIMES, now_ms) == f"{why} {ENDS}"
 
 
 def test_a_job_without_times_says_nothing_of_them() -> None:
-    assert waiting_notes(Terms(), 0) == []
+    assert reason_with_times(BUSY, Terms(), 0) == BUSY
