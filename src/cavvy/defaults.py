@@ -110,6 +110,24 @@ FIND_JOBS: Final = 500  # looked at by one read: other readers wait that long
 FIND_BYTES: Final = 8 << 20  # … and of texts searched
 FIND_READS: Final = 20  # of one request; then it answers what it found, and where to go on
 
+# How long things are kept (0: for ever), and how they go: off the hot path, a slice at a time
+TEXTS_DAYS: Final = 90  # a job's prompt, metadata and output after its end: what fills the disk, and what is private
+JOBS_DAYS: Final = 365  # … and the rest of it, with its receipt: a year's accounts
+REVOKED_KEYS_DAYS: Final = 90  # who looks into a misuse still finds whose key it was
+USED_TOKENS_DAYS: Final = 30  # which token let a worker in
+RETENTION_EVERY_S: Final = 60.0  # how often it is looked what is due
+RETENTION_PAUSE_S: Final = 0.2  # between two slices
+RETENTION_ROWS: Final = 200  # of one kind in a commit: the commits behind it wait a few milliseconds
+RETENTION_BYTES: Final = 4 << 20  # of texts in a commit: they are overwritten on the disk
+RETENTION_CALM_PER_S: Final = 200.0  # commands: above it a slice is put off …
+RETENTION_PUT_OFF_S: Final = 600.0  # … at most this long
+RETENTION_STEADY_S: Final = 600.0  # nothing goes until the wall clock went along with the monotonic one this long
+RETENTION_DRIFT_S: Final = 60.0  # more is a clock that was set, or a machine that slept
+ERASED_REMEMBERED_S: Final = 120.0  # a job's erasure, in the core: longer than any request about it is under way
+SCRUB_AFTER_S: Final = 5.0  # erased → no longer in any of the store's files: a checkpoint serves all of this time
+VACUUM_PAGES: Final = 2048  # moved at a time when free space is given back to the disk
+VACUUM_FREE_PAGES: Final = 8192  # less free space (32 MiB) is kept for what comes
+
 # Keys
 IDEMPOTENCY_TTL_S: Final = 24 * 3600
 IDEMPOTENCY_LIVE_S: Final = 120.0  # the core remembers a key this long: longer than any look-up is under way
@@ -171,3 +189,5 @@ assert STALL_TIMEOUT_S <= FIRST_TOKEN_TIMEOUT_S <= TIMEOUT_S <= MAX_JOB_TIME_S, 
 assert PROGRESS_S <= SWEEP_S, "a sweep knows of every sign of life that is older than itself"
 assert MAX_ATTEMPTS <= MAX_ATTEMPTS_LIMIT
 assert MAX_PENDING_PER_TENANT <= MAX_PENDING
+assert 0 < TEXTS_DAYS <= JOBS_DAYS, "a job's texts go no later than the job"
+assert RETENTION_BYTES >= 3 * MAX_BODY_BYTES, "input, metadata and output of the largest job fit a slice"

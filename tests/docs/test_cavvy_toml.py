@@ -11,7 +11,15 @@ import pytest
 
 from cavvy import defaults
 from cavvy.client import configfile
-from cavvy.client.configfile import ClocksTable, ConfigFile, CoordinatorTable, LimitsTable, Tables, WorkerTable
+from cavvy.client.configfile import (
+    ClocksTable,
+    ConfigFile,
+    CoordinatorTable,
+    LimitsTable,
+    RetentionTable,
+    Tables,
+    WorkerTable,
+)
 from cavvy.errors import ConfigInvalid
 from cavvy.providers.settings import ProviderTable
 from tests.processes import ROOT
@@ -23,6 +31,7 @@ SECTIONS: dict[str, Any] = {
     "`[worker]`": WorkerTable,
     "`[limits]`": LimitsTable,
     "`[clocks]`": ClocksTable,
+    "`[retention]`": RetentionTable,
     "`[providers.NAME]`": ProviderTable,
 }
 EXAMPLES: dict[str, Any] = {"enabled": True, "command": ["sh"], "lan": True}
@@ -39,7 +48,7 @@ def rows(heading: str) -> dict[str, list[str]]:
 def test_each_key_has_a_row_and_each_row_is_a_key(heading: str) -> None:
     fields = {field.name for field in msgspec.structs.fields(SECTIONS[heading])}
     if SECTIONS[heading] is Tables:
-        fields -= {"coordinator", "worker", "limits", "clocks", "providers"}
+        fields -= {"coordinator", "worker", "limits", "clocks", "retention", "providers"}
     assert set(rows(heading)) == fields
 
 
@@ -51,6 +60,11 @@ def test_a_limits_default_is_that_of_the_program(name: str) -> None:
 @pytest.mark.parametrize("name", ClocksTable.__struct_fields__)
 def test_a_clocks_default_is_that_of_the_program(name: str) -> None:
     assert rows("`[clocks]`")[name][2] == f"{getattr(defaults, name.upper()):g}"
+
+
+@pytest.mark.parametrize("name", RetentionTable.__struct_fields__)
+def test_how_long_things_are_kept_is_as_the_page_says(name: str) -> None:
+    assert rows("`[retention]`")[name][2] == str(getattr(defaults, name.upper()))
 
 
 def test_the_other_defaults_are_those_of_the_program() -> None:

@@ -9,6 +9,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 from cavvy import defaults
 from cavvy.api.addressing import Addressed
 from cavvy.api.batch import submit_batch
+from cavvy.api.erasing import erase_job
 from cavvy.api.events import job_events
 from cavvy.api.health import health_router
 from cavvy.api.jobs import jobs_router
@@ -32,6 +33,7 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     job_events,
     stop_router,
     tenant_events,
+    erase_job,
     workers_router,
     keys_router,
     tenants_router,

@@ -130,9 +130,10 @@ def _rest(record: JobRecord, topic: Topic, reader: _Reader) -> list[bytes]:
 
 
 def _end(record: JobRecord, reader: _Reader) -> bytes:
-    """The stream is whole; its hash is there only for a completed job."""
+    """The stream is whole; its hash is there only for a completed job, and not when its text was erased."""
     length = reader.offset if reader.attempt == record.epoch else 0
-    end = End(attempt=record.epoch, length=length, output_hash=record.output_hash)
+    output_hash = record.output_hash if record.result is not None else None
+    end = End(attempt=record.epoch, length=length, output_hash=output_hash)
     return sse.event("end", end, f"{record.epoch}.end")
 
 

@@ -35,6 +35,7 @@ from cavvy.protocol.rest import (
 __all__ = [
     "BATCH",
     "COMPLETED",
+    "ERASED",
     "EVENTS",
     "JOB_ID",
     "KEY",
@@ -140,6 +141,15 @@ COMPLETED = msgspec.structs.replace(
     ],
     timeline=[*SUBMITTED.timeline, TimelineEntry(at=_ENDED, event="completed", attempt=1)],
     receipt=msgspec.Raw(msgspec.json.encode(RECEIPT)),
+)
+ERASED = msgspec.structs.replace(
+    COMPLETED,
+    erased_at="2026-12-01T08:00:00.000Z",
+    prompt=None,
+    max_tokens=None,
+    result=None,
+    output=None,
+    timeline=[*COMPLETED.timeline, TimelineEntry(at="2026-12-01T08:00:00.000Z", event="erased")],
 )
 #: Without texts, as in lists.
 LISTED = msgspec.structs.replace(

@@ -134,7 +134,7 @@ async def cancel_job(request: AnyRequest, job_id: FromPath[str]) -> Response[byt
         "The signed bytes",
         answers={200: ("RFC 8785 JSON", Result)},
         example=examples.RESULT,
-        errors=("no_result",),
+        errors=("no_result", "erased"),
     ),
 )
 async def get_result(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]:
@@ -142,6 +142,9 @@ async def get_result(request: AnyRequest, job_id: FromPath[str]) -> Response[byt
     caller = services(request).caller(request, *READS)
     known_query(request)
     record = await find_job(services(request), caller, job_id)
+    if record.result is None and record.receipt is not None:
+        detail = "The texts of this job were erased, its result with them; its receipt and hashes are still there."
+        raise ProblemError("erased", detail, job_id=job_id)
     return _exact(record.result, record)
 
 

@@ -29,11 +29,13 @@ from cavvy.api.watching import Watching
 from cavvy.api.workers import create_worker_token, workers_by_id
 from cavvy.coordinator.engine import Engine
 from cavvy.coordinator.hub import Hub
+from cavvy.coordinator.maintenance import Maintenance
 from cavvy.coordinator.sessions import Sessions
 from cavvy.core.coordinator import Settings
 from cavvy.core.ed25519 import public_key
 from cavvy.core.identity import Tenant
 from cavvy.core.job import Now, WorkerStatus
+from cavvy.core.retention import Policy
 from cavvy.core.writes import AddApiKey, AddTenant
 from cavvy.protocol.handshake import key_fingerprint
 from cavvy.protocol.keyfile import load_or_create_seed
@@ -98,6 +100,7 @@ class CoordinatorServer:
         self._services: Services | None = None
         self._uvicorn: _Uvicorn | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._maintenance: asyncio.Task[None] | None = None
         self._stopped = False
 
     @property
@@ -144,6 +147,7 @@ class CoordinatorServer:
                 each.close()
             await self._store.close()
             raise
+        maintenance = Maintenance(engine, Policy(**_of(self._limits, Policy)), system_clock)
         self._services = Services(
             engine=engine,
             hub=hub,
@@ -152,9 +156,11 @@ class CoordinatorServer:
             store=self._store,
             ring=ring,
             clock=system_clock,
+            maintenance=maintenance,
             reach=self._reach,
             max_unproven=self._connections.max_unproven_sockets,
         )
+        self._maintenance = asyncio.create_task(maintenance.run(), name="maintenance")
         await self._serve(sockets, served)
 
     async def own_worker_line(self, worker: str) -> str:
@@ -204,6 +210,9 @@ class CoordinatorServer:
         for failed in await asyncio.gather(*self._tasks, return_exceptions=True):
             if isinstance(failed, Exception):
                 log.error("stopped_with_error", exc_info=failed)
+        if self._maintenance is not None:
+            self._maintenance.cancel()
+            await asyncio.gather(self._maintenance, return_exceptions=True)
         await self._store.close()
 
     async def _first_start(self, engine: Engine) -> None:

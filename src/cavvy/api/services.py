@@ -15,6 +15,7 @@ from cavvy.api.feed import Feed
 from cavvy.api.listening import Reach
 from cavvy.coordinator.engine import Engine
 from cavvy.coordinator.hub import Hub
+from cavvy.coordinator.maintenance import Maintenance
 from cavvy.coordinator.sessions import Sessions
 from cavvy.core.job import Now
 from cavvy.core.matching import Offer
@@ -34,6 +35,7 @@ class Services:
     store: Store
     ring: KeyRing
     clock: Callable[[], Now]
+    maintenance: Maintenance
     reach: Reach
     max_unproven: int = defaults.MAX_UNPROVEN_SOCKETS
 

@@ -89,7 +89,8 @@ def job_view(
         user_id=record.user_id,
         created_at=iso(record.created_at_ms),
         completed_at=iso(record.completed_at_ms) if record.completed_at_ms is not None else None,
-        model=params.model,
+        erased_at=_iso_or_none(record.erased_at_ms),
+        model=record.model,
         served_model=record.served_model,
         prompt=_text(asked["prompt"]) if "prompt" in asked else None,
         messages=asked.get("messages"),
@@ -289,5 +290,7 @@ def _timeline(record: JobRecord, attempts: list[AttemptRecord]) -> list[Timeline
         found.append((record.cancel.at_ms, "cancel_requested", None, None))
     if record.completed_at_ms is not None:
         found.append((record.completed_at_ms, record.status.value, record.accepted_epoch, None))
+    if record.erased_at_ms is not None:
+        found.append((record.erased_at_ms, "erased", None, None))
     found.sort(key=lambda entry: entry[0])
     return [TimelineEntry(at=iso(at), event=event, attempt=number, worker_id=who) for at, event, number, who in found]

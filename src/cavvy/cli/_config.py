@@ -27,6 +27,7 @@ __all__ = [
     "coordinator_plan",
     "limits",
     "provider_tables",
+    "retention",
     "worker_plan",
 ]
 
@@ -52,7 +53,7 @@ class ListenFlags(NamedTuple):
 
 class CoordinatorPlan(NamedTuple):
     """How a coordinator starts. `limits` and `clocks` have those that were chosen, by the names of defaults.py in lower
-    case.
+    case; among the limits is how long things are kept.
     """
 
     port: Setting[int]
@@ -94,7 +95,7 @@ def coordinator_plan(
         port=at,
         data_dir=_data_dir(file, "coordinator", data_dir),
         listen=_listen(file, flags, at.value),
-        limits=limits(file),
+        limits={**limits(file), **retention(file)},
         clocks=_chosen(file.tables.clocks),
     )
 
@@ -154,6 +155,20 @@ def limits(file: ConfigFile) -> dict[str, int]:
 
 def _chosen(table: msgspec.Struct) -> dict[str, Any]:
     return {name: value for name, value in msgspec.structs.asdict(table).items() if value is not None}
+
+
+def retention(file: ConfigFile) -> dict[str, int]:
+    """How long things shall be kept, as far as that was chosen. Raises ConfigInvalid if texts are to outlive jobs."""
+    chosen = {name: value for name, value in msgspec.structs.asdict(file.tables.retention).items() if value is not None}
+    jobs = chosen.get("jobs_days", defaults.JOBS_DAYS)
+    texts = chosen.get("texts_days", min(jobs, defaults.TEXTS_DAYS) if jobs else defaults.TEXTS_DAYS)
+    if jobs and (texts == 0 or texts > jobs):
+        name = "texts_days" if "texts_days" in chosen else "jobs_days"
+        raise ConfigInvalid(
+            f"{file.origin(f'retention.{name}')}: a job's texts go with the job, after retention.jobs_days ({jobs});"
+            " keep jobs at least as long as their texts (0: for ever)"
+        )
+    return chosen if texts == defaults.TEXTS_DAYS else {**chosen, "texts_days": texts}
 
 
 def _listen(file: ConfigFile, flags: ListenFlags, port: int) -> Listen:

@@ -71,6 +71,11 @@ PAGES: dict[str, Page] = {
         _WRITING,
         ("cavvy jobs cancel 01a200a6-4389-7f89-95ed-d356f6d8e82d --reason 'no longer needed'",),
     ),
+    "jobs erase": Page(
+        "The job and when its texts were erased; with --json the job. It cannot be undone.",
+        _WRITING,
+        ("cavvy jobs erase 01a200a6-4389-7f89-95ed-d356f6d8e82d",),
+    ),
     "jobs list": Page(
         "A line a job: id, status, model, when it was made, why it is where it is. With --json the page. A filtered"
         " page may be short and not be the last: stderr says how to go on.",

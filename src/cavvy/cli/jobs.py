@@ -1,4 +1,4 @@
-"""`cavvy jobs`: list, show, watch, cancel, batch."""
+"""`cavvy jobs`: list, show, watch, cancel, erase, batch."""
 
 from __future__ import annotations
 
@@ -106,6 +106,18 @@ def cancel(
         _output.print_text(f"{job.id}: {_why(job) or job.status}")
 
 
+@app.command("erase")
+@client_options
+def erase(common: Common, job_id: JobId) -> None:
+    """Erase the texts of a job that has ended, for good. Its status, usage, hashes and receipt stay."""
+    with common.client() as client:
+        job = client.erase(job_id)
+    if common.json:
+        _output.print_json(job)
+    else:
+        _output.print_text(f"{job.id}: erased {job.erased_at}")
+
+
 @app.command("batch")
 @client_options
 def batch(
@@ -166,6 +178,7 @@ def _print_job(job: Job) -> None:
         "why": _why(job) or None,
         "model": job.served_model or job.model,
         "usage": usage,
+        "erased": job.erased_at,
         "receipt": f"yes; check it with `cavvy receipt verify {job.id}`" if job.receipt else None,
     }
     for name, value in facts.items():

@@ -137,6 +137,10 @@ class AsyncCavvy:
         """The job, ended or with `cancel_requested`. Cancelling twice, or what has ended, changes nothing."""
         return await self._fetch(protocol.cancel_request(job_id, reason), Job)
 
+    async def erase(self, job_id: str) -> Job:
+        """Erases the texts of a job that has ended, for good; hashes and receipt stay. Twice is the same as once."""
+        return await self._fetch(protocol.erase_request(job_id), Job)
+
     async def result(self, job_id: str) -> bytes:
         """The exact bytes that the receipt's `output_hash` is over."""
         return await self._carry_out(self._flows.body(protocol.get(protocol.job_path(job_id, "/result"))))

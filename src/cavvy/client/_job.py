@@ -20,7 +20,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job as the coordinator showed it at one moment; ask again for a newer one.
 
     The fields are those of the HTTP API (`protocol.rest.Job`). Times are ISO 8601 with milliseconds and `Z`. In lists
-    the texts are None. `result` and `receipt` are decoded when they are asked for.
+    the texts are None; since `erased_at` they are gone for good. `result` and `receipt` are decoded when asked for.
     """
 
     id: str
@@ -31,6 +31,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     created_at: str
     completed_at: str | None = None
+    erased_at: str | None = None
     model: str | None = None
     served_model: str | None = None
     prompt: str | None = None

@@ -26,6 +26,7 @@ __all__ = [
     "create_key_request",
     "create_tenant_request",
     "decode",
+    "erase_request",
     "events_request",
     "expect_ok",
     "get",
@@ -145,6 +146,11 @@ def batch_request(
         raise InvalidInput("invalid_field", f"this cannot be submitted: {error}") from error
     headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
     return Request("POST", "/v1/jobs/batch", headers, body)
+
+
+def erase_request(job_id: str) -> Request:
+    """Repeated: doing it twice is the same as once."""
+    return Request("DELETE", job_path(job_id))
 
 
 def job_request(job_id: str, wait: int = 0) -> Request:

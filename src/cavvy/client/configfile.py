@@ -29,6 +29,7 @@ __all__ = [
     "ConfigFile",
     "CoordinatorTable",
     "LimitsTable",
+    "RetentionTable",
     "Section",
     "Tables",
     "WorkerTable",
@@ -40,6 +41,7 @@ FILE = "cavvy.toml"
 T = TypeVar("T")
 Section = Literal["client", "coordinator", "worker", "providers"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Days = Annotated[int, msgspec.Meta(ge=0, le=36_500)]
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,6 +92,15 @@ class ClocksTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True)
     requeue_after_s: Annotated[float, msgspec.Meta(ge=0, le=defaults.LEASE_TTL_S)] | None = None
 
 
+class RetentionTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[retention]`: how many days things are kept after their end; 0 is for ever."""
+
+    texts_days: Days | None = None
+    jobs_days: Days | None = None
+    revoked_keys_days: Days | None = None
+    used_tokens_days: Days | None = None
+
+
 class Tables(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file. The providers' tables are checked by whoever runs providers."""
 
@@ -100,6 +111,7 @@ class Tables(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     worker: WorkerTable = WorkerTable()
     limits: LimitsTable = LimitsTable()
     clocks: ClocksTable = ClocksTable()
+    retention: RetentionTable = RetentionTable()
     providers: dict[str, dict[str, Any]] = {}
 
 

@@ -69,7 +69,8 @@ class Engine:
         self.store = store
         self.exit_code: int | None = None
         self.shut: str | None = "starting"
-        self._settings = settings
+        self.handled = 0  # commands so far: how busy it is
+        self.settings = settings
         self._clock = clock
         self._dice = dice
         self._outlet = outlet
@@ -139,12 +140,16 @@ class Engine:
         """The stop that keeps this tenant's new work out; None when nothing does."""
         return self._core.stop_of(tenant)
 
+    async def scrub(self) -> bool:
+        """Leaves nothing of what was erased in the store's files; see Store.scrub."""
+        return self._opened is not None and await self.store.scrub(term=self._opened.term)
+
     # -- life
 
     async def open(self) -> Opened:
         """Opens the store and takes up what it holds. Raises SchemaTooNew or DataHeld."""
         self._opened = await self.store.open()
-        grace_until_s = self._clock().mono_s + self._settings.restart_grace_s
+        grace_until_s = self._clock().mono_s + self.settings.restart_grace_s
         await self._load(self._opened.last_seq, self._opened.last_number, grace_until_s)
         return self._opened
 
@@ -194,10 +199,11 @@ class Engine:
             self._wake.clear()
             due_s = self._core.due_s - self._clock().mono_s
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, min(self._settings.sweep_s / 2, due_s))):
+                async with asyncio.timeout(max(0.0, min(self.settings.sweep_s / 2, due_s))):
                     await self._wake.wait()
 
     async def _round(self, commands: list[Command]) -> None:
+        self.handled += len(commands)
         now = self._clock()
         try:
             for command in commands:
@@ -354,7 +360,7 @@ class Engine:
 
     async def _load(self, seq: int, numbers: Mapping[str, int], grace_until_s: float) -> None:
         rows = [known(row) async for row in self.store.load()]
-        self._core = Coordinator(self._settings, self._dice)
+        self._core = Coordinator(self.settings, self._dice)
         self._core.restore(rows, seq=seq, numbers=dict(numbers), now=self._clock(), grace_until_s=grace_until_s)
 
     def _give_up(self, error: Exception) -> None:

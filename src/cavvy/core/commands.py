@@ -7,6 +7,7 @@ import msgspec
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import DEFAULT_TERMS, AttemptRef, Effort, Needs, RejectReason, Terms
 from cavvy.core.matching import Profile
+from cavvy.core.retention import Due, Horizons
 from cavvy.core.worker_status import WorkerAction
 from cavvy.core.writes import Idempotency, Usage
 
@@ -17,6 +18,7 @@ __all__ = [
     "CreateApiKey",
     "CreateTenant",
     "CreateWorkerToken",
+    "EraseJob",
     "Heartbeat",
     "JobCompleted",
     "JobFailed",
@@ -26,6 +28,7 @@ __all__ = [
     "ManageWorker",
     "Progress",
     "RegisterWorker",
+    "Retain",
     "RevokeApiKey",
     "RotateApiKey",
     "SessionClosed",
@@ -78,6 +81,22 @@ class StopTenant(CommandBase, frozen=True, kw_only=True, tag=True):
 class ReleaseStop(CommandBase, frozen=True, kw_only=True, tag=True):
     ref: int
     tenant: str
+
+
+class EraseJob(CommandBase, frozen=True, kw_only=True, tag=True):
+    """The texts of a job that has ended are to go. The shell has looked whose job it is, and its `seq`."""
+
+    ref: int
+    job_id: str
+    seq: int
+
+
+class Retain(CommandBase, frozen=True, kw_only=True, tag=True):
+    """A slice of what need not be kept any longer, as the store found it under these `horizons`."""
+
+    ref: int
+    due: Due
+    horizons: Horizons
 
 
 class CreateWorkerToken(CommandBase, frozen=True, kw_only=True, tag=True):
@@ -245,6 +264,8 @@ Command = (
     | CancelJob
     | StopTenant
     | ReleaseStop
+    | EraseJob
+    | Retain
     | CreateWorkerToken
     | ManageWorker
     | CreateTenant

@@ -21,6 +21,7 @@ from cavvy.core.commands import (
     CreateApiKey,
     CreateTenant,
     CreateWorkerToken,
+    EraseJob,
     Heartbeat,
     JobCompleted,
     JobFailed,
@@ -31,6 +32,7 @@ from cavvy.core.commands import (
     Progress,
     RegisterWorker,
     ReleaseStop,
+    Retain,
     RevokeApiKey,
     RotateApiKey,
     SessionClosed,
@@ -47,6 +49,7 @@ from cavvy.core.effects import (
     ReplyCode,
     Verdict,
 )
+from cavvy.core.erasing import Eraser
 from cavvy.core.fleet import Session
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import AttemptRef, CancelRequest, FailureCode, JobHeader, JobStatus, Now, RejectReason
@@ -89,6 +92,7 @@ class Coordinator:
         self._roster = Roster(settings, self._board, self._out)
         self._key_book = KeyBook(self._out)
         self._stopping = Stopping(self._board, self._out)
+        self._eraser = Eraser(self._board, self._out)
         self._keys: dict[tuple[str, str], _LiveKey] = {}
         self._seq = 0
         self._numbers: dict[str, int] = {}
@@ -99,6 +103,8 @@ class Coordinator:
             CancelJob: self._cancel,
             StopTenant: self._stop_tenant,
             ReleaseStop: self._stopping.release,
+            EraseJob: self._eraser.erase,
+            Retain: self._eraser.retain,
             CreateWorkerToken: self._roster.create_token,
             ManageWorker: self._roster.manage,
             CreateTenant: self._key_book.create_tenant,
@@ -176,6 +182,7 @@ class Coordinator:
             self._swept_s = now.mono_s
             self._roster.sweep(now)
             self._forget_old_keys(now)
+            self._eraser.forget(now)
             self._board.sweep_leases(now)
             self._timekeeper.sweep(now)
         elif now.mono_s >= self._board.lapse_s:

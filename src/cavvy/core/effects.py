@@ -41,6 +41,7 @@ class ReplyCode(StrEnum):
     QUEUE_FULL = "queue_full"
     DEADLINE_PASSED = "deadline_passed"  # before the job was there
     STOPPED = "stopped"  # `stop` says by whom
+    NOT_ENDED = "not_ended"
     NOT_FOUND = "not_found"  # no job of that id that is not terminal; no such key, no such tenant
     TOKEN_REFUSED = "token_refused"  # noqa: S105 - a reply code, not a secret
     FORBIDDEN = "forbidden"  # the key that asks has ended, or may not do that

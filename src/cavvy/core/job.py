@@ -12,6 +12,7 @@ from cavvy import defaults
 
 __all__ = [
     "DEFAULT_TERMS",
+    "ERASED",
     "TERMINAL",
     "AttemptEnd",
     "AttemptRef",
@@ -150,6 +151,10 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     by: str | None = None
     reason: str | None = None
     attempt: int | None = None
+
+
+#: Stands in a failure for the words that were erased.
+ERASED = "The texts of this job were erased."
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True):

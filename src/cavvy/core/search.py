@@ -11,12 +11,12 @@ __all__ = ["holds"]
 
 def holds(text: str, *names: str | None, documents: tuple[bytes | None, ...] = ()) -> bool:
     """Whether `text`, in upper or lower case, is part of one of `names` or of a string value in one of the JSON
-    `documents`. Names of fields are not looked at.
+    `documents`. Names of fields are not looked at; an empty document was erased.
     """
     folded = text.casefold()
     if any(name is not None and folded in name.casefold() for name in names):
         return True
-    return any(_within(folded, msgspec.json.decode(document)) for document in documents if document is not None)
+    return any(_within(folded, msgspec.json.decode(document)) for document in documents if document)
 
 
 def _within(folded: str, value: Any) -> bool:

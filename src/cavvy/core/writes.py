@@ -29,8 +29,13 @@ __all__ = [
     "AddWorkerToken",
     "CompleteJob",
     "DropExpiredTokens",
+    "DropIdempotencyKeys",
+    "DropJobs",
+    "DropRevokedKeys",
     "DropStop",
+    "DropUsedTokens",
     "EnrolWorker",
+    "EraseJobs",
     "FailJob",
     "GrantJob",
     "Idempotency",
@@ -176,6 +181,46 @@ class FailJob(WriteBase, frozen=True, kw_only=True, tag=True):
     usage: Usage | None = None
 
 
+class EraseJobs(WriteBase, frozen=True, kw_only=True, tag=True):
+    """Takes the texts out of these jobs: input, params, metadata, result, and the words in `cancel` and `failure`.
+
+    A job that is not terminal, not there or erased before is left as it is.
+    """
+
+    seqs: tuple[int, ...]
+    at_ms: int
+
+
+class DropJobs(WriteBase, frozen=True, kw_only=True, tag=True):
+    """Deletes these jobs with all that belongs to them; one that is not terminal or not there is passed over.
+
+    Their `seq` and `number` are never given again.
+    """
+
+    seqs: tuple[int, ...]
+
+
+class DropIdempotencyKeys(WriteBase, frozen=True, kw_only=True, tag=True):
+    """Deletes the oldest keys created before `before_ms`, at most `limit`."""
+
+    before_ms: int
+    limit: int
+
+
+class DropUsedTokens(WriteBase, frozen=True, kw_only=True, tag=True):
+    """Deletes worker tokens that were used and expired before `before_ms`, at most `limit`."""
+
+    before_ms: int
+    limit: int
+
+
+class DropRevokedKeys(WriteBase, frozen=True, kw_only=True, tag=True):
+    """Deletes API keys that were revoked before `before_ms`, at most `limit`."""
+
+    before_ms: int
+    limit: int
+
+
 class AddWorkerToken(WriteBase, frozen=True, kw_only=True, tag=True):
     """A single-use right to enrol one worker, which waits for approval then or not. Only the hash is kept."""
 
@@ -263,6 +308,11 @@ Write = (
     | AddTenant
     | SetStop
     | DropStop
+    | EraseJobs
+    | DropJobs
+    | DropIdempotencyKeys
+    | DropUsedTokens
+    | DropRevokedKeys
 )
 
 #: Statuses from which each write may go; the stores and the tests read the conditions here.

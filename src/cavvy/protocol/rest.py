@@ -198,7 +198,8 @@ class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job as the API shows it.
 
-    In lists and events the texts (`prompt`, `messages`, `result`, `output`, `receipt`) are null.
+    In lists and events the texts (`prompt`, `messages`, `result`, `output`, `receipt`) are null. Since `erased_at` they
+    are gone, with `metadata`, `stop` and the words of a failure; the hashes and the receipt stay.
     """
 
     id: str
@@ -209,6 +210,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     created_at: str
     completed_at: str | None = None
+    erased_at: str | None = None
     model: str | None = None
     served_model: str | None = None
     prompt: str | None = None
@@ -437,7 +439,8 @@ class AttemptStarted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
-    """SSE `end`: the stream is whole. `length` counts code points; `output_hash` is null unless completed."""
+    """SSE `end`: the stream is whole. `length` counts code points; `output_hash` is null unless
+    completed, and when the text was erased."""
 
     attempt: int
     length: int

@@ -21,6 +21,7 @@ from cavvy.core.job import (
     WorkerStatus,
 )
 from cavvy.core.latch import StopLatch
+from cavvy.core.retention import Due, Horizons
 from cavvy.core.writes import Usage, Write
 
 __all__ = [
@@ -90,7 +91,10 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is stored of a job. In lists `input`, `result` and `receipt` are None and `attempts` is empty."""
+    """All that is stored of a job. In lists `input`, `result` and `receipt` are None and `attempts` is empty.
+
+    Of one whose texts were erased `input` is empty, `params` are `{}`, `metadata` and `result` are None.
+    """
 
     id: str
     seq: int
@@ -120,6 +124,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     output_hash: str | None
     served_model: str | None
     attempts: tuple[AttemptRecord, ...]
+    erased_at_ms: int | None = None
 
 
 class IdempotencyRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,3 +206,14 @@ class Store(Protocol):
 
     async def tenants(self) -> Sequence[Tenant]:
         """Every tenant, oldest first."""
+
+    async def due(self, horizons: Horizons, *, limit: int) -> Due:
+        """A slice of what the horizons leave behind: of each kind the oldest, at most `limit`. Jobs that have ended
+        only; one that goes whole is not named again for its texts.
+        """
+
+    async def scrub(self, *, term: int) -> bool:
+        """Leaves nothing of what was erased or deleted in the store's files, and gives much free space back.
+
+        False when a reader or a full disk stood in the way: try again. Raises Fenced and CommitUnknown.
+        """

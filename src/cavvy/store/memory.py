@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from cavvy import defaults
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import JobHeader, Needs, shared_terms
+from cavvy.core.retention import Due, DueJob, Horizons
 from cavvy.core.search import holds
 from cavvy.core.writes import Write
 from cavvy.errors import Fenced, Refused
@@ -46,10 +47,11 @@ class MemoryStore:
     async def open(self) -> Opened:
         self._term += 1
         self._open = True
-        last_number: dict[str, int] = defaultdict(int)
+        dropped = self._tables.dropped
+        last_number: dict[str, int] = defaultdict(int, {tenant: number for tenant, (number, _) in dropped.items()})
         for tenant, number in self._tables.by_number:
             last_number[tenant] = max(last_number[tenant], number)
-        last_seq = max(self._tables.by_seq, default=0)
+        last_seq = max(*self._tables.by_seq, *(seq for _, seq in dropped.values()), 0, 0)
         return Opened(store_id=self._store_id, term=self._term, last_seq=last_seq, last_number=dict(last_number))
 
     async def close(self) -> None:
@@ -158,6 +160,24 @@ class MemoryStore:
         self._check_open()
         return list(self._tables.tenants.values())
 
+    async def due(self, horizons: Horizons, *, limit: int) -> Due:
+        self._check_open()
+        tables = self._tables
+        drop = [] if horizons.jobs_ms is None else tables.ended_jobs(horizons.jobs_ms)[:limit]
+        erase = [] if horizons.texts_ms is None else tables.ended_jobs(horizons.texts_ms, horizons.jobs_ms or 0)
+        with_texts = [job for job in erase if job.erased_at_ms is None]
+        return Due(
+            drop=tuple(_due(job) for job in drop),
+            erase=tuple(_due(job) for job in with_texts[:limit]),
+            idempotency=_count(tables.expired_keys, horizons.idempotency_ms, limit),
+            tokens=_count(tables.used_tokens, horizons.tokens_ms, limit),
+            api_keys=_count(tables.revoked_keys, horizons.api_keys_ms, limit),
+        )
+
+    async def scrub(self, *, term: int) -> bool:
+        self._check_open()
+        return True
+
 
 def _check_storable(writes: Sequence[Write]) -> None:
     """Refuses what is no Unicode or no 64-bit number, as every database does."""
@@ -177,6 +197,14 @@ def _is_wanted(job: JobRecord, wanted: JobFilter) -> bool:
     if wanted.effort is not None and job.effort is not wanted.effort:
         return False
     return wanted.text is None or holds(wanted.text, job.id, job.model, documents=(job.metadata, job.input))
+
+
+def _due(job: JobRecord) -> DueJob:
+    return DueJob(job.id, job.seq, sum(len(text or b"") for text in (job.input, job.metadata, job.result)))
+
+
+def _count(found: Callable[[int], Sequence[object]], before_ms: int | None, limit: int) -> int:
+    return 0 if before_ms is None else len(found(before_ms)[:limit])
 
 
 def _header(job: JobRecord) -> JobHeader:

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import AttemptEnd, JobStatus
+from cavvy.core.job import ERASED, AttemptEnd, JobStatus
 from cavvy.core.latch import StopLatch
 from cavvy.core.writes import (
     ACTIVE,
@@ -21,8 +21,13 @@ from cavvy.core.writes import (
     AddWorkerToken,
     CompleteJob,
     DropExpiredTokens,
+    DropIdempotencyKeys,
+    DropJobs,
+    DropRevokedKeys,
     DropStop,
+    DropUsedTokens,
     EnrolWorker,
+    EraseJobs,
     FailJob,
     GrantJob,
     InsertJob,
@@ -91,6 +96,7 @@ class Tables:
         self.api_keys: dict[str, ApiKey] = {}
         self.tenants: dict[str, Tenant] = {}
         self.stops: dict[str, StopLatch] = {}
+        self.dropped: dict[str, tuple[int, int]] = {}
         self._methods: dict[type, Callable[[Transaction, Any], None]] = {
             InsertJob: self._insert_job,
             GrantJob: self._grant_job,
@@ -109,6 +115,11 @@ class Tables:
             AddTenant: self._add_tenant,
             SetStop: self._set_stop,
             DropStop: self._drop_stop,
+            EraseJobs: self._erase_jobs,
+            DropJobs: self._drop_jobs,
+            DropIdempotencyKeys: self._drop_idempotency_keys,
+            DropUsedTokens: self._drop_used_tokens,
+            DropRevokedKeys: self._drop_revoked_keys,
         }
 
     def apply(self, transaction: Transaction, write: Write) -> None:
@@ -279,6 +290,66 @@ class Tables:
         over = before is not None and before.stop_seq == write.stop_seq and not before.latched
         _require(over, write, "there is no such stop, or it is latched")
         transaction.delete(self.stops, write.tenant)
+
+    def _ended(self, seqs: tuple[int, ...]) -> list[JobRecord]:
+        found = [self.jobs[self.by_seq[seq]] for seq in seqs if seq in self.by_seq]
+        return [job for job in found if job.completed_at_ms is not None]
+
+    def _erase_jobs(self, transaction: Transaction, write: EraseJobs) -> None:
+        for job in self._ended(write.seqs):
+            if job.erased_at_ms is None:
+                transaction.put(self.jobs, job.id, _erased(job, write.at_ms))
+
+    def _drop_jobs(self, transaction: Transaction, write: DropJobs) -> None:
+        for job in self._ended(write.seqs):
+            number, seq = self.dropped.get(job.tenant, (0, 0))
+            transaction.put(self.dropped, job.tenant, (max(number, job.number), max(seq, job.seq)))
+            transaction.delete(self.jobs, job.id)
+            transaction.delete(self.by_seq, job.seq)
+            transaction.delete(self.by_number, (job.tenant, job.number))
+
+    def _drop_idempotency_keys(self, transaction: Transaction, write: DropIdempotencyKeys) -> None:
+        for name in self.expired_keys(write.before_ms)[: write.limit]:
+            transaction.delete(self.keys, name)
+
+    def _drop_used_tokens(self, transaction: Transaction, write: DropUsedTokens) -> None:
+        for token_hash in self.used_tokens(write.before_ms)[: write.limit]:
+            transaction.delete(self.tokens, token_hash)
+
+    def _drop_revoked_keys(self, transaction: Transaction, write: DropRevokedKeys) -> None:
+        for key_id in self.revoked_keys(write.before_ms)[: write.limit]:
+            transaction.delete(self.api_keys, key_id)
+
+    # -- what is due, the oldest first
+
+    def ended_jobs(self, before_ms: int, since_ms: int = 0) -> list[JobRecord]:
+        found = [(job.completed_at_ms, job.seq) for job in self.jobs.values() if job.completed_at_ms is not None]
+        return [self.jobs[self.by_seq[seq]] for ended_ms, seq in sorted(found) if since_ms <= ended_ms < before_ms]
+
+    def expired_keys(self, before_ms: int) -> list[tuple[str, str]]:
+        found = [(one.created_at_ms, name) for name, one in self.keys.items() if one.created_at_ms < before_ms]
+        return [name for _, name in sorted(found)]
+
+    def used_tokens(self, before_ms: int) -> list[bytes]:
+        found = [one for one in self.tokens.values() if one.used and one.expires_at_ms < before_ms]
+        return [one.token_hash for one in sorted(found, key=lambda one: one.expires_at_ms)]
+
+    def revoked_keys(self, before_ms: int) -> list[str]:
+        found = [(one.revoked_at_ms, one.key_id) for one in self.api_keys.values() if one.revoked_at_ms is not None]
+        return [key_id for revoked_at_ms, key_id in sorted(found) if revoked_at_ms < before_ms]
+
+
+def _erased(job: JobRecord, at_ms: int) -> JobRecord:
+    return replace(
+        job,
+        erased_at_ms=at_ms,
+        input=b"",
+        params=b"{}",
+        metadata=None,
+        result=None,
+        cancel=None if job.cancel is None else replace(job.cancel, reason=None),
+        failure=None if job.failure is None else replace(job.failure, message=ERASED, reason=None),
+    )
 
 
 def _new_job(write: InsertJob) -> JobRecord:

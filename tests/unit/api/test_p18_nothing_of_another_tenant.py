@@ -50,6 +50,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ("POST", "/v1/jobs/batch"): Entry(SUBMITS, 201, {"jobs": [{"prompt": "mine"}]}),
     ("GET", "/v1/jobs"): Entry(READS, 200),
     ("GET", "/v1/jobs/{job_id}"): Entry(READS, HIDDEN),
+    ("DELETE", "/v1/jobs/{job_id}"): Entry(SUBMITS, HIDDEN),
     ("GET", "/v1/jobs/{job_id}/events"): Entry(READS, HIDDEN),
     ("POST", "/v1/jobs/{job_id}/cancel"): Entry(SUBMITS, HIDDEN),
     ("GET", "/v1/jobs/{job_id}/result"): Entry(READS, HIDDEN),

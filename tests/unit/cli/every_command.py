@@ -79,6 +79,7 @@ ENTRIES: dict[str, Entry] = {
     "doctor": Entry("# what it says depends on the machine: tests/unit/cli/test_doctor.py", client=False),
     "jobs batch": Entry("jobs batch {batch}"),
     "jobs cancel": Entry("jobs cancel {waiting} --reason enough"),
+    "jobs erase": Entry("jobs erase {job}"),
     "jobs list": Entry("jobs list --limit 2"),
     "jobs show": Entry("jobs show {job}"),
     "jobs watch": Entry("jobs watch {job}"),

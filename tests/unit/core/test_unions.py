@@ -14,6 +14,7 @@ from cavvy.core.commands import (
     CreateApiKey,
     CreateTenant,
     CreateWorkerToken,
+    EraseJob,
     Heartbeat,
     JobCompleted,
     JobFailed,
@@ -24,6 +25,7 @@ from cavvy.core.commands import (
     Progress,
     RegisterWorker,
     ReleaseStop,
+    Retain,
     RevokeApiKey,
     RotateApiKey,
     SessionClosed,
@@ -72,6 +74,7 @@ from cavvy.core.job import (
 )
 from cavvy.core.latch import StopLatch, Stopped
 from cavvy.core.matching import Profile
+from cavvy.core.retention import Due, DueJob, Horizons
 from cavvy.core.worker_status import WorkerAction
 from cavvy.core.writes import (
     AddApiKey,
@@ -79,8 +82,13 @@ from cavvy.core.writes import (
     AddWorkerToken,
     CompleteJob,
     DropExpiredTokens,
+    DropIdempotencyKeys,
+    DropJobs,
+    DropRevokedKeys,
     DropStop,
+    DropUsedTokens,
     EnrolWorker,
+    EraseJobs,
     FailJob,
     GrantJob,
     Idempotency,
@@ -154,6 +162,8 @@ COMMANDS: list[Command] = [
     CancelJob(ref=2, tenant="t", job_id="job-1", by="owner", reason=TEXT),
     StopTenant(ref=2, tenant="t", by="owner", reason=TEXT, latch=False),
     ReleaseStop(ref=2, tenant="t"),
+    EraseJob(ref=2, job_id="job-1", seq=3),
+    Retain(ref=2, due=Due(erase=(DueJob("job-1", 3, 99),)), horizons=Horizons(texts_ms=4)),
     CreateWorkerToken(ref=3, token_hash=BYTES, tenant="t", created_by="owner", ttl_s=900, needs_approval=True),
     ManageWorker(ref=4, tenant="t", worker="aa" * 32, action=WorkerAction.DRAIN),
     CreateTenant(ref=5, by="o", tenant=TENANT, key=KEY),
@@ -264,6 +274,11 @@ WRITES: list[Write] = [
     AddTenant(tenant=TENANT),
     SetStop(latch=LATCH),
     DropStop(tenant="t", stop_seq=7),
+    EraseJobs(seqs=(1, 2), at_ms=3),
+    DropJobs(seqs=(1, 2)),
+    DropIdempotencyKeys(before_ms=1, limit=2),
+    DropUsedTokens(before_ms=1, limit=2),
+    DropRevokedKeys(before_ms=1, limit=2),
 ]
 OPERATOR = ApiKey(key_id="op", secret_hash=b"", role=Role.OPERATOR, tenant="", user_id="owner", created_at_ms=0)
 FIRST = ApiKey(key_id="first", secret_hash=b"1", role=Role.ADMIN, tenant="t", user_id="owner", created_at_ms=0)
@@ -368,6 +383,9 @@ async def recorded_session() -> Recorder:
     await stack.do(stack.management(other.key, WorkerAction.PAUSE))
     await stack.later(30.0)
 
+    await stack.do(EraseJob(ref=901, job_id="00000000-0000-7000-8000-000000000001", seq=1))
+    old = Due(drop=(DueJob("long ago", 999, 9),), idempotency=1, api_keys=1, tokens=1)
+    await stack.do(Retain(ref=902, due=old, horizons=Horizons(idempotency_ms=1, api_keys_ms=1, tokens_ms=1)))
     await stack.do(StopTenant(ref=900, tenant="default", by="owner"), stack.submission())
     await stack.do(ReleaseStop(ref=900, tenant="default"))
     await stack.do(CreateTenant(ref=901, by=OPERATOR.key_id, tenant=TENANT, key=FIRST))

@@ -2,8 +2,8 @@
 
 Writes about different jobs commute; those about one job keep their order. So the batch is laid out in rounds: within a
 round the kinds come in the order of `_BUILDERS`, which is the order of the statements in `queries/write.sql`, and a
-write that would have to step back in it opens its job's next round. Writes about no job come behind them, singly and in
-order: no write about a job depends on them.
+write that would have to step back in it opens its job's next round. The other writes come behind them, singly and in
+order: none of these depends on them.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ __all__ = ["check_version", "connect_reader", "connect_writer", "migrate", "open
 _OPEN = queries.load("open")
 _WRITER_PRAGMAS = (
     f"PRAGMA busy_timeout = {defaults.SQLITE_BUSY_TIMEOUT_MS}",
+    "PRAGMA auto_vacuum = INCREMENTAL",  # before anything is written to a new file: later it changes nothing
+    "PRAGMA secure_delete = ON",  # what is deleted is overwritten: erased texts are not in the file
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA fullfsync = 1",
@@ -89,7 +91,8 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 def open_term(connection: sqlite3.Connection) -> Opened:
-    """Raises the term, durably, and reads where the counters stand."""
+    """Raises the term, durably, and reads where the counters stand. Empties a log that was left."""
+    connection.execute(_OPEN["empty_log"]).fetchall()
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(_OPEN["new_store"], {"store_id": secrets.token_hex(16)})
@@ -100,5 +103,7 @@ def open_term(connection: sqlite3.Connection) -> Opened:
             connection.rollback()
         raise
     (last_seq,) = connection.execute(_OPEN["last_seq"]).fetchone()
-    last_number = {tenant.decode(): number for tenant, number in connection.execute(_OPEN["last_numbers"])}
+    last_number: dict[str, int] = {}
+    for tenant, number in connection.execute(_OPEN["last_numbers"]):
+        last_number[tenant.decode()] = max(number, last_number.get(tenant.decode(), 0))
     return Opened(store_id=store_id, term=term, last_seq=last_seq, last_number=last_number)

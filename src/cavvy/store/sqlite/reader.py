@@ -13,6 +13,7 @@ from cavvy import defaults
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import TERMINAL, Effort, JobHeader, JobStatus
 from cavvy.core.latch import StopLatch
+from cavvy.core.retention import Due, DueJob, Horizons
 from cavvy.core.search import holds
 from cavvy.store.base import (
     AssignInput,
@@ -149,6 +150,32 @@ class Reader:
             found, stopped_at = _first_wanted(tenant, rows, wanted.text, limit)
         whole = len(candidates) < defaults.FIND_JOBS
         return FoundJobs(jobs=found, before_seq=stopped_at or (None if whole else candidates[-1][0]))
+
+    def due(self, horizons: Horizons, limit: int) -> Due:
+        """Some statements: what ends or goes in between is found by the write's own conditions."""
+        whole, texts = horizons.jobs_ms, horizons.texts_ms
+        return Due(
+            drop=() if whole is None else self._ended(whole, limit),
+            erase=() if texts is None else self._with_texts(whole or 0, texts, limit),
+            idempotency=self._count("due_keys", horizons.idempotency_ms, limit),
+            tokens=self._count("due_tokens", horizons.tokens_ms, limit),
+            api_keys=self._count("due_api_keys", horizons.api_keys_ms, limit),
+        )
+
+    def _ended(self, before_ms: int, limit: int) -> tuple[DueJob, ...]:
+        rows = self._rows("due_with_texts", since_ms=0, before_ms=before_ms, limit=limit)
+        rows += self._rows("due_erased", before_ms=before_ms, limit=limit)
+        return tuple(DueJob(job_id.decode(), seq, size) for _, seq, job_id, size in sorted(rows)[:limit])
+
+    def _with_texts(self, since_ms: int, before_ms: int, limit: int) -> tuple[DueJob, ...]:
+        rows = self._rows("due_with_texts", since_ms=since_ms, before_ms=before_ms, limit=limit)
+        return tuple(DueJob(job_id.decode(), seq, size) for _, seq, job_id, size in rows)
+
+    def _count(self, query: str, before_ms: int | None, limit: int) -> int:
+        if before_ms is None:
+            return 0
+        ((count,),) = self._rows(query, before_ms=before_ms, limit=limit)
+        return int(count)
 
     def idempotent(self, tenant: str, keys: Sequence[str], not_before_ms: int) -> dict[str, IdempotencyRecord]:
         texts = Texts()

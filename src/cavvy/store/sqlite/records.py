@@ -41,7 +41,7 @@ _FAILURE = msgspec.json.Decoder(Failure)
 _USAGE = msgspec.json.Decoder(Usage)
 _TERMS = msgspec.json.Decoder(Terms)
 _EFFORT = {effort.value: effort for effort in Effort}
-_JOB_COLUMNS = 22
+_JOB_COLUMNS = 23
 _BODY_COLUMNS = 3
 
 
@@ -59,7 +59,7 @@ def _shared(tenant: str, job_id: str, row: Row) -> dict[str, Any]:
     (
         seq, number, user_id, job_type, privacy_class, model, effort, thread, estimated_tokens, terms,
         status, epoch, tries,
-        created_at_ms, completed_at_ms, accepted_epoch, cancel, failure,
+        created_at_ms, completed_at_ms, erased_at_ms, accepted_epoch, cancel, failure,
         params, metadata, output_hash, served_model,
     ) = row  # fmt: skip
     return {
@@ -80,6 +80,7 @@ def _shared(tenant: str, job_id: str, row: Row) -> dict[str, Any]:
         "tries": tries,
         "created_at_ms": created_at_ms,
         "completed_at_ms": completed_at_ms,
+        "erased_at_ms": erased_at_ms,
         "cancel": None if cancel is None else _CANCEL.decode(cancel),
         "failure": None if failure is None else _FAILURE.decode(failure),
         "accepted_epoch": accepted_epoch,

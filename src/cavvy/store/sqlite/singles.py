@@ -1,18 +1,26 @@
-"""Writes that come seldom and concern no job: each is a statement or two of its own, which cost the others nothing."""
+"""Writes that come seldom, or late: each is a statement or two of its own, which cost the others nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
 from cavvy.core.identity import ApiKey
+from cavvy.core.job import ERASED
 from cavvy.core.writes import (
     AddApiKey,
     AddTenant,
     AddWorkerToken,
     DropExpiredTokens,
+    DropIdempotencyKeys,
+    DropJobs,
+    DropRevokedKeys,
     DropStop,
+    DropUsedTokens,
     EnrolWorker,
+    EraseJobs,
     ReplaceApiKey,
     SetStop,
     SetWorkerStatus,
@@ -131,6 +139,24 @@ def _drop_stop(write: DropStop) -> Iterator[Single]:
     yield Single("drop_stop", {"tenant": write.tenant.encode(), "stop_seq": write.stop_seq})
 
 
+def _erase(write: EraseJobs) -> Iterator[Single]:
+    """The jobs last: by them the others know what is erased already."""
+    seqs = msgspec.json.encode(write.seqs).decode()
+    yield Single("erase_inputs", {"seqs": seqs}, rows=None)
+    yield Single("erase_outputs", {"seqs": seqs}, rows=None)
+    yield Single("erase_jobs", {"seqs": seqs, "at_ms": write.at_ms, "message": ERASED}, rows=None)
+
+
+def _drop_jobs(write: DropJobs) -> Iterator[Single]:
+    """The jobs last: by them the others know what has ended."""
+    for name in ("note_dropped", "drop_inputs", "drop_outputs", "drop_attempts", "drop_jobs"):
+        yield Single(name, {"seqs": msgspec.json.encode(write.seqs).decode()}, rows=None)
+
+
+def _dropping(name: str) -> Callable[[DropIdempotencyKeys | DropUsedTokens | DropRevokedKeys], Iterator[Single]]:
+    return lambda write: iter([Single(name, {"before_ms": write.before_ms, "limit": write.limit}, rows=None)])
+
+
 _BUILDERS: dict[type, Callable[[Any], Iterator[Single]]] = {
     AddWorkerToken: _add_token,
     DropExpiredTokens: _drop_expired_tokens,
@@ -141,4 +167,9 @@ _BUILDERS: dict[type, Callable[[Any], Iterator[Single]]] = {
     AddTenant: _add_tenant,
     SetStop: _set_stop,
     DropStop: _drop_stop,
+    EraseJobs: _erase,
+    DropJobs: _drop_jobs,
+    DropIdempotencyKeys: _dropping("drop_idempotency_keys"),
+    DropUsedTokens: _dropping("drop_used_tokens"),
+    DropRevokedKeys: _dropping("drop_revoked_keys"),
 }

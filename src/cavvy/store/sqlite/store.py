@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from cavvy.core.identity import ApiKey, Tenant
+from cavvy.core.retention import Due, Horizons
 from cavvy.core.writes import Write
 from cavvy.errors import StartError
 from cavvy.private_files import make_private_directory
@@ -179,3 +180,11 @@ class SqliteStore:
     async def tenants(self) -> Sequence[Tenant]:
         connected = self._now_connected()
         return await connected.reading.call(connected.reader.tenants)
+
+    async def due(self, horizons: Horizons, *, limit: int) -> Due:
+        connected = self._now_connected()
+        return await connected.reading.call(connected.reader.due, horizons, limit)
+
+    async def scrub(self, *, term: int) -> bool:
+        connected = self._now_connected()
+        return await connected.writing.call(connected.writer.scrub, term)

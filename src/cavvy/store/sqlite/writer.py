@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from cavvy import defaults
 from cavvy.errors import CommitUnknown, Fenced, Refused, RolledBack, StoreError
 from cavvy.store.sqlite import queries
-from cavvy.store.sqlite.batch import Parcel
+from cavvy.store.sqlite.batch import Parcel, parcels
 from cavvy.store.sqlite.singles import Single
 
 __all__ = ["Writer"]
 
 _WRITE = queries.load("write")
+_OPEN = queries.load("open")
 
 #: Primary result codes with which COMMIT leaves the transaction open: nothing reached the log.
 _NOT_COMMITTED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY})
@@ -41,15 +43,49 @@ class Writer:
 
     def commit(self, steps: Sequence[Parcel | Single], term: int) -> None:
         """All or nothing, durable on return. Raises RolledBack, Refused, CommitUnknown or Fenced."""
+        self._transact(lambda: self._write_all(steps, term))
+
+    def scrub(self, term: int) -> bool:
+        """Gives free space back, a piece at a time, and empties the log; False when that has to be tried again.
+
+        Raises CommitUnknown or Fenced.
+        """
+        pages = self._surplus()
+        if pages:
+            try:
+                self._transact(lambda: self._vacuum(term, pages))
+            except RolledBack:
+                return False
+        try:
+            ((in_the_way, _, _),) = self._connection.execute(_OPEN["empty_log"]).fetchall()
+        except sqlite3.OperationalError:  # a full disk: the log stays as it is
+            return False
+        return not in_the_way and self._surplus() == 0
+
+    def _surplus(self) -> int:
+        """How many pages to give back now: if very many are free, a piece of them."""
+        ((free,),) = self._connection.execute(_OPEN["free_pages"]).fetchall()
+        ((pages,),) = self._connection.execute(_OPEN["pages"]).fetchall()
+        much = free > defaults.VACUUM_FREE_PAGES and free > pages // 4
+        return min(free, defaults.VACUUM_PAGES) if much else 0
+
+    def _vacuum(self, term: int, pages: int) -> None:
+        self._write_all(parcels([]), term)  # nothing but the check of the term
+        self._connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+
+    def _write_all(self, steps: Sequence[Parcel | Single], term: int) -> None:
+        for step in steps:
+            if isinstance(step, Single):
+                self._write_single(step)
+            else:
+                self._write(step, term)
+
+    def _transact(self, work: Callable[[], None]) -> None:
         if self._unknown is not None:
             raise CommitUnknown(f"an earlier commit is unknown, start again ({self._unknown})")
         try:
             self._begin()
-            for step in steps:
-                if isinstance(step, Single):
-                    self._write_single(step)
-                else:
-                    self._write(step, term)
+            work()
         except Exception as error:
             self._roll_back(error)
             raise _translated(error) from error

@@ -29,6 +29,7 @@ CREATE TABLE job (
     accepted_epoch INTEGER,
     cancel BLOB,
     failure BLOB,
+    erased_at_ms INTEGER,
     UNIQUE (tenant, number)
 ) STRICT;
 
@@ -38,6 +39,15 @@ CREATE INDEX job_active ON job (tenant, seq) WHERE status IN ('assigned', 'runni
 CREATE INDEX job_failed ON job (tenant, seq) WHERE status = 'failed';
 CREATE INDEX job_of_thread ON job (tenant, thread, seq) WHERE thread IS NOT NULL;
 CREATE INDEX job_of_effort ON job (tenant, effort, seq) WHERE effort <> 'standard';
+CREATE INDEX job_with_texts ON job (completed_at_ms) WHERE completed_at_ms IS NOT NULL AND erased_at_ms IS NULL;
+CREATE INDEX job_erased ON job (completed_at_ms) WHERE erased_at_ms IS NOT NULL;
+
+-- What the counters had reached in jobs that are no longer kept.
+CREATE TABLE dropped (
+    tenant BLOB PRIMARY KEY,
+    number INTEGER NOT NULL,
+    seq INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE job_input (
     job_seq INTEGER PRIMARY KEY,
@@ -62,13 +72,15 @@ CREATE TABLE attempt (
 
 CREATE INDEX attempt_of_worker ON attempt (worker, job_seq);
 
--- The output of the one accepted attempt (job.accepted_epoch).
+-- The output of the one accepted attempt (job.accepted_epoch); `result` is NULL once it is erased. In the order in which
+-- they came: were they in that of the jobs, SQLite would move rows between pages and leave copies of texts behind.
 CREATE TABLE attempt_output (
-    job_seq INTEGER PRIMARY KEY,
+    place INTEGER PRIMARY KEY,
+    job_seq INTEGER NOT NULL UNIQUE,
     output_hash BLOB NOT NULL,
     model BLOB NOT NULL,
     receipt BLOB NOT NULL,
-    result BLOB NOT NULL
+    result BLOB
 ) STRICT;
 
 CREATE TABLE idempotency (
@@ -79,6 +91,8 @@ CREATE TABLE idempotency (
     created_at_ms INTEGER NOT NULL,
     PRIMARY KEY (tenant, key)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX idempotency_age ON idempotency (created_at_ms);
 
 CREATE TABLE worker (
     key BLOB NOT NULL UNIQUE,
@@ -98,6 +112,8 @@ CREATE TABLE worker_token (
     needs_approval INTEGER NOT NULL,
     used_by BLOB
 ) STRICT;
+
+CREATE INDEX worker_token_used ON worker_token (expires_at_ms) WHERE used_by IS NOT NULL;
 
 CREATE TABLE tenant (
     id BLOB NOT NULL UNIQUE,
@@ -129,3 +145,5 @@ CREATE TABLE stop (
     at_ms INTEGER NOT NULL,
     latched INTEGER NOT NULL
 ) STRICT;
+
+CREATE INDEX api_key_revoked ON api_key (revoked_at_ms) WHERE revoked_at_ms IS NOT NULL;

@@ -1,6 +1,16 @@
 -- name: user_version
 PRAGMA user_version;
 
+-- name: empty_log
+-- What was erased or overwritten is still in the log until it is emptied.
+PRAGMA wal_checkpoint(TRUNCATE);
+
+-- name: free_pages
+PRAGMA freelist_count;
+
+-- name: pages
+PRAGMA page_count;
+
 -- name: new_store
 INSERT OR IGNORE INTO store (one, store_id, term) VALUES (1, :store_id, 0);
 
@@ -8,7 +18,7 @@ INSERT OR IGNORE INTO store (one, store_id, term) VALUES (1, :store_id, 0);
 UPDATE store SET term = term + 1 RETURNING store_id, term;
 
 -- name: last_seq
-SELECT coalesce(max(seq), 0) FROM job;
+SELECT max(coalesce((SELECT max(seq) FROM job), 0), coalesce((SELECT max(seq) FROM dropped), 0));
 
 -- name: last_numbers
 -- Jumps from tenant to tenant along the index instead of reading every job.
@@ -21,4 +31,6 @@ WITH RECURSIVE tenants (tenant) AS (
 )
 SELECT tenant, (SELECT max(job.number) FROM job WHERE job.tenant = tenants.tenant)
 FROM tenants
-WHERE tenant IS NOT NULL;
+WHERE tenant IS NOT NULL
+UNION ALL
+SELECT tenant, number FROM dropped;

@@ -6,7 +6,7 @@ SELECT
     given.key,
     job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.effort, job.thread,
     job.estimated_tokens, job.terms, job.status, job.epoch, job.tries,
-    job.created_at_ms, job.completed_at_ms, job.accepted_epoch, job.cancel, job.failure,
+    job.created_at_ms, job.completed_at_ms, job.erased_at_ms, job.accepted_epoch, job.cancel, job.failure,
     job_input.params, job_input.metadata, attempt_output.output_hash, attempt_output.model,
     CASE WHEN job.epoch = coalesce(attempt.epoch, 0) THEN job_input.input END,
     CASE WHEN job.epoch = attempt.epoch THEN attempt_output.receipt END,
@@ -26,7 +26,7 @@ WHERE job.id = substr(:texts, given.value ->> 0, given.value ->> 1)
 SELECT
     job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.effort, job.thread,
     job.estimated_tokens, job.terms, job.status, job.epoch, job.tries,
-    job.created_at_ms, job.completed_at_ms, job.accepted_epoch, job.cancel, job.failure,
+    job.created_at_ms, job.completed_at_ms, job.erased_at_ms, job.accepted_epoch, job.cancel, job.failure,
     job_input.params, job_input.metadata, attempt_output.output_hash, attempt_output.model,
     job.id
 FROM job
@@ -89,7 +89,7 @@ SELECT
     CASE WHEN :texts THEN job_input.input END,
     job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.effort, job.thread,
     job.estimated_tokens, job.terms, job.status, job.epoch, job.tries,
-    job.created_at_ms, job.completed_at_ms, job.accepted_epoch, job.cancel, job.failure,
+    job.created_at_ms, job.completed_at_ms, job.erased_at_ms, job.accepted_epoch, job.cancel, job.failure,
     job_input.params, job_input.metadata, attempt_output.output_hash, attempt_output.model,
     job.id
 FROM json_each(:seqs) AS given
@@ -161,3 +161,38 @@ CROSS JOIN idempotency
 WHERE idempotency.tenant = :tenant
     AND idempotency.key = substr(:texts, given.value ->> 0, given.value ->> 1)
     AND idempotency.created_at_ms >= :not_before_ms;
+
+-- name: due_with_texts
+SELECT
+    job.completed_at_ms, job.seq, job.id,
+    length(job_input.input) + coalesce(length(job_input.metadata), 0) + coalesce(length(attempt_output.result), 0)
+FROM job INDEXED BY job_with_texts
+JOIN job_input ON job_input.job_seq = job.seq
+LEFT JOIN attempt_output ON attempt_output.job_seq = job.seq
+WHERE job.completed_at_ms >= :since_ms AND job.completed_at_ms < :before_ms AND job.erased_at_ms IS NULL
+ORDER BY job.completed_at_ms, job.seq
+LIMIT :limit;
+
+-- name: due_erased
+SELECT completed_at_ms, seq, id, 0
+FROM job INDEXED BY job_erased
+WHERE completed_at_ms < :before_ms AND erased_at_ms IS NOT NULL
+ORDER BY completed_at_ms, seq
+LIMIT :limit;
+
+-- name: due_keys
+SELECT count(*)
+FROM (SELECT 1 FROM idempotency INDEXED BY idempotency_age WHERE created_at_ms < :before_ms LIMIT :limit);
+
+-- name: due_tokens
+SELECT count(*)
+FROM (
+    SELECT 1
+    FROM worker_token INDEXED BY worker_token_used
+    WHERE used_by IS NOT NULL AND expires_at_ms < :before_ms
+    LIMIT :limit
+);
+
+-- name: due_api_keys
+SELECT count(*)
+FROM (SELECT 1 FROM api_key INDEXED BY api_key_revoked WHERE revoked_at_ms < :before_ms LIMIT :limit);

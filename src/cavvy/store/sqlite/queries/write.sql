@@ -411,3 +411,101 @@ WHERE stop.stop_seq <= excluded.stop_seq;
 
 -- name: drop_stop
 DELETE FROM stop WHERE tenant = :tenant AND stop_seq = :stop_seq AND NOT latched;
+
+-- The statements about jobs that are to go take :seqs, a JSON array. What has not ended is passed over.
+
+-- name: erase_inputs
+UPDATE job_input
+SET params = CAST('{}' AS BLOB), metadata = NULL, input = x''
+WHERE job_seq IN (
+    SELECT job.seq
+    FROM json_each(:seqs) AS given
+    CROSS JOIN job ON job.seq = given.value
+    WHERE job.completed_at_ms IS NOT NULL AND job.erased_at_ms IS NULL
+);
+
+-- name: erase_outputs
+UPDATE attempt_output
+SET result = NULL
+WHERE job_seq IN (
+    SELECT job.seq
+    FROM json_each(:seqs) AS given
+    CROSS JOIN job ON job.seq = given.value
+    WHERE job.completed_at_ms IS NOT NULL AND job.erased_at_ms IS NULL
+);
+
+-- name: erase_jobs
+UPDATE job
+SET
+    erased_at_ms = :at_ms,
+    cancel = CAST(json_set(CAST(cancel AS TEXT), '$.reason', NULL) AS BLOB),
+    failure = CAST(json_set(CAST(failure AS TEXT), '$.message', :message, '$.reason', NULL) AS BLOB)
+WHERE seq IN (SELECT value FROM json_each(:seqs)) AND completed_at_ms IS NOT NULL AND erased_at_ms IS NULL;
+
+-- name: note_dropped
+INSERT INTO dropped (tenant, number, seq)
+SELECT tenant, max(number), max(seq)
+FROM job
+WHERE seq IN (SELECT value FROM json_each(:seqs)) AND completed_at_ms IS NOT NULL
+GROUP BY tenant
+ON CONFLICT (tenant) DO UPDATE SET number = max(number, excluded.number), seq = max(seq, excluded.seq);
+
+-- name: drop_inputs
+DELETE FROM job_input
+WHERE job_seq IN (
+    SELECT job.seq
+    FROM json_each(:seqs) AS given
+    CROSS JOIN job ON job.seq = given.value
+    WHERE job.completed_at_ms IS NOT NULL
+);
+
+-- name: drop_outputs
+DELETE FROM attempt_output
+WHERE job_seq IN (
+    SELECT job.seq
+    FROM json_each(:seqs) AS given
+    CROSS JOIN job ON job.seq = given.value
+    WHERE job.completed_at_ms IS NOT NULL
+);
+
+-- name: drop_attempts
+DELETE FROM attempt
+WHERE job_seq IN (
+    SELECT job.seq
+    FROM json_each(:seqs) AS given
+    CROSS JOIN job ON job.seq = given.value
+    WHERE job.completed_at_ms IS NOT NULL
+);
+
+-- name: drop_jobs
+DELETE FROM job WHERE seq IN (SELECT value FROM json_each(:seqs)) AND completed_at_ms IS NOT NULL;
+
+-- name: drop_idempotency_keys
+DELETE FROM idempotency
+WHERE (tenant, key) IN (
+    SELECT tenant, key
+    FROM idempotency INDEXED BY idempotency_age
+    WHERE created_at_ms < :before_ms
+    ORDER BY created_at_ms
+    LIMIT :limit
+);
+
+-- name: drop_used_tokens
+DELETE FROM worker_token
+WHERE rowid IN (
+    SELECT rowid
+    FROM worker_token INDEXED BY worker_token_used
+    WHERE used_by IS NOT NULL AND expires_at_ms < :before_ms
+    ORDER BY expires_at_ms
+    LIMIT :limit
+);
+
+-- name: drop_revoked_keys
+DELETE FROM api_key
+WHERE rowid IN (
+    SELECT rowid
+    FROM api_key INDEXED BY api_key_revoked
+    WHERE revoked_at_ms < :before_ms
+    ORDER BY revoked_at_ms
+    LIMIT :limit
+);
