@@ -50,6 +50,7 @@ CHARGE_MAX_TOKENS: Final = 16_384  # … and at most: who asks for a million tok
 # A failing store
 COMMIT_RETRY_S: Final = 2.0  # the same writes are tried again this long before callers hear of it
 COMMIT_RETRY_PAUSE_S: Final = 0.05
+STOP_AHEAD_S: Final = 1.0  # a stop that is not durable by then holds all the same; callers of others wait longer
 COMMIT_PROBE_S: Final = 1.0  # … and this often afterwards, the door shut
 GATHER_TURNS: Final = 8  # event-loop turns a batch may wait for more while more keeps coming
 THREAD_SWITCH_S: Final = 0.00005  # a busy event loop otherwise keeps the writer thread waiting for seconds: measured
@@ -184,6 +185,7 @@ assert MAX_FRAME_BYTES >= 6 * max(MAX_BODY_BYTES, MAX_OUTPUT_BYTES) + 65536, (
     "an escaped body and its header fit a frame"
 )
 assert REQUEUE_AFTER_S <= LEASE_TTL_S
+assert STOP_AHEAD_S < COMMIT_RETRY_S, "a stop is answered before it could hear that its outcome is unknown"
 assert ORPHAN_AFTER_S >= RESTART_GRACE_S, "a worker outlasts a coordinator's restart"
 assert STALL_TIMEOUT_S <= FIRST_TOKEN_TIMEOUT_S <= TIMEOUT_S <= MAX_JOB_TIME_S, "each has time to pass before the next"
 assert PROGRESS_S <= SWEEP_S, "a sweep knows of every sign of life that is older than itself"

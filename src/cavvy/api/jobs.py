@@ -19,7 +19,7 @@ from cavvy.api.problems import ProblemError
 from cavvy.api.services import Services, services
 from cavvy.api.submission import parse_cancel, parse_submission
 from cavvy.api.submitting import Wanted, fingerprint, given_key, new_id, replays, submit_all
-from cavvy.api.views import job_view
+from cavvy.api.views import cancel_view, job_view
 from cavvy.core.commands import CancelJob
 from cavvy.core.job import TERMINAL, JobStatus
 from cavvy.core.receipt import Envelope, Result
@@ -115,7 +115,10 @@ async def get_job(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]
     ),
 )
 async def cancel_job(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]:
-    """Idempotent: answers the status that was reached."""
+    """Idempotent: answers the status that was reached.
+
+    While the store takes no writes the worker is told all the same; `cancel_requested.durable` is false then.
+    """
     here = services(request)
     caller = here.caller(request, *SUBMITS)
     known_query(request)
@@ -123,9 +126,14 @@ async def cancel_job(request: AnyRequest, job_id: FromPath[str]) -> Response[byt
     await find_job(here, caller, job_id)
     ref = here.engine.next_ref()
     command = CancelJob(ref=ref, tenant=caller.tenant, job_id=job_id, by=caller.user_id, reason=reason)
-    await here.engine.ask(command, ref)
+    reply, durable = await here.engine.stop_work(command)
     record = await find_job(here, caller, job_id)
-    return _job_response(here, record, 200 if record.status in TERMINAL else 202)
+    if record.status in TERMINAL:
+        return _job_response(here, record, 200)
+    body = _view(here, record)
+    if not durable and record.cancel is None and reply.cancel is not None:
+        body = msgspec.structs.replace(body, cancel_requested=cancel_view(reply.cancel, durable=False))
+    return _json(body, 202, {"Location": f"/v1/jobs/{record.id}"})
 
 
 @get(
@@ -189,9 +197,12 @@ async def _wait_for(here: Services, caller: Caller, job_id: str, wait_s: int) ->
 def _job_response(
     here: Services, record: JobRecord, status: int, headers: dict[str, str] | None = None
 ) -> Response[bytes]:
+    return _json(_view(here, record), status, {"Location": f"/v1/jobs/{record.id}", **(headers or {})})
+
+
+def _view(here: Services, record: JobRecord) -> Job:
     online = here.offers() if record.status is JobStatus.PENDING else []
-    body = job_view(record, online, here.hub.peek(record.id), now_ms=here.clock().wall_ms)
-    return _json(body, status, {"Location": f"/v1/jobs/{record.id}", **(headers or {})})
+    return job_view(record, online, here.hub.peek(record.id), now_ms=here.clock().wall_ms)
 
 
 def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response[bytes]:

@@ -63,7 +63,7 @@ def parse_submission(body: dict[str, Any], caller: Caller) -> Submission:
         params=params_bytes(_params(submit)),
         metadata=_metadata(submit.metadata),
         effort=Effort(submit.effort),
-        thread_id=checked_name(submit.thread_id, "thread_id"),
+        thread_id=_thread(submit.thread_id),
         terms=parse_terms(submit),
         estimated_tokens=len(given) // defaults.CHARS_PER_TOKEN + (submit.max_tokens or defaults.ANSWER_TOKENS),
     )
@@ -134,6 +134,12 @@ def _user(submit: SubmitBody, caller: Caller) -> str:
         )
         raise ProblemError("forbidden", detail, field="user_id")
     return checked_name(submit.user_id, "user_id") or ""
+
+
+def _thread(thread_id: str | None) -> str | None:
+    if thread_id is not None and ("/" in thread_id or thread_id in (".", "..")):
+        refuse("thread_id", "must hold no '/' and not be '.' or '..': it is a part of addresses")
+    return checked_name(thread_id, "thread_id")
 
 
 def _input(submit: SubmitBody) -> bytes:

@@ -14,7 +14,7 @@ from cavvy.coordinator.hub import Topic
 from cavvy.coordinator.login import OnlineWorker, worker_id
 from cavvy.core.effects import JobEffect, JobEnded
 from cavvy.core.identity import ApiKey
-from cavvy.core.job import Failure, JobStatus, Needs
+from cavvy.core.job import CancelRequest, Failure, JobStatus, Needs
 from cavvy.core.latch import StopLatch
 from cavvy.core.matching import Offer, waiting_reason
 from cavvy.core.receipt import Params
@@ -37,6 +37,7 @@ from cavvy.protocol.rest import (
 from cavvy.store.base import AttemptRecord, JobRecord, WorkerRecord
 
 __all__ = [
+    "cancel_view",
     "iso",
     "job_change",
     "job_view",
@@ -104,7 +105,7 @@ def job_view(
         input_salt=current.salt.hex() if current else None,
         usage=_usage(current.usage) if current else None,
         failure=_failure(record.failure) if record.failure else None,
-        cancel_requested=_cancel(record),
+        cancel_requested=None if record.cancel is None else cancel_view(record.cancel),
         queue=_queue(record, online, now_ms) if status is JobStatus.PENDING else None,
         attempt=record.epoch,
         tries=record.tries,
@@ -167,6 +168,10 @@ def worker_view(record: WorkerRecord, online: OnlineWorker | None, *, own: bool)
         skew_ms=known.skew_ms if known else None,
         leaving=known.leaving if known else None,
     )
+
+
+def cancel_view(request: CancelRequest, *, durable: bool = True) -> CancelView:
+    return CancelView(by=request.by, reason=request.reason, at=iso(request.at_ms), durable=durable)
 
 
 def stop_view(latch: StopLatch | None) -> StopView:
@@ -261,12 +266,6 @@ def _failure(failure: Failure) -> FailureView:
         reason=failure.reason,
         attempt=failure.attempt,
     )
-
-
-def _cancel(record: JobRecord) -> CancelView | None:
-    if record.cancel is None:
-        return None
-    return CancelView(by=record.cancel.by, reason=record.cancel.reason, at=iso(record.cancel.at_ms))
 
 
 def _queue(record: JobRecord, online: list[Offer], now_ms: int) -> QueueView:

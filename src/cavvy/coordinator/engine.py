@@ -15,9 +15,11 @@ from itertools import count
 from typing import Protocol
 
 from cavvy import defaults, logs
+from cavvy.coordinator.ahead import Ahead
 from cavvy.core.commands import Command, Heartbeat, JobCompleted, SubmitJob
 from cavvy.core.coordinator import Batch, Coordinator, KnownToken, KnownWorker, Settings
 from cavvy.core.effects import Effect, HeartbeatAnswered, Registered, Reply
+from cavvy.core.foresight import StopCommand
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import JobHeader, Now
 from cavvy.core.latch import StopLatch
@@ -81,6 +83,8 @@ class Engine:
         self._asked: dict[int, asyncio.Future[Reply | Registered]] = {}
         self._refs = count(1)
         self._stopping = False
+        self._failing = False
+        self._ahead = Ahead()
 
     # -- for the shells
 
@@ -132,13 +136,45 @@ class Engine:
             answered.append(answer)
         return answered
 
+    async def stop_work(self, command: StopCommand) -> tuple[Reply, bool]:
+        """Carries out a stop, whatever the store does: what it said, and whether it is durable.
+
+        If it is not within `defaults.STOP_AHEAD_S`, it holds all the same from then on, and is written as soon as the
+        store allows. Raises StoreUnavailable when the coordinator starts or stops, and CommandFailed.
+        """
+        failing = self._failing and not self._stopping and self.exit_code is None
+        if self.shut is not None and not failing:
+            raise StoreUnavailable(self.shut, accepted=False)
+        if (before := self._ahead.answered(command)) is not None:
+            return before, False
+        future: asyncio.Future[Reply | Registered] = asyncio.get_running_loop().create_future()
+        self._asked[command.ref] = future
+        self.post(command)
+        try:
+            await asyncio.wait([future], timeout=0 if failing else defaults.STOP_AHEAD_S)
+        finally:
+            self._asked.pop(command.ref, None)
+        if not future.done():
+            return self._go_ahead(command), False
+        reply = future.result()
+        assert isinstance(reply, Reply)
+        return reply, True
+
+    def _go_ahead(self, command: StopCommand) -> Reply:
+        """Tells the workers before the store knows, and sends no grant any more of what is to stop."""
+        reply, told = self._core.foresee(command, self._clock())
+        self._ahead.hold(command, reply)
+        for effect in told:
+            self._outlet.release(effect)
+        return reply
+
     def stands(self, session: int, job_id: str, epoch: int) -> bool:
         """Whether this grant may still be sent; see Coordinator.stands."""
-        return self._core.stands(session, job_id, epoch)
+        return self._core.stands(session, job_id, epoch) and not self._ahead.stops(self._core, job_id)
 
     def stop_of(self, tenant: str) -> StopLatch | None:
-        """The stop that keeps this tenant's new work out; None when nothing does."""
-        return self._core.stop_of(tenant)
+        """The stop that keeps this tenant's new work out, durable or not yet; None when nothing does."""
+        return self._core.stop_of(tenant) or self._ahead.latch_of(tenant)
 
     async def scrub(self) -> bool:
         """Leaves nothing of what was erased in the store's files; see Store.scrub."""
@@ -232,6 +268,7 @@ class Engine:
     def _release(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, (Reply, Registered)):
+                self._ahead.settle(effect.ref)
                 future = self._asked.pop(effect.ref, None)
                 if future is not None and not future.done():
                     future.set_result(effect)
@@ -254,6 +291,7 @@ class Engine:
         """
         assert self._opened is not None
         log.error("store_takes_no_writes", error=str(error), hint="it is tried again until it does; see to the disk")
+        self._failing = True
         self._shut_door(f"The store takes no writes now ({error}); nothing accepted is lost.", unknown=False)
         began_s = asyncio.get_running_loop().time()
         while True:
@@ -277,13 +315,14 @@ class Engine:
 
     def _open_door(self, waited_s: float) -> None:
         log.info("store_takes_writes_again", after_s=round(waited_s, 3))
+        self._failing = False
         self.shut = "the coordinator is stopping" if self._stopping else None
 
     def _shut_door(self, reason: str, *, unknown: bool) -> None:
-        """From now on asks are refused; those the core has not seen are told that nothing was taken."""
+        """From now on asks are refused; those the core has not seen are told that nothing was taken. Stops stay."""
         self.shut = reason
-        waiting = [command for command in self._inbox if hasattr(command, "ref")]
-        self._inbox = deque(command for command in self._inbox if not hasattr(command, "ref"))
+        waiting = [one for one in self._inbox if hasattr(one, "ref") and not isinstance(one, StopCommand)]
+        self._inbox = deque(one for one in self._inbox if not hasattr(one, "ref") or isinstance(one, StopCommand))
         self._fail_asked(waiting, StoreUnavailable(reason, accepted=False))
         if unknown:
             for ref in list(self._asked):
@@ -336,6 +375,7 @@ class Engine:
         except Exception as error:
             log.exception("command_failed", command=type(command).__name__)
             self._fail_asked([command], CommandFailed(type(error).__name__))
+            self._ahead.settle(getattr(command, "ref", 0))
             await self._rebuild()
         else:
             self._release(batch.effects)

@@ -16,6 +16,7 @@ from cavvy.core.lifecycle import Event, Step, phase_of, step
 from cavvy.core.outbox import Outbox
 from cavvy.core.resting import DueTimes, RestingJobs
 from cavvy.core.settings import Settings
+from cavvy.core.threads import Threads
 from cavvy.core.times import AttemptClock
 from cavvy.core.waiting import WaitingJobs
 from cavvy.core.windows import MatchWindows
@@ -39,6 +40,7 @@ class Board:
         self.fleet = Fleet()
         self.fresh: dict[str, SubmitJob] = {}
         self.withheld: set[str] = set()
+        self.threads = Threads()
         self.grace_until_s = 0.0
         self._lapse_s = math.inf
         self._ages = Ages()
@@ -49,6 +51,7 @@ class Board:
     def restore_job(self, job: JobHeader, now: Now, grace_until_s: float) -> None:
         self.jobs[job.id] = job
         job.place = place(job.effort, self._ages.restored(job.created_at_ms, now), job.seq)
+        self.threads.add(job)
         self.out.census.see(job)
         self._watch_deadline(job)
         if not job.active:
@@ -67,6 +70,7 @@ class Board:
     def add(self, job: JobHeader, submission: SubmitJob, now: Now) -> None:
         """A new pending job; its texts are kept until the batch ends, in case it is granted at once."""
         self.jobs[job.id] = job
+        self.threads.add(job)
         self.fresh[job.id] = submission
         self._watch_deadline(job)
         job.place = place(job.effort, self._ages.submitted(now), job.seq)
@@ -77,6 +81,7 @@ class Board:
         """The job is about to be terminal: nothing of it stays here."""
         self.out.flush_start(job.id)
         del self.jobs[job.id]
+        self.threads.discard(job)
         self.leases.pop(job.id, None)
         if job.terms.deadline_at_ms is not None:
             self.deadlines.discard(job.id)

@@ -78,6 +78,16 @@ class StopTenant(CommandBase, frozen=True, kw_only=True, tag=True):
     latch: bool = True
 
 
+class CancelThread(CommandBase, frozen=True, kw_only=True, tag=True):
+    """Everything of `tenant` that says it belongs to `thread`, and is not terminal."""
+
+    ref: int
+    tenant: str
+    thread: str
+    by: str
+    reason: str | None = None
+
+
 class ReleaseStop(CommandBase, frozen=True, kw_only=True, tag=True):
     ref: int
     tenant: str
@@ -262,6 +272,7 @@ class Undelivered(CommandBase, frozen=True, kw_only=True, tag=True):
 Command = (
     SubmitJob
     | CancelJob
+    | CancelThread
     | StopTenant
     | ReleaseStop
     | EraseJob

@@ -17,6 +17,7 @@ from cavvy.core.board import Board
 from cavvy.core.census import Census
 from cavvy.core.commands import (
     CancelJob,
+    CancelThread,
     Command,
     CreateApiKey,
     CreateTenant,
@@ -51,6 +52,7 @@ from cavvy.core.effects import (
 )
 from cavvy.core.erasing import Eraser
 from cavvy.core.fleet import Session
+from cavvy.core.foresight import Foreseen, StopCommand, foresee
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import AttemptRef, CancelRequest, FailureCode, JobHeader, JobStatus, Now, RejectReason
 from cavvy.core.keys import KeyBook
@@ -101,6 +103,7 @@ class Coordinator:
         self._handlers: dict[type, Callable[[Any, Now], None]] = {
             SubmitJob: self._submit,
             CancelJob: self._cancel,
+            CancelThread: self._stopping.cancel_thread,
             StopTenant: self._stop_tenant,
             ReleaseStop: self._stopping.release,
             EraseJob: self._eraser.erase,
@@ -213,6 +216,14 @@ class Coordinator:
             return False
         mine = job.epoch == epoch and lease.session == session and job.active and job.cancel is None
         return mine and (lease.taken or holder.serving)
+
+    def header(self, job_id: str) -> JobHeader | None:
+        """A job that is not terminal."""
+        return self._board.jobs.get(job_id)
+
+    def foresee(self, command: StopCommand, now: Now) -> Foreseen:
+        """What this command will do, for one that cannot wait for its turn; changes nothing."""
+        return foresee(self._board, command, self._stopping.refusal(command.tenant), self._seq, now)
 
     def stop_of(self, tenant: str) -> StopLatch | None:
         """The stop that keeps this tenant's new work out; None when nothing does."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from cavvy.core.board import Board
-from cavvy.core.commands import ReleaseStop, StopTenant
+from cavvy.core.commands import CancelThread, ReleaseStop, StopTenant
 from cavvy.core.effects import Reply, ReplyCode, StopChanged
 from cavvy.core.job import CancelRequest, JobHeader, Now
 from cavvy.core.latch import StopLatch, Stopped
@@ -95,6 +95,16 @@ class Stopping:
             self._set(replace(latch, latched=False))
             self._end(latch, ())
         self._out.effect(Reply(ref=command.ref, code=ReplyCode.OK, stop=latch))
+
+    def cancel_thread(self, command: CancelThread, now: Now) -> None:
+        """Stops all of a thread. A conversation is short: what waits of it ends in this very commit."""
+        request = CancelRequest(by=command.by, reason=command.reason, at_ms=now.wall_ms)
+        jobs = self._board.threads.of(command.tenant, command.thread)
+        counts = self._tell(jobs, request, now)
+        for job in jobs:
+            if not job.active:
+                self._board.event(job, Event.CANCEL, now, message="Stopped.", cancel=request)
+        self._out.effect(Reply(ref=command.ref, code=ReplyCode.OK, stopped=counts))
 
     # -- the work
 

@@ -50,6 +50,7 @@ __all__ = [
     "TenantList",
     "TenantView",
     "TextPart",
+    "ThreadStopped",
     "TimelineEntry",
     "UsageView",
     "WorkerList",
@@ -120,6 +121,14 @@ class StopBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_de
     latch: bool = True
 
 
+class ThreadStopped(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /v1/threads/{id}/cancel`: what it found; see StopAnswer."""
+
+    running: int
+    pending: int
+    durable: bool
+
+
 class StopView(msgspec.Struct, frozen=True, kw_only=True):
     """`GET /v1/stop`: whether new work is refused, and who stopped it, why and when (null when it is not)."""
 
@@ -150,12 +159,17 @@ class FailureView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     attempt: int | None = None
 
 
-class CancelView(msgspec.Struct, frozen=True, kw_only=True):
-    """A running job was asked to stop and has not ended yet, or ended before it heard of it."""
+class CancelView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A running job was asked to stop and has not ended yet, or ended before it heard of it.
+
+    `durable` is false while the store takes no writes: the worker was told, but if the coordinator's process ends
+    before the store takes it, the job goes on.
+    """
 
     by: str
     reason: str | None
     at: str
+    durable: bool = True
 
 
 class UsageView(msgspec.Struct, frozen=True, kw_only=True):

@@ -82,3 +82,19 @@ async def test_a_batch_repeated_while_stopped_still_finds_its_jobs(stack: LiveSt
 async def test_a_stop_that_is_not_understood_stops_nothing(stack: LiveStack, body: dict[str, object]) -> None:
     assert (await stack.http.post("/v1/stop", json=body)).status_code == 422
     assert (await stack.http.get("/v1/stop")).json()["stopped"] is False
+
+
+async def test_p10_a_thread_is_stopped_with_all_its_jobs(stack: LiveStack) -> None:
+    await stack.add_worker(ScriptedProvider(gate=asyncio.Event()), slots=1)
+    body = {"prompt": "hi", "thread_id": "chat 7"}
+    jobs = [(await stack.http.post("/v1/jobs", json=body)).json()["id"] for _ in range(2)]
+    answer = await stack.http.post("/v1/threads/chat%207/cancel", json={"reason": "enough"})
+    assert (answer.status_code, answer.json()) == (200, {"running": 1, "pending": 1, "durable": True})
+    ended = [(await stack.http.get(f"/v1/jobs/{job_id}?wait=10")).json()["failure"] for job_id in jobs]
+    assert [(one["code"], one["reason"]) for one in ended] == [("aborted", "enough")] * 2
+
+
+@pytest.mark.parametrize("thread_id", ["a/b", ".", ".."])
+async def test_a_thread_id_that_no_address_can_hold_is_refused(stack: LiveStack, thread_id: str) -> None:
+    answer = await stack.http.post("/v1/jobs", json={"prompt": "hi", "thread_id": thread_id})
+    assert (answer.status_code, answer.json()["field"]) == (422, "thread_id")

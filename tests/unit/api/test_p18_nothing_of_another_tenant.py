@@ -59,6 +59,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ("POST", "/v1/stop"): Entry(SUBMITS, 200, {"latch": False}),
     ("POST", "/v1/stop/release"): Entry(MANAGES, 200),
     ("GET", "/v1/events"): Entry(READS, 200, endless=True),
+    ("POST", "/v1/threads/{thread_id}/cancel"): Entry(SUBMITS, 200),
     ("GET", "/v1/workers"): Entry((*READS, *OPERATES), 200),
     ("GET", "/v1/workers/{worker_id}"): Entry((*READS, *OPERATES), HIDDEN),
     ("POST", "/v1/workers/{worker_id}/approve"): Entry((*MANAGES, *OPERATES), HIDDEN),
@@ -113,10 +114,15 @@ class World:
         done = await self._made("/v1/jobs", prompt, stack.key, Prefer="wait=10")
         assert done["status"] == "completed"
         await worker.stop()
-        await self._made("/v1/jobs", {**prompt, "model": "nobody-has-it"}, stack.key)
+        await self._made("/v1/jobs", {**prompt, "model": "nobody-has-it", "thread_id": "canary-thread"}, stack.key)
         (shown,) = (await stack.http.get("/v1/workers")).json()["workers"]
         spare = await self._made("/v1/keys", {"role": "read", "name": "canary-key"}, stack.key)
-        self.names = {"job_id": done["id"], "worker_id": shown["id"], "key_id": spare["id"]}
+        self.names = {
+            "job_id": done["id"],
+            "worker_id": shown["id"],
+            "key_id": spare["id"],
+            "thread_id": "canary-thread",
+        }
         self.canaries = ["canary", done["id"], shown["id"], shown["key"], spare["id"], stack.key.split("_")[2]]
         for role in (Role.ADMIN, Role.SUBMIT, Role.READ, Role.WORKER):
             self.of_role[role] = (await self._made("/v1/keys", {"role": role}, stack.key))["key"]

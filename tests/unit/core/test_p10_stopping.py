@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 
-from cavvy.core.commands import ReleaseStop, StopTenant
+from cavvy.core.commands import CancelThread, ReleaseStop, StopTenant, SubmitJob
 from cavvy.core.effects import Assign, JobEnded, Reply, ReplyCode, StopAttempt, StopChanged, Verdict
-from cavvy.core.job import FailureCode, JobStatus
+from cavvy.core.job import FailureCode, JobStatus, Terms
 from cavvy.core.latch import StopLatch, Stopped
 from cavvy.core.writes import FailJob, RequestCancel, SetStop
 from cavvy.testing import FakeWorker, Stack
@@ -232,3 +233,42 @@ async def test_a_job_cancelled_by_itself_while_a_stop_has_not_reached_it_ends_on
     failure = (await stack.job(jobs[-1])).failure
     assert failure is not None
     assert (failure.by, failure.reason) == ("owner", "mine first")
+
+
+# -- a thread
+
+
+def in_thread(stack: Stack, thread_id: str | None, tenant: str = "default") -> SubmitJob:
+    return msgspec.structs.replace(stack.submission(tenant=tenant), thread_id=thread_id)
+
+
+async def test_p10_everything_of_a_thread_is_stopped_and_nothing_else(stack: Stack, worker: FakeWorker) -> None:
+    first, second, other, plain = [in_thread(stack, name) for name in ("chat", "chat", "else", None)]
+    foreign = in_thread(stack, "chat", tenant="other")
+    await stack.do(first, second, other, plain, foreign)
+    command = CancelThread(ref=stack.next_ref(), tenant="default", thread="chat", by="ann", reason="wild")
+    effects = await stack.do(command)
+    assert stack.last(Reply).stopped == Stopped(running=1, pending=1)
+    assert [one.job_id for one in effects if isinstance(one, StopAttempt)] == [first.id]
+    assert await statuses(stack, second.id, other.id, plain.id) == ["failed", "pending", "pending"]
+    assert (await stack.store.job("other", foreign.id)).status is JobStatus.PENDING  # type: ignore[union-attr]
+
+
+async def test_p10_a_thread_is_known_again_after_a_restart_and_forgotten_with_its_last_job(stack: Stack) -> None:
+    submission = in_thread(stack, "chat")
+    await stack.do(submission)
+    await stack.restart()
+    command = CancelThread(ref=stack.next_ref(), tenant="default", thread="chat", by="ann")
+    await stack.do(command)
+    assert await statuses(stack, submission.id) == ["failed"]
+    await stack.do(command)
+    assert stack.last(Reply).stopped == Stopped(running=0, pending=0)
+
+
+async def test_p10_a_job_that_rests_is_stopped_like_one_that_waits(stack: Stack, worker: FakeWorker) -> None:
+    later = msgspec.structs.replace(stack.submission(), terms=Terms(not_before_ms=stack.clock().wall_ms + 60_000))
+    await stack.do(later)
+    await stack.do(stop(stack, latch=False))
+    await stack.later(70.0, worker.beat(), step_s=2.0)
+    assert await statuses(stack, later.id) == ["failed"]
+    assert stack.all(Assign) == []

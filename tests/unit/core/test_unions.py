@@ -10,6 +10,7 @@ import pytest
 
 from cavvy.core.commands import (
     CancelJob,
+    CancelThread,
     Command,
     CreateApiKey,
     CreateTenant,
@@ -160,6 +161,7 @@ COMMANDS: list[Command] = [
         **URGENT,
     ),
     CancelJob(ref=2, tenant="t", job_id="job-1", by="owner", reason=TEXT),
+    CancelThread(ref=2, tenant="t", thread="chat", by="owner", reason=TEXT),
     StopTenant(ref=2, tenant="t", by="owner", reason=TEXT, latch=False),
     ReleaseStop(ref=2, tenant="t"),
     EraseJob(ref=2, job_id="job-1", seq=3),
@@ -386,6 +388,7 @@ async def recorded_session() -> Recorder:
     await stack.do(EraseJob(ref=901, job_id="00000000-0000-7000-8000-000000000001", seq=1))
     old = Due(drop=(DueJob("long ago", 999, 9),), idempotency=1, api_keys=1, tokens=1)
     await stack.do(Retain(ref=902, due=old, horizons=Horizons(idempotency_ms=1, api_keys_ms=1, tokens_ms=1)))
+    await stack.do(CancelThread(ref=899, tenant="default", thread="chat", by="owner"))
     await stack.do(StopTenant(ref=900, tenant="default", by="owner"), stack.submission())
     await stack.do(ReleaseStop(ref=900, tenant="default"))
     await stack.do(CreateTenant(ref=901, by=OPERATOR.key_id, tenant=TENANT, key=FIRST))
