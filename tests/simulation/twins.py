@@ -16,14 +16,18 @@ from cavvy.core.board import Board
 from cavvy.core.commands import JobCompleted
 from cavvy.core.coordinator import Coordinator
 from cavvy.core.fleet import Session
-from cavvy.core.job import CancelRequest, Failure, FailureCode, JobStatus
+from cavvy.core.job import AttemptEnd, CancelRequest, Failure, FailureCode, JobStatus
 from cavvy.core.lease import Resumption, resumption
-from cavvy.core.outbox import Batch
+from cavvy.core.lifecycle import TRANSITIONS
+from cavvy.core.outbox import Batch, Outbox
 from cavvy.core.receipt import parse_result
 from cavvy.core.settings import Settings
+from cavvy.core.stopping import Stopping
+from cavvy.core.timekeeper import Timekeeper
+from cavvy.core.watchdog import Watchdog
 from cavvy.core.worker import WorkerCore
 from cavvy.core.worker_messages import SendComplete
-from cavvy.core.writes import CompleteJob, FailJob, GrantJob, InsertJob, Write
+from cavvy.core.writes import CompleteJob, DropStop, FailJob, GrantJob, InsertJob, SetStop, Write
 from cavvy.store.memory import MemoryStore
 from cavvy.store.memory_tables import Tables
 from cavvy.testing.simulation import Plan, Strike
@@ -213,6 +217,43 @@ def idempotency_keys_are_forgotten() -> AbstractContextManager[Any]:
     )
 
 
+def no_watchdog() -> AbstractContextManager[Any]:
+    """A worker that hears nothing goes on for ever."""
+    return _all(mock.patch.object(Watchdog, "heard", _nothing), mock.patch.object(Watchdog, "connect_failed", _deaf))
+
+
+def _deaf(_: Watchdog, *, refused: bool) -> None:
+    pass
+
+
+def a_latch_that_is_not_durable() -> AbstractContextManager[Any]:
+    write = Outbox.write
+
+    def but_stops(self: Outbox, one: Write) -> None:
+        if not isinstance(one, (SetStop, DropStop)):
+            write(self, one)
+
+    return mock.patch.object(Outbox, "write", but_stops)
+
+
+def a_stop_that_is_ignored_by_the_match() -> AbstractContextManager[Any]:
+    return mock.patch.object(Board, "withhold", return_value=False)
+
+
+def a_stop_that_a_restart_forgets() -> AbstractContextManager[Any]:
+    """What it has not ended yet when the process dies is granted again."""
+    return mock.patch.object(Stopping, "resume", _nothing)
+
+
+def a_drained_attempt_counts() -> AbstractContextManager[Any]:
+    counted = {key: row._replace(counted=True) for key, row in TRANSITIONS.items() if row.end is AttemptEnd.DRAINED}
+    return mock.patch.dict(TRANSITIONS, counted)
+
+
+def no_timeouts() -> AbstractContextManager[Any]:
+    return mock.patch.object(Timekeeper, "sweep", _nothing)
+
+
 ROUGH = Plan(workers=2, jobs=25, faults=30, cancels=0.3, drop=0.02)
 AWAY = (Strike.HOLD, Strike.SILENCE, Strike.PARTITION, Strike.CUT)
 
@@ -238,7 +279,11 @@ TWINS: dict[str, tuple[Twin, str, Plan]] = {
         "P13",
         replace(ROUGH, strikes=(Strike.KILL_COORDINATOR,), drop=0.0, cancels=0.0, faults=8),
     ),
-    "an ended attempt is run again": (an_ended_attempt_is_run_again, "P13", replace(ROUGH, cancels=1.0, double=0.05)),
+    "an ended attempt is run again": (
+        an_ended_attempt_is_run_again,
+        "P13",
+        replace(ROUGH, cancels=1.0, double=0.3, delay_s=(0.01, 0.5)),
+    ),
     "results are lost with the connection": (
         results_are_lost_with_the_connection,
         "P13",
@@ -249,5 +294,19 @@ TWINS: dict[str, tuple[Twin, str, Plan]] = {
         "slots",
         replace(ROUGH, strikes=AWAY),
     ),
+    "no watchdog": (no_watchdog, "P5", replace(ROUGH, strikes=(Strike.PARTITION, Strike.SILENCE), drop=0.0)),
+    "a latch that is not durable": (
+        a_latch_that_is_not_durable,
+        "P10",
+        replace(ROUGH, strikes=(Strike.KILL_COORDINATOR,), stops=3),
+    ),
+    "a stop that is ignored by the match": (a_stop_that_is_ignored_by_the_match, "P10", replace(ROUGH, stops=3)),
+    "a stop that a restart forgets": (
+        a_stop_that_a_restart_forgets,
+        "P10",
+        replace(ROUGH, workers=1, jobs=40, stops=3, strikes=(Strike.KILL_COORDINATOR, Strike.FAIL_COMMIT)),
+    ),
+    "a drained attempt counts": (a_drained_attempt_counts, "P12", replace(ROUGH, strikes=(Strike.DRAIN_WORKER,))),
+    "no timeouts": (no_timeouts, "P2", replace(ROUGH, hasty=True)),
     "idempotency keys are forgotten": (idempotency_keys_are_forgotten, "P11", ROUGH),
 }

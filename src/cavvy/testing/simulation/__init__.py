@@ -12,28 +12,26 @@ import asyncio
 import hashlib
 import re
 import sys
-from collections.abc import Callable, Coroutine, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
-from enum import StrEnum, auto
 from random import Random
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 from unittest import mock
-from uuid import UUID
 
-import msgspec
 import structlog
 
 from cavvy import defaults
 from cavvy.core.ed25519 import public_key
-from cavvy.core.job import TERMINAL
 from cavvy.core.settings import Settings
 from cavvy.core.writes import AddWorkerToken
 from cavvy.protocol.handshake import key_fingerprint
-from cavvy.testing.simulation.coordinator import CommitFault, NoAnswer, SimulatedCoordinator
+from cavvy.testing.simulation.clients import Clients
+from cavvy.testing.simulation.coordinator import CommitFault, SimulatedCoordinator
 from cavvy.testing.simulation.history import Call, Forbidden, History, Violation
 from cavvy.testing.simulation.loop import VirtualLoop
 from cavvy.testing.simulation.network import Link, Weather
+from cavvy.testing.simulation.plan import COORDINATORS_OWN, HARMLESS, Plan, Strike
 from cavvy.testing.simulation.worker import SimulatedRunner, SimulatedWorker, dialling
 from cavvy.worker import agent
 
@@ -50,73 +48,6 @@ __all__ = [
     "Violation",
 ]
 
-T = TypeVar("T")
-
-
-class Strike(StrEnum):
-    """What may befall a run."""
-
-    KILL_COORDINATOR = auto()
-    USURP_COORDINATOR = auto()  # a second one starts while the first one lives
-    KILL_WORKER = auto()
-    FAIL_COMMIT = auto()
-    LOCK_STORE = auto()
-    CUT = auto()
-    SILENCE = auto()
-    HOLD = auto()
-    PARTITION = auto()
-    SLOW_DISK = auto()
-    STEP_CLOCK = auto()
-
-
-#: These are nobody's loss: no attempt may end because of them.
-HARMLESS = frozenset({Strike.LOCK_STORE, Strike.SLOW_DISK, Strike.STEP_CLOCK})
-#: These leave every worker alone: no provider may be called twice for a job because of them.
-COORDINATORS_OWN = HARMLESS | {Strike.KILL_COORDINATOR, Strike.FAIL_COMMIT}
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How rough it gets. Times are virtual seconds; `faults` is how many of `strikes` befall the run."""
-
-    workers: int = 3
-    jobs: int = 15
-    storm_s: float = 60.0
-    calm_s: float = 400.0
-    strikes: tuple[Strike, ...] = tuple(Strike)
-    faults: int = 12
-    cancels: float = 0.25
-    drop: float = 0.0
-    double: float = 0.0
-    overtake: float = 0.0
-    delay_s: tuple[float, float] = (0.0005, 0.02)
-    failing: bool = False
-
-    @classmethod
-    def thrown(cls, dice: Random) -> Plan:
-        return cls(
-            workers=dice.randint(1, 4),
-            jobs=dice.randint(5, 25),
-            faults=dice.choice((0, 4, 12, 25)),
-            cancels=dice.choice((0.0, 0.2, 0.6)),
-            drop=dice.choice((0.0, 0.0, 0.01, 0.05)),
-            double=dice.choice((0.0, 0.0, 0.02)),
-            overtake=dice.choice((0.0, 0.0, 0.02)),
-            delay_s=dice.choice(((0.0005, 0.02), (0.01, 0.5))),
-            strikes=dice.choice(
-                (tuple(Strike), tuple(Strike), tuple(sorted(COORDINATORS_OWN)), tuple(sorted(HARMLESS)))
-            ),
-            failing=dice.random() < 0.5,
-        )
-
-    @property
-    def forbids(self) -> Forbidden:
-        """What a run as gentle as this must not show."""
-        gentle = not (self.drop or self.double or self.overtake or self.failing)
-        return Forbidden(
-            lost_attempts=gentle and HARMLESS.issuperset(self.strikes),
-            repeated_calls=gentle and not self.cancels and COORDINATORS_OWN.issuperset(self.strikes),
-        )
-
 
 class Simulation:
     """One run. The same seed gives the same run (under one PYTHONHASHSEED)."""
@@ -129,7 +60,9 @@ class Simulation:
         self._weather = Weather(dice=self._dice)
         self._key = self._dice.randbytes(32)
         settings = Settings(
-            coordinator_key=public_key(self._key).hex(), requeue_after_s=self._dice.choice((0.0, 1.0, 5.0))
+            coordinator_key=public_key(self._key).hex(),
+            requeue_after_s=self._dice.choice((0.0, 1.0, 5.0)),
+            stop_slice=self._dice.choice((1, 1000)),
         )
         self.coordinator = SimulatedCoordinator(self.history, self._dice, self._weather, settings, self._key)
         self.workers: list[SimulatedWorker] = []
@@ -154,10 +87,14 @@ class Simulation:
             lambda _, context: failures.append(context.get("exception") or RuntimeError(context["message"]))
         )
         await self._settle_in()
-        clients = [loop.create_task(self._client(number)) for number in range(self.plan.jobs)]
+        people = Clients(self.coordinator, self._dice, self.plan)
+        clients = [loop.create_task(people.one(number)) for number in range(self.plan.jobs)]
+        clients.append(loop.create_task(people.stop_everything()))
+        watching = loop.create_task(self._watch())
         await self._storm()
         self._clear_up()
         await self._calm(clients)
+        watching.cancel()
         for failure in failures:
             self.history.broken("shell", repr(failure))
         jobs = [job async for job in self.coordinator.jobs()]
@@ -190,50 +127,20 @@ class Simulation:
             worker.piece_s = self._dice.choice((0.05, 0.5, 5.0))
             worker.stops_within_s = self._dice.choice((0.01, 0.5, 10.0))
             worker.fails = 0.05 if self.plan.failing else 0.0
+            worker.hangs = 0.1 if self.plan.hasty else 0.0
             worker.start()
 
-    # -- clients
-
-    async def _client(self, number: int) -> None:
-        """Submits one job, however often it takes; looks after it; may cancel it."""
-        dice = self._dice
-        await asyncio.sleep(dice.uniform(0, self.plan.storm_s * 0.8))
-        key = f"k{number}"
-        job_id, *_ = await asyncio.gather(*(self._submit(key) for _ in range(1 + (dice.random() < 0.2))))
-        if dice.random() < self.plan.cancels:
-            await asyncio.sleep(dice.choice((0.0, 0.0, 0.01, 0.1, 1.0, 5.0)))
-            await self._cancel(job_id)
+    async def _watch(self) -> None:
+        """P5: who has heard nothing for a lease runs nothing."""
+        workers = {worker.key: worker for worker in self.workers}
         while True:
-            record = await self._ask(lambda: self.coordinator.look(job_id))
-            self.history.saw(job_id, record)
-            if record is None or record.status in TERMINAL:
-                return
-            await asyncio.sleep(dice.uniform(0.5, 5.0))
-
-    async def _submit(self, key: str) -> str:
-        dice = self._dice
-
-        def once() -> Coroutine[Any, Any, str]:
-            job_id = str(UUID(bytes=dice.randbytes(16), version=4))
-            return self.coordinator.submit(key, f"prompt {key}", job_id)
-
-        job_id = await self._ask(once)
-        self.history.note(self.coordinator.now_s, f"client {key} has {job_id}")
-        self.history.submit_answered(key, job_id)
-        return job_id
-
-    async def _cancel(self, job_id: str) -> None:
-        record = await self._ask(lambda: self.coordinator.cancel(job_id))
-        self.history.note(self.coordinator.now_s, f"client cancelled {job_id}: {record.status if record else None}")
-        self.history.saw(job_id, record)
-
-    async def _ask(self, once: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Repeats a request until it is answered."""
-        while True:
-            try:
-                return await once()
-            except NoAnswer:
-                await asyncio.sleep(self._dice.uniform(0.1, 2.0))
+            await asyncio.sleep(1.0)
+            for call in sorted(self.history.working):
+                if workers[call.worker].must_have_stopped():
+                    self.history.call_stopping(call)
+                    self.history.broken(
+                        "P5", f"{call.worker[:8]} goes on with attempt {call.ref.epoch}", call.ref.job_id
+                    )
 
     # -- weather
 
@@ -260,6 +167,9 @@ class Simulation:
 
     def _kill_worker(self) -> None:
         self._dice.choice(self.workers).kill()
+
+    def _drain_worker(self) -> None:
+        self._dice.choice(self.workers).drain(self._dice.choice((0.0, 1.0, 30.0)))
 
     def _fail_commit(self) -> None:
         faults = [fault for fault in CommitFault if fault is not CommitFault.BUSY]
@@ -305,7 +215,7 @@ class Simulation:
         self.coordinator.faults.clear()
         self.coordinator.commit_delay_s = (0.0001, 0.005)
         for worker in self.workers:
-            worker.fails = 0.0
+            worker.fails = worker.hangs = 0.0
             worker.piece_s = min(worker.piece_s, 0.5)
             worker.unreachable_until_s = 0.0
 

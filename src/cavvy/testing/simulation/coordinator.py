@@ -15,8 +15,8 @@ from cavvy.coordinator.engine import CommandFailed, Engine, StoreUnavailable
 from cavvy.coordinator.hub import Hub
 from cavvy.coordinator.sessions import Sessions
 from cavvy.core.canonical import canonical
-from cavvy.core.commands import CancelJob, Command, SubmitJob
-from cavvy.core.effects import Effect, Reply
+from cavvy.core.commands import CancelJob, Command, ReleaseStop, StopTenant, SubmitJob
+from cavvy.core.effects import Effect, Reply, ReplyCode
 from cavvy.core.job import AttemptRef, Needs, Now
 from cavvy.core.receipt import Params
 from cavvy.core.settings import Settings
@@ -152,7 +152,7 @@ class _Process:
     async def alive(self) -> None:
         """Returns if the process lives; a dead one never goes on."""
         if self.dead:
-            await asyncio.Future()
+            await self.node.never.wait()
 
     async def die(self) -> None:
         self.kill()
@@ -210,6 +210,7 @@ class SimulatedCoordinator:
         self.seed = seed
         self.store = MemoryStore()
         self.faults: list[CommitFault] = []
+        self.never = asyncio.Event()  # what dead processes wait for
         self.commit_delay_s = (0.0001, 0.005)
         self.wall_offset_ms = 0
         self.down_s = (0.1, 5.0)
@@ -275,9 +276,17 @@ class SimulatedCoordinator:
 
     # -- for clients
 
-    async def submit(self, key: str, prompt: str, job_id: str) -> str:
-        """`POST /v1/jobs` with an Idempotency-Key; the job's id. Raises NoAnswer."""
-        return await self._request(lambda process: self._submit(process, key, prompt, job_id))
+    async def submit(self, key: str, prompt: str, job_id: str, **fields: Any) -> str:
+        """`POST /v1/jobs` with an Idempotency-Key; the job's id. Raises NoAnswer, also while everything is stopped."""
+        return await self._request(lambda process: self._submit(process, key, prompt, job_id, fields))
+
+    async def stop(self) -> int:
+        """`POST /v1/stop`; the highest `seq` that it is for. Raises NoAnswer."""
+        return await self._request(self._stop)
+
+    async def release(self) -> None:
+        """`DELETE /v1/stop`. Raises NoAnswer."""
+        await self._request(self._release)
 
     async def cancel(self, job_id: str) -> JobRecord | None:
         """`POST /v1/jobs/{id}/cancel`; the job as answered. Raises NoAnswer."""
@@ -312,7 +321,7 @@ class SimulatedCoordinator:
         if self.weather.dice.random() < self.weather.drop:
             raise NoAnswer
 
-    async def _submit(self, process: _Process, key: str, prompt: str, job_id: str) -> str:
+    async def _submit(self, process: _Process, key: str, prompt: str, job_id: str, fields: dict[str, Any]) -> str:
         fingerprint = hashlib.sha256(prompt.encode()).digest()
         known = (await self.store.idempotent(defaults.TENANT, [key], not_before_ms=0)).get(key)
         if known is not None:
@@ -326,11 +335,25 @@ class SimulatedCoordinator:
             input=canonical({"prompt": prompt}),
             params=canonical(Params()),
             idempotency=Idempotency(key=key, fingerprint=fingerprint),
+            **fields,
         )
         reply = await process.engine.ask(command, ref)
         assert isinstance(reply, Reply)
+        if reply.code in (ReplyCode.STOPPED, ReplyCode.DEADLINE_PASSED):
+            raise NoAnswer
         assert reply.job_id is not None
         return reply.job_id
+
+    async def _stop(self, process: _Process) -> int:
+        ref = process.engine.next_ref()
+        reply = await process.engine.ask(StopTenant(ref=ref, tenant=defaults.TENANT, by="client"), ref)
+        assert isinstance(reply, Reply)
+        assert reply.stop is not None
+        return reply.stop.stop_seq
+
+    async def _release(self, process: _Process) -> None:
+        ref = process.engine.next_ref()
+        await process.engine.ask(ReleaseStop(ref=ref, tenant=defaults.TENANT), ref)
 
     async def _cancel(self, process: _Process, job_id: str) -> JobRecord | None:
         ref = process.engine.next_ref()

@@ -6,11 +6,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from cavvy.core.job import TERMINAL, AttemptEnd, AttemptRef, FailureCode, JobStatus
-from cavvy.core.writes import CompleteJob, FailJob, GrantJob, Write
+from cavvy.core.job import DEFAULT_TERMS, TERMINAL, AttemptEnd, AttemptRef, FailureCode, JobStatus
+from cavvy.core.writes import CompleteJob, FailJob, GrantJob, InsertJob, Write
 from cavvy.store.base import JobRecord
 
 __all__ = ["Call", "Forbidden", "History", "Violation"]
+
+
+#: Ends that are nobody's fault, and reasons that only a job with short times may fail for.
+GIVEN_BACK = frozenset({AttemptEnd.UNDELIVERED, AttemptEnd.REJECTED, AttemptEnd.DRAINED, AttemptEnd.REVOKED})
+BY_THE_CLOCK = frozenset(
+    {FailureCode.TIMEOUT, FailureCode.STALLED, FailureCode.DEADLINE, FailureCode.NO_ELIGIBLE_WORKER}
+)
 
 
 class Violation(NamedTuple):
@@ -49,6 +56,10 @@ class History:
         self.ended: dict[str, JobStatus] = {}
         self.seen_terminal: dict[str, tuple[JobStatus, bytes | None]] = {}
         self.refusals: list[str] = []
+        self.working: set[Call] = set()
+        self._seqs: dict[str, int] = {}
+        self._stopped_seq = 0
+        self._latched = False
         self._running: Counter[tuple[str, int]] = Counter()
 
     def note(self, now_s: float, event: str) -> None:
@@ -61,12 +72,21 @@ class History:
 
     def committed(self, writes: Sequence[Write]) -> None:
         for write in writes:
-            if isinstance(write, GrantJob):
+            if isinstance(write, InsertJob):
+                self._inserted(write)
+            elif isinstance(write, GrantJob):
                 self._granted(write)
             elif isinstance(write, (CompleteJob, FailJob)):
                 self._ended(write)
 
+    def _inserted(self, write: InsertJob) -> None:
+        self._seqs[write.id] = write.seq
+        if self._latched:
+            self.broken("P10", "was taken although everything was stopped", write.id)
+
     def _granted(self, write: GrantJob) -> None:
+        if self._seqs[write.job_id] <= self._stopped_seq:
+            self.broken("P10", f"epoch {write.epoch} was granted after the answer to a stop of it", write.job_id)
         before = self.grants[write.job_id]
         if before and write.epoch <= before[-1]:
             self.broken("P3", f"epoch {write.epoch} was granted after epoch {before[-1]}", write.job_id)
@@ -95,9 +115,14 @@ class History:
         if any(one.ref == call.ref for one in self.calls):
             self.broken("P13", f"the provider was called twice for attempt {call.ref.epoch}", call.ref.job_id)
         self.calls.append(call)
+        self.working.add(call)
         self._running[call.worker, call.process] += 1
         if self._running[call.worker, call.process] > slots:
             self.broken("slots", f"{call.worker} runs more than its {slots} slots", call.ref.job_id)
+
+    def call_stopping(self, call: Call) -> None:
+        """It is over, or was told to end."""
+        self.working.discard(call)
 
     def call_ended(self, call: Call) -> None:
         self._running[call.worker, call.process] -= 1
@@ -111,6 +136,14 @@ class History:
 
     def submit_answered(self, key: str, job_id: str) -> None:
         self.submitted[key].add(job_id)
+
+    def stop_answered(self, stop_seq: int) -> None:
+        """Somebody was told that everything up to there is stopped, and that nothing new is taken."""
+        self._stopped_seq, self._latched = max(self._stopped_seq, stop_seq), True
+
+    def stop_released(self) -> None:
+        """Somebody has asked for new work to be taken again."""
+        self._latched = False
 
     def saw(self, job_id: str, record: JobRecord | None) -> None:
         """A client looked at a job that was accepted."""
@@ -154,6 +187,11 @@ class History:
         epochs = [one.epoch for one in job.attempts]
         if epochs != sorted(set(epochs)) or (epochs and epochs[-1] != job.epoch):
             self.broken("P3", f"has the attempts {epochs} and the epoch {job.epoch}", job.id)
+        given_back = [one.epoch for one in job.attempts if one.end in GIVEN_BACK and one.counted]
+        if given_back:
+            self.broken("P12", f"counts the attempts {given_back}, which were given back", job.id)
+        if job.failure is not None and job.failure.code in BY_THE_CLOCK and job.terms == DEFAULT_TERMS:
+            self.broken("P7", f"ended {job.failure.code}, and nobody had been that impatient", job.id)
         if job.tries != sum(one.counted for one in job.attempts):
             self.broken("tries", f"counts {job.tries} tries", job.id)
 

@@ -101,9 +101,8 @@ class _Lane:
         return self._arrived.popleft()
 
 
-def _answered(ping: _Ping) -> None:
-    if not ping.answered.done():
-        ping.answered.set_result(None)
+def _nobody() -> None:
+    """Nobody wants to know."""
 
 
 class Link:
@@ -111,12 +110,13 @@ class Link:
 
     def __init__(self, weather: Weather) -> None:
         self._up = _Lane(weather, self._answer)
-        self._down = _Lane(weather, _answered)
+        self._down = _Lane(weather, self._answered)
         self.served_by: asyncio.Task[None] | None = None
+        self.hear: Callable[[], None] = _nobody
         self._closed = False
         self._lost = False
 
-    # -- the worker's end
+    # -- the worker's end; `hear` is called for each sign of life that comes
 
     async def send(self, frame: str) -> None:
         if self._lost:
@@ -130,6 +130,7 @@ class Link:
         if isinstance(item, Close) or item is None:
             self._lost = True
             raise ConnectionClosedError(item, None)
+        self.hear()
         return bytes(item)
 
     async def ping(self) -> asyncio.Future[None]:
@@ -143,6 +144,11 @@ class Link:
     def _answer(self, ping: _Ping) -> None:
         if not self._closed:
             self._down.send(ping, certain=True)
+
+    def _answered(self, ping: _Ping) -> None:
+        self.hear()
+        if not ping.answered.done():
+            ping.answered.set_result(None)
 
     async def close(self, *_: Any) -> None:
         """The worker leaves."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from cavvy import defaults
 from cavvy.core.job import AttemptRef
 from cavvy.core.worker_messages import Assignment
 from cavvy.core.writes import Usage
@@ -25,6 +27,10 @@ from cavvy.worker.identity import Identity, Membership, parse_join
 from cavvy.worker.runner import Ended, Runner
 
 __all__ = ["SimulatedRunner", "SimulatedWorker", "dialling"]
+
+#: How late the watchdog may be seen to act; how long one try to connect may take.
+SLACK_S = 1.0
+TRY_S = defaults.RECONNECT_CAP_S + 2 * defaults.HANDSHAKE_TIMEOUT_S
 
 _attempt: ContextVar[AttemptRef] = ContextVar("attempt")
 _dialler: ContextVar[SimulatedWorker] = ContextVar("dialler")
@@ -76,11 +82,14 @@ class _Provider:
             pieces = dice.randint(1, 4)
             for index in range(pieces):
                 await asyncio.sleep(dice.expovariate(1 / worker.piece_s))
+                if dice.random() < worker.hangs:
+                    await asyncio.Future()
                 if dice.random() < worker.fails:
                     raise ProviderError("the model broke")
                 yield TextChunk(text[index * len(text) // pieces : (index + 1) * len(text) // pieces], 1)
             yield FinalChunk(finish_reason="stop", usage=Usage(input_tokens=1, output_tokens=pieces), model="m")
         finally:
+            worker.history.call_stopping(call)
             await _uninterrupted(asyncio.sleep(dice.choice((0.0, 0.01, worker.stops_within_s))))
             worker.history.call_ended(call)
 
@@ -122,6 +131,9 @@ class SimulatedWorker:
         self.dice = dice
         self.piece_s = 0.5
         self.fails = 0.0
+        self.hangs = 0.0
+        self.heard_s = -math.inf
+        self.refused_s = -math.inf
         self.stops_within_s = 0.5
         self.down_s = (0.1, 20.0)
         self.unreachable_until_s = 0.0
@@ -178,12 +190,33 @@ class SimulatedWorker:
                 self.link.vanish(by_worker=True)
             self._running.cancel()
 
+    def drain(self, within_s: float) -> None:
+        """TERM."""
+        if self._running is not None and not self._running.done() and self._agent is not None:
+            self.history.note(self.now_s, f"{self.name} is told to leave within {within_s} s")
+            self._agent.leave(within_s)
+
     async def dial(self) -> Link:
         if self.now_s < self.unreachable_until_s:
             await asyncio.sleep(self.dice.uniform(0.1, 5.0))
             raise TimeoutError("no route")
-        self.link = await self._coordinator.dial()
+        try:
+            self.link = await self._coordinator.dial()
+        except ConnectionRefusedError:
+            self.refused_s = self.now_s
+            raise
+        self.link.hear = self._hear
         return self.link
+
+    def _hear(self) -> None:
+        self.heard_s = self.now_s
+
+    def must_have_stopped(self) -> bool:
+        """P5: it has heard nothing for a lease, and nobody has told it lately that no coordinator runs."""
+        silent_s, unrefused_s = self.now_s - self.heard_s, self.now_s - self.refused_s
+        return silent_s > defaults.ORPHAN_AFTER_S + SLACK_S or (
+            silent_s > defaults.LEASE_TTL_S + SLACK_S and unrefused_s > TRY_S + SLACK_S
+        )
 
 
 @contextlib.asynccontextmanager

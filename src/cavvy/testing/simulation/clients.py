@@ -1,0 +1,100 @@
+"""Those who submit, look, cancel and stop everything in a simulation, however often they have to ask."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import Any, TypeVar
+from uuid import UUID
+
+from cavvy.core.job import TERMINAL, Effort, Terms
+from cavvy.testing.simulation.coordinator import NoAnswer, SimulatedCoordinator
+from cavvy.testing.simulation.plan import Plan, Strike
+
+__all__ = ["Clients"]
+
+T = TypeVar("T")
+
+
+class Clients:
+    """Everybody who asks something of the coordinator."""
+
+    def __init__(self, coordinator: SimulatedCoordinator, dice: Random, plan: Plan) -> None:
+        self._coordinator = coordinator
+        self._history = coordinator.history
+        self._dice = dice
+        self._plan = plan
+
+    async def one(self, number: int) -> None:
+        """Submits one job, however often it takes; looks after it; may cancel it."""
+        dice = self._dice
+        await asyncio.sleep(dice.uniform(0, self._plan.storm_s * 0.8))
+        key = f"k{number}"
+        job_id, *_ = await asyncio.gather(*(self._submit(key) for _ in range(1 + (dice.random() < 0.2))))
+        if dice.random() < self._plan.cancels:
+            await asyncio.sleep(dice.choice((0.0, 0.0, 0.01, 0.1, 1.0, 5.0)))
+            await self._cancel(job_id)
+        while True:
+            record = await self._ask(lambda: self._coordinator.look(job_id))
+            self._history.saw(job_id, record)
+            if record is None or record.status in TERMINAL:
+                return
+            await asyncio.sleep(dice.uniform(0.5, 5.0))
+
+    async def stop_everything(self) -> None:
+        """As often as the plan says; each stop is released after a while."""
+        for _ in range(self._plan.stops):
+            await asyncio.sleep(self._dice.uniform(0, self._plan.storm_s / self._plan.stops))
+            stop_seq = await self._ask(self._coordinator.stop)
+            self._history.stop_answered(stop_seq)
+            self._history.note(self._coordinator.now_s, f"client stopped everything up to {stop_seq}")
+            await asyncio.sleep(self._dice.choice((0.0, 1.0, 8.0)))
+            self._history.stop_released()
+            self._history.note(self._coordinator.now_s, "client releases the stop")
+            await self._ask(self._coordinator.release)
+
+    async def _submit(self, key: str) -> str:
+        dice = self._dice
+
+        def once() -> Coroutine[Any, Any, str]:
+            job_id = str(UUID(bytes=dice.randbytes(16), version=4))
+            return self._coordinator.submit(
+                key, f"prompt {key}", job_id, effort=dice.choice(list(Effort)), terms=self._terms()
+            )
+
+        job_id = await self._ask(once)
+        self._history.note(self._coordinator.now_s, f"client {key} has {job_id}")
+        self._history.submit_answered(key, job_id)
+        return job_id
+
+    def _terms(self) -> Terms:
+        """Times that end things in a run; those of the wall clock only where nobody steps it."""
+        dice, plan = self._dice, self._plan
+        if not plan.hasty:
+            return Terms()
+        chance, now_ms = dice.random(), self._coordinator.clock().wall_ms
+        steady = Strike.STEP_CLOCK not in plan.strikes
+        return Terms(
+            timeout_s=dice.choice((5.0, 30.0)),
+            first_token_timeout_s=dice.choice((3.0, 10.0)),
+            stall_timeout_s=dice.choice((3.0, 10.0)),
+            match_window_s=20.0 if chance < 0.2 else None,
+            max_attempts=dice.randint(1, 3),
+            deadline_at_ms=now_ms + dice.choice((20_000, 60_000)) if steady and 0.2 < chance < 0.5 else None,
+            not_before_ms=now_ms + 10_000 if steady and 0.4 < chance < 0.7 else None,
+        )
+
+    async def _cancel(self, job_id: str) -> None:
+        record = await self._ask(lambda: self._coordinator.cancel(job_id))
+        status = record.status if record else None
+        self._history.note(self._coordinator.now_s, f"client cancelled {job_id}: {status}")
+        self._history.saw(job_id, record)
+
+    async def _ask(self, once: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Repeats a request until it is answered."""
+        while True:
+            try:
+                return await once()
+            except NoAnswer:
+                await asyncio.sleep(self._dice.uniform(0.1, 2.0))

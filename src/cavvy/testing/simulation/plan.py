@@ -1,0 +1,84 @@
+"""What befalls one run of a simulation, and what it must not show then."""
+
+from __future__ import annotations
+
+from enum import StrEnum, auto
+from random import Random
+
+import msgspec
+
+from cavvy.testing.simulation.history import Forbidden
+
+__all__ = ["COORDINATORS_OWN", "HARMLESS", "Plan", "Strike"]
+
+
+class Strike(StrEnum):
+    """What may befall a run."""
+
+    KILL_COORDINATOR = auto()
+    USURP_COORDINATOR = auto()  # a second one starts while the first one lives
+    KILL_WORKER = auto()
+    DRAIN_WORKER = auto()
+    FAIL_COMMIT = auto()
+    LOCK_STORE = auto()
+    CUT = auto()
+    SILENCE = auto()
+    HOLD = auto()
+    PARTITION = auto()
+    SLOW_DISK = auto()
+    STEP_CLOCK = auto()
+
+
+#: These are nobody's loss: no attempt may end because of them.
+HARMLESS = frozenset({Strike.LOCK_STORE, Strike.SLOW_DISK, Strike.STEP_CLOCK})
+#: These leave every worker alone: no provider may be called twice for a job because of them.
+COORDINATORS_OWN = HARMLESS | {Strike.KILL_COORDINATOR, Strike.FAIL_COMMIT}
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """How rough it gets. Times are virtual seconds; `faults` is how many of `strikes` befall the run, `stops` how often
+    somebody stops everything. `hasty` jobs have little time, and providers that hang.
+    """
+
+    workers: int = 3
+    jobs: int = 15
+    storm_s: float = 60.0
+    calm_s: float = 400.0
+    strikes: tuple[Strike, ...] = tuple(Strike)
+    faults: int = 12
+    cancels: float = 0.25
+    drop: float = 0.0
+    double: float = 0.0
+    overtake: float = 0.0
+    delay_s: tuple[float, float] = (0.0005, 0.02)
+    failing: bool = False
+    stops: int = 0
+    hasty: bool = False
+
+    @classmethod
+    def thrown(cls, dice: Random) -> Plan:
+        return cls(
+            workers=dice.randint(1, 4),
+            jobs=dice.randint(5, 25),
+            faults=dice.choice((0, 4, 12, 25)),
+            cancels=dice.choice((0.0, 0.2, 0.6)),
+            drop=dice.choice((0.0, 0.0, 0.01, 0.05)),
+            double=dice.choice((0.0, 0.0, 0.02)),
+            overtake=dice.choice((0.0, 0.0, 0.02)),
+            delay_s=dice.choice(((0.0005, 0.02), (0.01, 0.5))),
+            strikes=dice.choice(
+                (tuple(Strike), tuple(Strike), tuple(sorted(COORDINATORS_OWN)), tuple(sorted(HARMLESS)))
+            ),
+            failing=dice.random() < 0.5,
+            stops=dice.choice((0, 0, 0, 1, 3)),
+            hasty=dice.random() < 0.25,
+        )
+
+    @property
+    def forbids(self) -> Forbidden:
+        """What a run as gentle as this must not show."""
+        gentle = not (self.drop or self.double or self.overtake or self.failing or self.hasty or self.stops)
+        return Forbidden(
+            lost_attempts=gentle and HARMLESS.issuperset(self.strikes),
+            repeated_calls=gentle and not self.cancels and COORDINATORS_OWN.issuperset(self.strikes),
+        )
