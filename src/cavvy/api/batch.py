@@ -113,5 +113,5 @@ async def _result(here: Services, caller: Caller, outcome: Made | Exception) -> 
         found = problem_of(outcome)
         return BatchResult(status=found.status, problem=found)
     record = await find_job(here, caller, outcome.id)
-    shown = job_view(record, here.offers(), here.hub.peek(record.id), now_ms=here.clock().wall_ms, texts=False)
+    shown = job_view(record, here.waits(), here.hub.peek(record.id), texts=False)
     return BatchResult(status=201 if outcome.new else 200, job=shown)

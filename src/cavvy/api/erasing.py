@@ -51,9 +51,7 @@ async def erase_job(request: AnyRequest, job_id: FromPath[str]) -> Response[byte
             raise ProblemError("not_ended", detail, job_id=job_id)
         here.maintenance.erased()
         record = await find_job(here, caller, job_id)
-    return Response(
-        msgspec.json.encode(job_view(record, [], now_ms=here.clock().wall_ms)), media_type="application/json"
-    )
+    return Response(msgspec.json.encode(job_view(record, here.waits())), media_type="application/json")
 
 
 def _check_owner(caller: Caller, record: JobRecord) -> None:

@@ -95,8 +95,7 @@ async def _stream(here: Services, caller: Caller, job_id: str, reader: _Reader) 
                 record = await find_job(here, caller, job_id)
                 if not good_s():
                     break
-                now_ms = here.clock().wall_ms
-                snapshot = sse.event("job", job_view(record, here.offers(), topic, now_ms=now_ms, texts=False))
+                snapshot = sse.event("job", job_view(record, here.waits(), topic, texts=False))
                 if record.status in TERMINAL:
                     streamed = _new_text(topic, reader) if record.accepted_epoch is None else b""
                     rest, end = [streamed, *_rest(record, topic, reader)], _end(record, reader)

@@ -21,7 +21,7 @@ from cavvy.api.submission import parse_cancel, parse_submission
 from cavvy.api.submitting import Wanted, fingerprint, given_key, new_id, replays, submit_all
 from cavvy.api.views import cancel_view, job_view
 from cavvy.core.commands import CancelJob
-from cavvy.core.job import TERMINAL, JobStatus
+from cavvy.core.job import TERMINAL
 from cavvy.core.receipt import Envelope, Result
 from cavvy.core.writes import Idempotency
 from cavvy.protocol.rest import CancelBody, Job, SubmitBody
@@ -201,8 +201,7 @@ def _job_response(
 
 
 def _view(here: Services, record: JobRecord) -> Job:
-    online = here.offers() if record.status is JobStatus.PENDING else []
-    return job_view(record, online, here.hub.peek(record.id), now_ms=here.clock().wall_ms)
+    return job_view(record, here.waits(), here.hub.peek(record.id))
 
 
 def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response[bytes]:

@@ -79,11 +79,11 @@ async def _page(
     here: Services, caller: Caller, wanted: JobFilter, status: JobStatus | None, before: int | None, limit: int
 ) -> JobList:
     """Looks for one job more than is shown, to know whether there is another page."""
-    online, now_ms = here.offers(), here.clock().wall_ms
+    waits = here.waits()
     shown: list[tuple[int, Job]] = []
     for _ in range(defaults.FIND_READS):
         records, before = await _some(here, caller, wanted, before, limit + 1 - len(shown))
-        views = ((one.seq, job_view(one, online, here.hub.peek(one.id), now_ms=now_ms, texts=False)) for one in records)
+        views = ((one.seq, job_view(one, waits, here.hub.peek(one.id), texts=False)) for one in records)
         # Which of the two an active job is, the view knows better: a start is written down a little later.
         shown += [(seq, view) for seq, view in views if status not in _ACTIVE or view.status is status]
         if len(shown) > limit:

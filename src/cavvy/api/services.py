@@ -13,12 +13,12 @@ from cavvy import defaults
 from cavvy.api.auth import Caller, KeyRing, Role
 from cavvy.api.feed import Feed
 from cavvy.api.listening import Reach
+from cavvy.api.waits import Waits
 from cavvy.coordinator.engine import Engine
 from cavvy.coordinator.hub import Hub
 from cavvy.coordinator.maintenance import Maintenance
 from cavvy.coordinator.sessions import Sessions
 from cavvy.core.job import Now
-from cavvy.core.matching import Offer
 from cavvy.store.base import Store
 
 __all__ = ["Services", "services"]
@@ -39,9 +39,9 @@ class Services:
     reach: Reach
     max_unproven: int = defaults.MAX_UNPROVEN_SOCKETS
 
-    def offers(self) -> list[Offer]:
-        """What the workers online offer, for saying why a job waits."""
-        return self.sessions.offers()
+    def waits(self) -> Waits:
+        """Says why jobs wait, for one answer."""
+        return Waits(self.engine, self.sessions, self.clock().wall_ms)
 
     def caller(self, request: Request[Any, Any, Any], *roles: Role) -> Caller:
         """Who asks; see KeyRing.authenticate."""

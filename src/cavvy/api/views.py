@@ -10,15 +10,14 @@ import msgspec
 
 from cavvy import defaults
 from cavvy.api.problems import ProblemError
+from cavvy.api.waits import Waits
 from cavvy.coordinator.hub import Topic
 from cavvy.coordinator.login import OnlineWorker, worker_id
 from cavvy.core.effects import JobEffect, JobEnded
 from cavvy.core.identity import ApiKey
-from cavvy.core.job import CancelRequest, Failure, JobStatus, Needs
+from cavvy.core.job import CancelRequest, Failure, JobStatus
 from cavvy.core.latch import StopLatch
-from cavvy.core.matching import Offer, waiting_reason
 from cavvy.core.receipt import Params
-from cavvy.core.times import reason_with_times
 from cavvy.core.writes import Usage
 from cavvy.protocol.rest import (
     AttemptView,
@@ -28,7 +27,6 @@ from cavvy.protocol.rest import (
     JobChange,
     KeyView,
     NewKey,
-    QueueView,
     StopView,
     TimelineEntry,
     UsageView,
@@ -67,9 +65,7 @@ def _second(wall_s: int) -> str:
     return datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def job_view(
-    record: JobRecord, online: list[Offer], topic: Topic | None = None, *, now_ms: int, texts: bool = True
-) -> Job:
+def job_view(record: JobRecord, waits: Waits, topic: Topic | None = None, *, texts: bool = True) -> Job:
     """The job as JSON shows it; `topic` adds `running` before it is written. Without `texts` no content is shown."""
     params = _params(record.params)
     status, attempts = record.status, list(record.attempts)
@@ -106,7 +102,7 @@ def job_view(
         usage=_usage(current.usage) if current else None,
         failure=_failure(record.failure) if record.failure else None,
         cancel_requested=None if record.cancel is None else cancel_view(record.cancel),
-        queue=_queue(record, online, now_ms) if status is JobStatus.PENDING else None,
+        queue=waits.look(record) if status is JobStatus.PENDING else None,
         attempt=record.epoch,
         tries=record.tries,
         effort=record.effort,
@@ -266,13 +262,6 @@ def _failure(failure: Failure) -> FailureView:
         reason=failure.reason,
         attempt=failure.attempt,
     )
-
-
-def _queue(record: JobRecord, online: list[Offer], now_ms: int) -> QueueView:
-    needs = Needs(
-        tenant=record.tenant, job_type=record.job_type, privacy_class=record.privacy_class, model=record.model
-    )
-    return QueueView(reason=reason_with_times(waiting_reason(needs, online), record.terms, now_ms))
 
 
 def _timeline(record: JobRecord, attempts: list[AttemptRecord]) -> list[TimelineEntry]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from cavvy.cli import _output
+from cavvy.cli import _output, _queue
 from cavvy.cli._known import remember_workers
 from cavvy.cli._limits import time_limit
 from cavvy.client import Cavvy, Delta, Job
@@ -48,10 +48,9 @@ class _Shown:
     def status(self, job: Job) -> None:
         if self._as_json and self._live:
             _output.print_json({"event": "job", "job": job}, line=True)
-        reason = job.queue.reason if job.queue else None
-        if reason is not None and reason != self._reason:
-            _output.note(f"waiting: {reason}")
-        self._reason = reason
+        if job.queue is not None and job.queue.reason != self._reason:
+            _output.note(f"waiting: {_queue.why(job.queue)}")
+        self._reason = job.queue.reason if job.queue else None
 
     def delta(self, delta: Delta) -> None:
         if not self._live:

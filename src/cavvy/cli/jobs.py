@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cavvy.cli import _output
+from cavvy.cli import _output, _queue
 from cavvy.cli._exits import Exit
 from cavvy.cli._options import Common, client_options
 from cavvy.errors import RequestRefused
@@ -176,6 +176,7 @@ def _print_job(job: Job) -> None:
         "job": job.id,
         "status": job.status,
         "why": _why(job) or None,
+        "place": _queue.place(job.queue) if job.queue else None,
         "model": job.served_model or job.model,
         "usage": usage,
         "erased": job.erased_at,

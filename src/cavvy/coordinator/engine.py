@@ -23,6 +23,8 @@ from cavvy.core.foresight import StopCommand
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import JobHeader, Now
 from cavvy.core.latch import StopLatch
+from cavvy.core.matching import Offer
+from cavvy.core.queued import Queued
 from cavvy.core.writes import Write
 from cavvy.errors import CommitUnknown, Fenced, Refused, RolledBack
 from cavvy.store.base import LoadRow, Opened, Store, TokenRecord, WorkerRecord
@@ -171,6 +173,10 @@ class Engine:
     def stands(self, session: int, job_id: str, epoch: int) -> bool:
         """Whether this grant may still be sent; see Coordinator.stands."""
         return self._core.stands(session, job_id, epoch) and not self._ahead.stops(self._core, job_id)
+
+    def queued(self, job_id: str, online: Sequence[Offer]) -> Queued | None:
+        """What to tell of a job that waits; see Coordinator.queued."""
+        return self._core.queued(job_id, online, self._clock())
 
     def stop_of(self, tenant: str) -> StopLatch | None:
         """The stop that keeps this tenant's new work out, durable or not yet; None when nothing does."""

@@ -58,7 +58,9 @@ from cavvy.core.job import AttemptRef, CancelRequest, FailureCode, JobHeader, Jo
 from cavvy.core.keys import KeyBook
 from cavvy.core.latch import StopLatch
 from cavvy.core.lifecycle import Event, phase_of, step
+from cavvy.core.matching import Offer
 from cavvy.core.outbox import Batch, Outbox
+from cavvy.core.queued import Queued, queued
 from cavvy.core.roster import KnownToken, KnownWorker, Roster
 from cavvy.core.settings import Settings
 from cavvy.core.stopping import Stopping
@@ -224,6 +226,13 @@ class Coordinator:
     def foresee(self, command: StopCommand, now: Now) -> Foreseen:
         """What this command will do, for one that cannot wait for its turn; changes nothing."""
         return foresee(self._board, command, self._stopping.refusal(command.tenant), self._seq, now)
+
+    def queued(self, job_id: str, online: Iterable[Offer], now: Now) -> Queued | None:
+        """What to tell of a job that waits; None when it does not."""
+        job = self._board.jobs.get(job_id)
+        if job is None or job.status is not JobStatus.PENDING:
+            return None
+        return queued(self._board, job, online, now)
 
     def stop_of(self, tenant: str) -> StopLatch | None:
         """The stop that keeps this tenant's new work out; None when nothing does."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
@@ -238,9 +238,16 @@ class WaitingJobs:
 
     # -- what a job is told
 
-    def queue(self, job: JobHeader, now_s: float) -> Queue:
+    def kept_s(self, job: JobHeader, able: frozenset[str], now_s: float) -> float | None:
+        """For how many seconds every one of the workers `able` to run the job shall not get it; None if one may now."""
+        barred = self._barred.get(job.id, _NOBODY)
+        if not able or not able <= barred:
+            return None
+        return max(0.0, min(until_s for worker, until_s in (job.excluded or {}).items() if worker in able) - now_s)
+
+    def queue(self, job: JobHeader, now_s: float, serves: Callable[[Profile], bool]) -> Queue:
         """Where the job stands among those of its tenant that a worker which could run it could run as well, when users
-        take turns and nothing new comes.
+        take turns and nothing new comes. The estimate is for the profiles of which somebody `serves`.
         """
         mine = self._kinds[job.needs]
         rivals = {mine.needs: mine}
@@ -248,7 +255,8 @@ class WaitingJobs:
             kinds = standing.kinds[job.needs.tenant]
             rivals.update((needs, self._kinds[needs]) for needs in islice(kinds, _RIVALS))
         position = self._position(job, list(rivals.values()))
-        paces = [pace for one in mine.fits if (pace := one.per_s(job.needs.tenant, now_s)) is not None]
+        serving = [one for one in mine.fits if serves(one.profile)]
+        paces = [pace for one in serving if (pace := one.per_s(job.needs.tenant, now_s)) is not None]
         return Queue(position, position / math.fsum(paces) if paces else None)
 
     def _position(self, job: JobHeader, kinds: list[_Kind]) -> int:

@@ -178,9 +178,13 @@ class UsageView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueView(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a pending job waits."""
+    """Why a pending job waits, and where it stands: 1 is the next, null while it does not stand in line. `estimate_s`
+    is in about how many seconds it starts; null when that is not known.
+    """
 
     reason: str
+    position: int | None = None
+    estimate_s: float | None = None
 
 
 class AttemptView(msgspec.Struct, frozen=True, kw_only=True):

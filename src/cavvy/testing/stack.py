@@ -137,7 +137,7 @@ class Stack:
         return SubmitJob(
             ref=next(self._refs),
             id=f"00000000-0000-7000-8000-{number:012x}",
-            user_id="owner",
+            user_id=fields.pop("user_id", "owner"),
             needs=Needs(tenant=tenant, model=model),
             input=body,
             params=canonical(Params(model=model)),

@@ -73,6 +73,26 @@ async def test_a_pending_job_says_why_it_waits(stack: LiveStack) -> None:
     assert other["queue"]["reason"] == "No worker online serves model 'huge'; served now: m."
     busy = (await stack.http.post("/v1/jobs", json={"prompt": "hi"})).json()
     assert "busy" in busy["queue"]["reason"]
+    assert [one["queue"]["position"] for one in (job, other, busy)] == [1, 1, 1]
+
+
+async def test_a_pending_job_says_where_it_stands(stack: LiveStack) -> None:
+    await stack.add_worker(ScriptedProvider(gate=asyncio.Event()), slots=1)
+    jobs = [(await stack.http.post("/v1/jobs", json={"prompt": "hi"})).json() for _ in range(5)]
+    assert jobs[4]["queue"] == {
+        "reason": "Every worker that can run this job is busy; it starts when a slot is free.",
+        "position": 4,
+        "estimate_s": None,
+    }
+    listed = (await stack.http.get("/v1/jobs?status=pending")).json()["jobs"]
+    assert [one["queue"]["position"] for one in listed] == [4, 3, 2, 1]
+
+
+async def test_a_job_that_may_not_start_yet_stands_in_no_line(stack: LiveStack) -> None:
+    body = {"prompt": "hi", "not_before": "2099-01-01T00:00:00.000Z"}
+    queue = (await stack.http.post("/v1/jobs", json=body)).json()["queue"]
+    assert (queue["position"], "not_before" in queue["reason"]) == (None, True)
+    assert queue["estimate_s"] > 1e9
 
 
 async def test_the_list_is_newest_first_and_paged_by_cursor(stack: LiveStack) -> None:

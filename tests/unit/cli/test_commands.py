@@ -112,6 +112,27 @@ def test_why_a_job_waits_is_said_once(cli: Cli, coordinator: FakeCoordinator) ->
     assert cli("--url", coordinator.url, "run", "hi") == (0, "Hi\n", "waiting: no worker is connected\n")
 
 
+@pytest.mark.parametrize(
+    ("queue", "says"),
+    [
+        ({"position": 3, "estimate_s": 0.2}, "busy. Number 3 in line, starts in about 1 s."),
+        ({"position": 1}, "busy. Number 1 in line."),
+        ({"estimate_s": 119.0}, "busy. Starts in about 119 s."),
+        ({"position": 1000, "estimate_s": 7000.0}, "busy. Number 1000 in line, starts in about 117 min."),
+        ({"position": 90_000, "estimate_s": 90_000.0}, "busy. Number 90000 in line, starts in about 25 h."),
+    ],
+)
+def test_a_job_that_waits_says_where_it_stands(
+    cli: Cli, coordinator: FakeCoordinator, queue: dict[str, object], says: str
+) -> None:
+    waiting = job(queue={"reason": "busy.", **queue})
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    coordinator.on_job("/events", stream(event("job", waiting), delta(1, 0, "Hi"), end(1, 2)))
+    coordinator.on_job("", json(waiting), json(completed("Hi")))
+    assert cli("--url", coordinator.url, "jobs", "show", JOB_ID)[1].count(says.removeprefix("busy. ")[1:-1]) == 1
+    assert cli("--url", coordinator.url, "run", "hi")[2] == f"waiting: {says}\n"
+
+
 def test_run_live_fails_when_an_attempt_begins_anew(cli: Cli, coordinator: FakeCoordinator) -> None:
     coordinator.on("POST", "/v1/jobs", json(job(), 201))
     coordinator.on_job("/events", stream(delta(1, 0, "Lon"), event("attempt", {"attempt": 2}), hold=True))

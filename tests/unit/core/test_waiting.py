@@ -84,6 +84,9 @@ class Bench:
     def drain(self, one: Profile = WORKER, worker: str = "w") -> list[JobHeader]:
         return list(iter(lambda: self.take(one, worker), None))
 
+    def queue(self, job: JobHeader, now_s: float) -> Queue:
+        return self.waiting.queue(job, now_s, lambda _: True)
+
     def take_ids(self, one: Profile = WORKER, worker: str = "w") -> list[str]:
         return [job.id for job in self.drain(one, worker)]
 
@@ -576,7 +579,7 @@ def test_a_job_that_is_kept_from_a_worker_may_be_cancelled() -> None:
 
 
 def position(bench: Bench, job: JobHeader) -> int:
-    return bench.waiting.queue(job, bench.now_s).position
+    return bench.queue(job, bench.now_s).position
 
 
 def test_the_position_is_the_number_in_which_a_lone_users_jobs_are_granted() -> None:
@@ -615,15 +618,15 @@ def test_a_job_nobody_can_run_stands_among_its_like() -> None:
     bench = Bench()
     bench.add_many(5)
     strange = bench.add_many(2, Needs(model="x"))
-    assert bench.waiting.queue(strange[1], 0.0) == Queue(2, None)
+    assert bench.queue(strange[1], 0.0) == Queue(2, None)
 
 
 def test_p18_another_tenants_jobs_move_nobody() -> None:
     bench = Bench(SHARED)
     mine = bench.add(Needs(tenant="a"))
-    before = bench.waiting.queue(mine, 0.0)
+    before = bench.queue(mine, 0.0)
     bench.add_many(100, Needs(tenant="b"), effort=Effort.CRITICAL)
-    assert bench.waiting.queue(mine, 0.0) == before == Queue(1, None)
+    assert bench.queue(mine, 0.0) == before == Queue(1, None)
 
 
 def test_the_estimate_is_unknown_until_a_job_that_waited_was_granted() -> None:
@@ -631,7 +634,7 @@ def test_the_estimate_is_unknown_until_a_job_that_waited_was_granted() -> None:
     jobs = bench.add_many(10)
     for _ in range(4):
         bench.take()
-    assert bench.waiting.queue(jobs[9], 0.0) == Queue(6, None)
+    assert bench.queue(jobs[9], 0.0) == Queue(6, None)
 
 
 def test_the_estimate_follows_the_pace_of_the_grants() -> None:
@@ -641,7 +644,7 @@ def test_the_estimate_follows_the_pace_of_the_grants() -> None:
         bench.now_s += 2.0
         for _ in range(4):  # four slots, two seconds a job
             bench.take()
-    queue = bench.waiting.queue(jobs[99], bench.now_s)
+    queue = bench.queue(jobs[99], bench.now_s)
     assert queue.position == 60
     assert queue.estimate_s == pytest.approx(30.0, rel=0.15)
 
@@ -652,7 +655,7 @@ def test_the_estimate_grows_while_nothing_goes_on() -> None:
     for _ in range(10):
         bench.now_s += 1.0
         bench.take()
-    soon, later = (bench.waiting.queue(jobs[99], bench.now_s + wait_s).estimate_s for wait_s in (0.5, 100.0))
+    soon, later = (bench.queue(jobs[99], bench.now_s + wait_s).estimate_s for wait_s in (0.5, 100.0))
     assert soon is not None
     assert later is not None
     assert soon == pytest.approx(90.0)
@@ -667,7 +670,7 @@ def test_the_time_in_which_nothing_waited_does_not_count() -> None:
             bench.now_s += 1.0
             bench.take()
         bench.now_s += 1.0
-        assert bench.waiting.queue(jobs[2], bench.now_s - 1.0).estimate_s == pytest.approx(1.0)
+        assert bench.queue(jobs[2], bench.now_s - 1.0).estimate_s == pytest.approx(1.0)
         bench.take()
         bench.now_s += 1000.0
 
@@ -678,4 +681,4 @@ def test_jobs_that_start_at_once_make_no_pace() -> None:
         bench.add()
         bench.take()
         bench.now_s += 10.0
-    assert bench.waiting.queue(bench.add(), bench.now_s).estimate_s is None
+    assert bench.queue(bench.add(), bench.now_s).estimate_s is None
