@@ -15,6 +15,7 @@ from cavvy.api.health import health_router
 from cavvy.api.jobs import jobs_router
 from cavvy.api.keys import keys_router
 from cavvy.api.listing import list_jobs
+from cavvy.api.metrics import metrics
 from cavvy.api.openapi import describe, openapi_document
 from cavvy.api.problems import MethodsByPath, exception_handlers
 from cavvy.api.services import Services
@@ -34,6 +35,7 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     stop_router,
     tenant_events,
     erase_job,
+    metrics,
     workers_router,
     keys_router,
     tenants_router,

@@ -24,6 +24,7 @@ from cavvy.core.job import Now
 
 __all__ = [
     "MANAGES",
+    "MEASURES",
     "OPERATES",
     "READS",
     "SUBMITS",
@@ -39,11 +40,19 @@ __all__ = [
 #: Which roles a route is open to.
 OPERATES = (Role.OPERATOR,)
 MANAGES = (Role.ADMIN,)
+MEASURES = (Role.OPERATOR, Role.METRICS)
 SUBMITS = (Role.ADMIN, Role.SUBMIT)
 READS = (Role.ADMIN, Role.SUBMIT, Role.READ)
 
 #: `wrk` begins a worker's enrolment token.
-_PREFIX = {Role.OPERATOR: "opr", Role.ADMIN: "adm", Role.SUBMIT: "sub", Role.READ: "ro", Role.WORKER: "wkr"}
+_PREFIX = {
+    Role.OPERATOR: "opr",
+    Role.ADMIN: "adm",
+    Role.SUBMIT: "sub",
+    Role.READ: "ro",
+    Role.WORKER: "wkr",
+    Role.METRICS: "met",
+}
 _ALPHABET = string.digits + string.ascii_letters
 
 

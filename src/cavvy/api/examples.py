@@ -42,6 +42,7 @@ __all__ = [
     "KEY_BODY",
     "KEY_ID",
     "LISTED",
+    "METRICS",
     "NEW_KEY",
     "NEW_TENANT",
     "RECEIPT",
@@ -233,6 +234,14 @@ TENANT_EVENTS = b"".join(
         sse.event("job", CHANGE),
     ]
 ).decode()
+METRICS = (
+    "# HELP cavvy_jobs Jobs that have not ended.\n"
+    "# TYPE cavvy_jobs gauge\n"
+    'cavvy_jobs{status="pending",effort="standard"} 3\n'
+    "# HELP cavvy_jobs_completed_total Jobs completed.\n"
+    "# TYPE cavvy_jobs_completed_total counter\n"
+    "cavvy_jobs_completed_total 1204\n"
+)
 WORKER_TOKEN = WorkerToken(token=_TOKEN, join=f"cavvy://127.0.0.1:4010/{_TOKEN}", expires_at="2026-11-22T00:39:47.599Z")
 
 KEY_ID = "4Tq0pZ9rKcXw"

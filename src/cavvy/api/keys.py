@@ -22,7 +22,7 @@ from cavvy.api.submission import parse_body
 from cavvy.api.views import key_view, new_key_view
 from cavvy.core.commands import CreateApiKey, CreateTenant, RevokeApiKey, RotateApiKey
 from cavvy.core.effects import Reply, ReplyCode
-from cavvy.core.identity import ApiKey
+from cavvy.core.identity import OF_NO_TENANT, ApiKey
 from cavvy.protocol.rest import NOT_BUILT_KEY_FIELDS, KeyBody, KeyList, KeyView, NewKey, RotateBody
 
 __all__ = ["decide", "keys_router"]
@@ -214,15 +214,15 @@ async def _key(here: Services, manager: _Manager, key_id: str) -> ApiKey:
 
 def _role(given: str, manager: _Manager) -> Role:
     """The role of a new key; the core decides whether the caller may give it."""
-    of_tenant = [role.value for role in Role if role is not Role.OPERATOR]
+    of_tenant = [role.value for role in Role if role not in OF_NO_TENANT]
     if manager.caller.role is Role.OPERATOR and not manager.tenant:
         if given in of_tenant:
             refuse("role", "a key of this role belongs to a tenant; name it with '?tenant='")
-        allowed = [Role.OPERATOR.value]
+        allowed = [role.value for role in Role if role in OF_NO_TENANT]
     else:
         allowed = of_tenant
-    if given == Role.OPERATOR and given not in allowed:
-        raise ProblemError("forbidden", "Only the operator's key, without '?tenant=', makes another operator's key.")
+    if given in OF_NO_TENANT and given not in allowed:
+        raise ProblemError("forbidden", f"Only the operator's key, without '?tenant=', makes keys of the role {given}.")
     if given not in allowed:
         refuse("role", f"must be exactly one of: {', '.join(allowed)}")
     return Role(given)

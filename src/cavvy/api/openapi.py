@@ -96,7 +96,7 @@ def _operation(path: str, method: str, handler: HTTPRouteHandler, one: Documente
     parameters = [_parameter(each, schemas) for each in _parameters(path, one)]
     made: Schema = {
         "operationId": handler.handler_name,
-        "tags": [path.split("/")[2]],
+        "tags": [path.removeprefix("/v1").split("/")[1]],
         "summary": one.summary,
         "description": cleandoc(handler.fn.__doc__ or ""),
         "parameters": parameters,

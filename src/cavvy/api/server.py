@@ -30,6 +30,7 @@ from cavvy.api.workers import create_worker_token, workers_by_id
 from cavvy.coordinator.engine import Engine
 from cavvy.coordinator.hub import Hub
 from cavvy.coordinator.maintenance import Maintenance
+from cavvy.coordinator.meter import Meter
 from cavvy.coordinator.sessions import Sessions
 from cavvy.core.coordinator import Settings
 from cavvy.core.ed25519 import public_key
@@ -99,6 +100,7 @@ class CoordinatorServer:
         self._keep_keys = keep_keys
         self._services: Services | None = None
         self._uvicorn: _Uvicorn | None = None
+        self._config: LimitedConfig | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._maintenance: asyncio.Task[None] | None = None
         self._stopped = False
@@ -128,12 +130,15 @@ class CoordinatorServer:
         Raises StartError (DataHeld, SchemaTooNew, PortInUse …); then nothing is left open.
         """
         seed = load_or_create_seed(self.data_dir / "coordinator.key")
-        hub = Hub()
+        meter = Meter(system_clock)
+        hub = Hub(meter.first_token)
         ring = KeyRing(system_clock, RateLimits(**_of(self._limits, RateLimits)))
         feed = Feed(lambda tenant: workers_by_id(self._store, sessions, tenant), system_clock)
-        sessions = Sessions(hub, seed, system_clock, Watching(ring, feed))
+        sessions = Sessions(hub, seed, system_clock, Watching(ring, feed, meter))
         settings = self._settings or Settings(coordinator_key=public_key(seed).hex(), **_of(self._limits, Settings))
-        engine = Engine(self._store, settings, clock=system_clock, dice=os.urandom, outlet=sessions)
+        engine = Engine(
+            self._store, settings, clock=system_clock, dice=os.urandom, outlet=sessions, committed=meter.committed
+        )
         sockets: list[socket.socket] = []
         try:
             await engine.open()
@@ -158,6 +163,8 @@ class CoordinatorServer:
             clock=system_clock,
             maintenance=maintenance,
             reach=self._reach,
+            meter=meter,
+            connections=self._open_connections,
             max_unproven=self._connections.max_unproven_sockets,
         )
         self._maintenance = asyncio.create_task(maintenance.run(), name="maintenance")
@@ -215,6 +222,9 @@ class CoordinatorServer:
             await asyncio.gather(self._maintenance, return_exceptions=True)
         await self._store.close()
 
+    def _open_connections(self) -> int:
+        return len(self._config.open) if self._config is not None else 0
+
     async def _first_start(self, engine: Engine) -> None:
         if await self._store.api_keys():
             return
@@ -228,14 +238,14 @@ class CoordinatorServer:
     async def _serve(self, sockets: list[socket.socket], served: Certificate | None) -> None:
         assert self._services is not None
         assert self._reach is not None
-        config = LimitedConfig(
+        self._config = LimitedConfig(
             create_app(self._services),
             self._connections,
             self._reach.proxies,
             timeout_graceful_shutdown=2,
             http=functools.partial(TlsHandshake, served.context) if served else HttpConnection,
         )
-        self._uvicorn = _Uvicorn(config)
+        self._uvicorn = _Uvicorn(self._config)
         engine = asyncio.create_task(self._services.engine.run(), name="engine")
         web = asyncio.create_task(self._uvicorn.serve(sockets=sockets), name="web")
         self._tasks = [engine, web]

@@ -17,6 +17,7 @@ from cavvy.api.waits import Waits
 from cavvy.coordinator.engine import Engine
 from cavvy.coordinator.hub import Hub
 from cavvy.coordinator.maintenance import Maintenance
+from cavvy.coordinator.meter import Meter
 from cavvy.coordinator.sessions import Sessions
 from cavvy.core.job import Now
 from cavvy.store.base import Store
@@ -37,6 +38,8 @@ class Services:
     clock: Callable[[], Now]
     maintenance: Maintenance
     reach: Reach
+    meter: Meter
+    connections: Callable[[], int]
     max_unproven: int = defaults.MAX_UNPROVEN_SOCKETS
 
     def waits(self) -> Waits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cavvy.api.auth import KeyRing
 from cavvy.api.feed import Feed
+from cavvy.coordinator.meter import Meter
 from cavvy.core.effects import JobEffect
 from cavvy.core.identity import ApiKey
 from cavvy.core.latch import StopLatch
@@ -12,13 +13,15 @@ __all__ = ["Watching"]
 
 
 class Watching:
-    """Keys for the key ring; everything for the tenants' events."""
+    """Keys for the key ring, jobs for the meter; everything for the tenants' events."""
 
-    def __init__(self, ring: KeyRing, feed: Feed) -> None:
+    def __init__(self, ring: KeyRing, feed: Feed, meter: Meter) -> None:
         self._ring = ring
         self._feed = feed
+        self._meter = meter
 
     def job(self, effect: JobEffect) -> None:
+        self._meter.job(effect)
         self._feed.job(effect)
 
     def workers(self, owner: str) -> None:

@@ -56,7 +56,10 @@ def create(
     common: Common,
     role: Annotated[
         str,
-        typer.Option(help="admin: everything in the tenant; submit: jobs; read: look, change nothing; worker."),
+        typer.Option(
+            help="admin: everything in the tenant; submit: jobs; read: look, change nothing; worker. "
+            "metrics: the coordinator's numbers alone, made with the operator's key."
+        ),
     ] = "submit",
     name: Annotated[str | None, typer.Option(help="What it is for; shown in the list.")] = None,
     user: Annotated[str | None, typer.Option(help="Whose jobs it submits.", show_default="owner")] = None,
@@ -72,7 +75,7 @@ def create(
 ) -> None:
     """Make a key. It is good at once; its secret is shown this once."""
     until = None if expires is None else _time(expires)
-    with common.client(operator=_is_operators(tenant, operator)) as client:
+    with common.client(operator=_is_operators(tenant, operator or role == "metrics")) as client:
         made = client.create_key(
             "operator" if operator else role,
             name=name,

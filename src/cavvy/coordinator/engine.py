@@ -16,6 +16,7 @@ from typing import Protocol
 
 from cavvy import defaults, logs
 from cavvy.coordinator.ahead import Ahead
+from cavvy.core.census import Census
 from cavvy.core.commands import Command, Heartbeat, JobCompleted, SubmitJob
 from cavvy.core.coordinator import Batch, Coordinator, KnownToken, KnownWorker, Settings
 from cavvy.core.effects import Effect, HeartbeatAnswered, Registered, Reply
@@ -59,7 +60,7 @@ class Outlet(Protocol):
 
 
 class Engine:
-    """Owns the core, its clock and its commits."""
+    """Owns the core, its clock and its commits. `committed` hears what each took, and how many writes it had."""
 
     def __init__(
         self,
@@ -69,6 +70,7 @@ class Engine:
         clock: Callable[[], Now],
         dice: Callable[[int], bytes],
         outlet: Outlet,
+        committed: Callable[[float, int], None] = lambda seconds, writes: None,
     ) -> None:
         self.store = store
         self.exit_code: int | None = None
@@ -78,6 +80,7 @@ class Engine:
         self._clock = clock
         self._dice = dice
         self._outlet = outlet
+        self._committed = committed
         self._core = Coordinator(settings, dice)
         self._opened: Opened | None = None
         self._inbox: deque[Command] = deque()
@@ -186,6 +189,16 @@ class Engine:
         """Leaves nothing of what was erased in the store's files; see Store.scrub."""
         return self._opened is not None and await self.store.scrub(term=self._opened.term)
 
+    @property
+    def census(self) -> Census:
+        """How many live jobs there are, by status and effort."""
+        return self._core.census
+
+    @property
+    def failing(self) -> bool:
+        """Whether the store takes no writes now."""
+        return self._failing
+
     # -- life
 
     async def open(self) -> Opened:
@@ -285,10 +298,14 @@ class Engine:
 
     async def _commit(self, writes: list[Write], commands: list[Command]) -> None:
         assert self._opened is not None
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         try:
             await self.store.commit(writes, term=self._opened.term)
         except RolledBack as error:
             await self._outlast(writes, commands, error)
+        else:
+            self._committed(loop.time() - began_s, len(writes))
 
     async def _outlast(self, writes: list[Write], commands: list[Command], error: RolledBack) -> None:
         """Keeps the core and tries the same writes until they go through; heartbeats are answered meanwhile.

@@ -51,6 +51,8 @@ class Topic:
         self.status: JobStatus | None = None
         self.epoch = 0
         self.started_at_ms: int | None = None
+        self.created_at_ms = 0
+        self.spoke = False
         self.version = 0
         self.readers = 0
         self.ended: JobEnded | None = None
@@ -109,10 +111,14 @@ class Topic:
 
 
 class Hub:
-    """All topics. A topic lives while its job runs or somebody reads it."""
+    """All topics. A topic lives while its job runs or somebody reads it.
 
-    def __init__(self) -> None:
+    `first_token` hears of a job's first text: when the job was submitted.
+    """
+
+    def __init__(self, first_token: Callable[[int], None] = lambda _: None) -> None:
         self.stopping = False
+        self._first_token = first_token
         self._topics: dict[str, Topic] = {}
 
     def peek(self, job_id: str) -> Topic | None:
@@ -139,7 +145,7 @@ class Hub:
             topic = self._topics[effect.job_id] = Topic(self)
         if effect.epoch != topic.epoch:
             topic._begin(effect.epoch)
-        topic.status = effect.status
+        topic.status, topic.created_at_ms = effect.status, effect.created_at_ms
         topic.started_at_ms = effect.started_at_ms or topic.started_at_ms
         topic.version += 1
         topic.wake()
@@ -174,8 +180,21 @@ class Hub:
         if topic.length + len(fresh) > defaults.MAX_OUTPUT_BYTES:
             return f"the output is longer than {defaults.MAX_OUTPUT_BYTES} bytes"
         if fresh:
+            self._count_first(topic)
             topic._append(fresh)
         return None
+
+    def _count_first(self, topic: Topic) -> None:
+        """A job that was running before this process began is left out: its first text is long ago."""
+        if not topic.spoke:
+            topic.spoke = True
+            if topic.created_at_ms:
+                self._first_token(topic.created_at_ms)
+
+    @property
+    def streams(self) -> int:
+        """How many read a job's events, or wait for its end."""
+        return sum(topic.readers for topic in self._topics.values())
 
     def thought(self, job_id: str, epoch: int, text: str) -> None:
         """Adds what the model thinks; of more than an output may have, the rest is not shown."""

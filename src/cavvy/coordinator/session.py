@@ -72,6 +72,7 @@ class Session:
         self._queue: deque[Effect] = deque()
         self._queued = asyncio.Event()
         self.held: tuple[AttemptRef, ...] = ()
+        self.heard_s = sessions.clock().mono_s
         self._alive: dict[str, int] = {}
         self._report: asyncio.TimerHandle | None = None
         self._heard = asyncio.Event()
@@ -216,7 +217,7 @@ class Session:
             case wire.JobComplete():
                 await self._take_completion(message)
             case wire.HeartbeatMessage(held=held, free=free):
-                self.held = held
+                self.held, self.heard_s = held, self.all.clock().mono_s
                 if self.info is not None:
                     self.show(msgspec.structs.replace(self.info, free=free))
                 self.engine.post(Heartbeat(session=self.id, held=held, free=free))

@@ -131,6 +131,20 @@ class Sessions:
         """What the registered workers offer, under the tenant each belongs to."""
         return [one.info.offer for one in self._sessions.values() if one.info is not None]
 
+    @property
+    def sockets(self) -> int:
+        """How many there are, those that are logging in too."""
+        return len(self._sessions)
+
+    def held(self) -> int:
+        """How many attempts the connected workers say they have."""
+        return sum(len(one.held) for one in self._sessions.values() if one.info is not None)
+
+    def oldest_heartbeat_s(self) -> float:
+        """For how long the connected worker that was silent for longest has been; 0 if there is none."""
+        now_s = self.clock().mono_s
+        return max((now_s - one.heard_s for one in self._sessions.values() if one.info is not None), default=0.0)
+
     def unproven(self) -> int:
         """How many sockets are logging in."""
         return sum(one.info is None for one in self._sessions.values())

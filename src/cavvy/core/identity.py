@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-__all__ = ["ApiKey", "Role", "Tenant"]
+__all__ = ["OF_NO_TENANT", "ApiKey", "Role", "Tenant"]
 
 
 class Role(StrEnum):
@@ -15,6 +15,11 @@ class Role(StrEnum):
     SUBMIT = "submit"  # its jobs: submit, cancel, read
     READ = "read"  # sees its jobs and workers, changes nothing
     WORKER = "worker"
+    METRICS = "metrics"  # reads the coordinator's numbers, and nothing else; of no tenant
+
+
+#: The roles whose keys are the coordinator's own, and of no tenant.
+OF_NO_TENANT = frozenset({Role.OPERATOR, Role.METRICS})
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,8 +30,8 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     """A bearer key: its public id and the SHA-256 of its secret.
 
-    `tenant` is empty for the operator's. `old_secret_hash` is good as well until `old_until_ms`. `created_by` is the id
-    of the key that asked for it, empty for a coordinator's first ones.
+    `tenant` is empty for those of OF_NO_TENANT. `old_secret_hash` is good as well until `old_until_ms`. `created_by` is
+    the id of the key that asked for it, empty for a coordinator's first ones.
     """
 
     key_id: str

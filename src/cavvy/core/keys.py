@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from cavvy import defaults
 from cavvy.core.commands import CreateApiKey, CreateTenant, RevokeApiKey, RotateApiKey
 from cavvy.core.effects import KeyChanged, ReplyCode
-from cavvy.core.identity import ApiKey, Role, Tenant
+from cavvy.core.identity import OF_NO_TENANT, ApiKey, Role, Tenant
 from cavvy.core.job import Now
 from cavvy.core.outbox import Outbox
 from cavvy.core.writes import AddApiKey, AddTenant, ReplaceApiKey
@@ -15,7 +15,7 @@ from cavvy.core.writes import AddApiKey, AddTenant, ReplaceApiKey
 __all__ = ["KeyBook"]
 
 #: The roles whose keys a role may make, end and change: in its own tenant, the operator everywhere.
-_MANAGED = {Role.OPERATOR: frozenset(Role), Role.ADMIN: frozenset(Role) - {Role.OPERATOR}}
+_MANAGED = {Role.OPERATOR: frozenset(Role), Role.ADMIN: frozenset(Role) - OF_NO_TENANT}
 
 
 class KeyBook:
@@ -49,7 +49,7 @@ class KeyBook:
         key = command.key
         if not self._may_manage(command.by, key, now):
             code = ReplyCode.FORBIDDEN
-        elif key.role != Role.OPERATOR and key.tenant not in self._tenants:
+        elif key.role not in OF_NO_TENANT and key.tenant not in self._tenants:
             code = ReplyCode.NOT_FOUND
         elif self._count(key.tenant, now) >= defaults.MAX_KEYS_PER_TENANT:
             code = ReplyCode.TOO_MANY_KEYS

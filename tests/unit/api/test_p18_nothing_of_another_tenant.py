@@ -17,7 +17,7 @@ from litestar import Litestar
 from litestar.routes import HTTPRoute
 
 from cavvy.api.app import ROUTES
-from cavvy.api.auth import MANAGES, OPERATES, READS, SUBMITS, Role
+from cavvy.api.auth import MANAGES, MEASURES, OPERATES, READS, SUBMITS, Role
 from cavvy.api.openapi import describe
 from cavvy.api.server import system_clock
 from cavvy.api.views import iso
@@ -75,6 +75,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ("DELETE", "/v1/keys/{key_id}"): Entry((*MANAGES, *OPERATES), HIDDEN),
     ("POST", "/v1/keys/{key_id}/rotate"): Entry((*MANAGES, *OPERATES), HIDDEN),
     ("GET", "/v1/tenants"): Entry(OPERATES, 403),
+    ("GET", "/metrics"): Entry(MEASURES, 403),
     ("POST", "/v1/tenants"): Entry(OPERATES, 403, {"id": "third"}),
 }
 #: What is served and not described: open to everybody, or proven inside.
@@ -127,6 +128,7 @@ class World:
         for role in (Role.ADMIN, Role.SUBMIT, Role.READ, Role.WORKER):
             self.of_role[role] = (await self._made("/v1/keys", {"role": role}, stack.key))["key"]
         self.of_role[Role.OPERATOR] = self.operator
+        self.of_role[Role.METRICS] = (await self._made("/v1/keys", {"role": "metrics"}, self.operator))["key"]
         self.other = (await self._made("/v1/tenants", {"id": "other"}, self.operator))["admin"]["key"]
         revoked = await self._made("/v1/keys", {"role": "admin"}, stack.key)
         assert (await stack.http.delete(f"/v1/keys/{revoked['id']}")).status_code == 200

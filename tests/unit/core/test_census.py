@@ -28,7 +28,7 @@ async def worker(stack: Stack) -> FakeWorker:
 
 def counted(stack: Stack) -> dict[str, int]:
     """What the census says, without noughts."""
-    return {status.value: count for status, count in stack.core.census.jobs.items() if count}
+    return {status.value: count for (status, _), count in stack.core.census.jobs.items() if count}
 
 
 async def test_the_census_follows_a_job_to_its_completion(stack: Stack, worker: FakeWorker) -> None:
