@@ -46,9 +46,8 @@ async def metrics(request: AnyRequest) -> Response[str]:
 def _jobs(here: Services) -> Iterator[Family]:
     build = Sample(1, {"version": __version__, "python": platform.python_version()})
     yield Family("cavvy_build_info", "gauge", "Which version this is.", [build])
-    live = here.engine.census.jobs
     samples = [
-        Sample(live[status, effort], {"status": status, "effort": effort})
+        Sample(here.engine.census.count(status, effort), {"status": status, "effort": effort})
         for status in JobStatus
         if status not in TERMINAL
         for effort in Effort

@@ -51,7 +51,11 @@ log = logs.get_logger()
 
 
 def system_clock() -> Now:
-    return Now(time.monotonic(), time.time_ns() // 1_000_000)
+    return Now(time.monotonic(), wall_clock_ms())
+
+
+def wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class _Uvicorn(uvicorn.Server):
@@ -130,7 +134,7 @@ class CoordinatorServer:
         Raises StartError (DataHeld, SchemaTooNew, PortInUse …); then nothing is left open.
         """
         seed = load_or_create_seed(self.data_dir / "coordinator.key")
-        meter = Meter(system_clock)
+        meter = Meter(wall_clock_ms)
         hub = Hub(meter.first_token)
         ring = KeyRing(system_clock, RateLimits(**_of(self._limits, RateLimits)))
         feed = Feed(lambda tenant: workers_by_id(self._store, sessions, tenant), system_clock)

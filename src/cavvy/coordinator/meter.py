@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from cavvy.core.effects import JobEffect, JobEnded
-from cavvy.core.job import TERMINAL, AttemptEnd, Effort, FailureCode, JobStatus, Now
+from cavvy.core.job import AttemptEnd, Effort, FailureCode, JobStatus
 
 __all__ = ["Histogram", "Meter"]
+
+_ASSIGNED, _RUNNING = JobStatus.ASSIGNED, JobStatus.RUNNING  # looking them up costs more than what is done here
 
 #: Upper bounds, in seconds: from an idle fleet's answer to a queue of a day.
 WAITS_S = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
@@ -39,10 +41,10 @@ class Histogram:
 
 
 class Meter:
-    """Jobs are counted when their changes are durable."""
+    """Jobs are counted when their changes are durable. `wall_ms` is the clock that jobs are stamped with."""
 
-    def __init__(self, clock: Callable[[], Now]) -> None:
-        self._clock = clock
+    def __init__(self, wall_ms: Callable[[], int]) -> None:
+        self._wall_ms = wall_ms
         self.submitted: Counter[Effort] = Counter()
         self.completed = 0
         self.failed: Counter[FailureCode] = Counter()
@@ -64,16 +66,18 @@ class Meter:
             self.attempts[effect.end] += 1
         if isinstance(effect, JobEnded):
             self._ended(effect)
-        elif effect.status is JobStatus.ASSIGNED:
+            return
+        if effect.cancelled:
+            self._told_to_stop.setdefault(effect.job_id, self._wall_ms())
+        status = effect.status
+        if status is _RUNNING:
+            self._started.setdefault(effect.job_id, self._wall_ms())
+        elif status is _ASSIGNED:
             self._assigned(effect)
-        elif effect.status is JobStatus.RUNNING:
-            self._started.setdefault(effect.job_id, self._clock().wall_ms)
         elif effect.epoch == 0:
             self.submitted[effect.effort] += 1
         else:
             self._started.pop(effect.job_id, None)
-        if effect.cancelled and effect.status not in TERMINAL:
-            self._told_to_stop.setdefault(effect.job_id, self._clock().wall_ms)
 
     def first_token(self, created_at_ms: int) -> None:
         """The first text of a job that was submitted then has come."""
@@ -101,9 +105,10 @@ class Meter:
             self.output_tokens += effect.usage.output_tokens
         if (started_ms := self._started.pop(effect.job_id, None)) is not None:
             self.runs.observe(self._since_s(started_ms))
-        if (told_ms := self._told_to_stop.pop(effect.job_id, None)) is not None:
+        if effect.cancelled and (told_ms := self._told_to_stop.pop(effect.job_id, None)) is not None:
             self.stops.observe(self._since_s(told_ms))
 
     def _since_s(self, wall_ms: int) -> float:
         """Never less than nothing, whatever becomes of the wall clock."""
-        return max(0, self._clock().wall_ms - wall_ms) / 1000
+        elapsed_ms = self._wall_ms() - wall_ms
+        return elapsed_ms / 1000 if elapsed_ms > 0 else 0.0

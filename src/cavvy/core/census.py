@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
-from cavvy.core.job import TERMINAL, Effort, JobHeader, JobStatus
+from cavvy.core.job import Effort, JobHeader, JobStatus
 
 __all__ = ["Census"]
 
 
 class Census:
-    """Jobs that are not terminal, by status and effort."""
+    """Jobs by effort and status; of those that have ended, how many did."""
 
     def __init__(self) -> None:
-        self.jobs: Counter[tuple[JobStatus, Effort]] = Counter()
+        self._jobs = {effort: dict.fromkeys(JobStatus, 0) for effort in Effort}
 
     def see(self, job: JobHeader) -> None:
         """Counts a job where it is now, and no longer where it was seen last."""
-        if job.seen is job.status:
+        before, now = job.seen, job.status
+        if before is now:
             return
-        if job.seen is not None:
-            self.jobs[job.seen, job.effort] -= 1
-        if job.status not in TERMINAL:
-            self.jobs[job.status, job.effort] += 1
-        job.seen = job.status
+        of_effort = self._jobs[job.effort]
+        if before is not None:
+            of_effort[before] -= 1
+        of_effort[now] += 1
+        job.seen = now
+
+    def count(self, status: JobStatus, effort: Effort) -> int:
+        """How many there are."""
+        return self._jobs[effort][status]

@@ -24,7 +24,7 @@ def clock() -> VirtualClock:
 
 @pytest.fixture
 def meter(clock: VirtualClock) -> Meter:
-    return Meter(clock)
+    return Meter(lambda: clock().wall_ms)
 
 
 def changed(clock: VirtualClock, status: JobStatus, epoch: int, age_s: float = 0.0, **more: Any) -> JobChanged:
@@ -84,6 +84,6 @@ def test_a_wall_clock_that_goes_back_makes_no_negative_time(meter: Meter, clock:
 
 def test_jobs_that_have_ended_leave_nothing_behind(meter: Meter, clock: VirtualClock) -> None:
     meter.job(changed(clock, JobStatus.RUNNING, 1, cancelled=True))
-    meter.job(ended(JobStatus.COMPLETED))
+    meter.job(ended(JobStatus.COMPLETED, cancelled=True))
     assert not meter._started
     assert not meter._told_to_stop
