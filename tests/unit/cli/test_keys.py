@@ -46,6 +46,13 @@ def test_the_line_for_another_machine_logs_in_there(cli: Cli, monkeypatch: pytes
     assert (told.code, told.out.endswith("as owner: submit of the tenant default\n")) == (0, True)
 
 
+def test_a_metrics_key_is_made_with_the_operators(cli: Cli) -> None:
+    made = json.loads(cli("keys", "create", "--role", "metrics", "--json").out)
+    assert (made["role"], made["tenant"]) == ("metrics", None)
+    code, _, err = cli("keys", "create", "--role", "metrics", "--tenant", "acme")
+    assert (code, "belong to no tenant" in err) == (2, True)
+
+
 def test_a_length_of_time_is_from_now(cli: Cli) -> None:
     made = json.loads(cli("keys", "create", "--expires", "90d", "--json").out)
     left = datetime.fromisoformat(made["expires_at"]) - datetime.now(UTC)

@@ -28,6 +28,7 @@ async def worker(stack: Stack) -> FakeWorker:
 
 def counted(stack: Stack) -> dict[str, int]:
     """What the census says, without noughts."""
+    census = stack.core.census
     live = {one: sum(census.count(one, effort) for effort in Effort) for one in JobStatus if one not in TERMINAL}
     return {status.value: count for status, count in live.items() if count}
 

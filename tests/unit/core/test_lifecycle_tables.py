@@ -523,7 +523,9 @@ async def test_p12_what_a_worker_gives_back_is_no_try(scene: Scene, place: Act, 
 
 
 @pytest.mark.parametrize(
-    ("place", "verdict"), [(completed, "accepted"), (failed, "stale"), (aborted, "stale")], ids=lambda one: getattr(one, "__name__", one)
+    ("place", "verdict"),
+    [(completed, "accepted"), (failed, "stale"), (aborted, "stale")],
+    ids=lambda one: getattr(one, "__name__", one),
 )
 async def test_p04_what_the_worker_of_an_ended_job_hears_of_its_result(scene: Scene, place: Act, verdict: str) -> None:
     await place(scene)
