@@ -28,6 +28,7 @@ LAZY_WRITE_S: Final = 1.0  # assigned → running is written at the latest after
 DISPLACE_PING_S: Final = 2.0  # an old session that answers within this keeps its key
 HANDSHAKE_TIMEOUT_S: Final = 5.0  # hello → register_ack
 DELTA_FLUSH_S: Final = 0.01  # a worker sends text at most this often: invisible, and frames stay few
+SIGN_OF_LIFE_S: Final = 1.0  # a model that reads or thinks shows that it lives at most this often
 SOCKET_CLOSE_S: Final = 5.0  # a socket that will not close is dropped
 
 # Times of a job, where it does not say (seconds)

@@ -227,27 +227,31 @@ class WorkerCore:
 
     def _on_drain(self, _: DrainReceived) -> None:
         self._leaving.draining = True
-        self._give_back(HeldPhase.WAITING)
+        self._give_back_unbegun()
 
     def _on_leave(self, command: LeaveRequested) -> None:
         if self._connected and not self._leaving.by_itself:
             self._effects.append(SendDrain())
         self._leaving.told(command.within_s, self._now_s)
-        self._give_back(HeldPhase.WAITING)
+        self._give_back_unbegun()
 
     def _step_leaving(self) -> None:
         if self._leaving.due(self._now_s):
-            self._give_back(HeldPhase.RUNNING)
+            self._give_back_running(lambda _: True)
         held, working = bool(self._attempts), bool(self._working)
         if self._leaving.may_go(self._now_s, held=held, working=working, connected=self._connected):
             self._effects.append(Leave())
 
-    def _give_back(self, phase: HeldPhase) -> None:
-        """Somebody else shall run what is in this phase. Of what runs that is said when its provider is idle."""
-        for attempt in [one for one in self._attempts.values() if one.phase is phase]:
-            if phase is HeldPhase.WAITING:
-                self._ended(attempt.ref, _returned(attempt.ref))
-            else:
+    def _give_back_unbegun(self) -> None:
+        """What waits for a slot here, or for its turn at the provider, somebody else can begin with."""
+        for attempt in [one for one in self._attempts.values() if one.phase is HeldPhase.WAITING]:
+            self._ended(attempt.ref, _returned(attempt.ref))
+        self._give_back_running(lambda attempt: not attempt.started)
+
+    def _give_back_running(self, which: Callable[[_Attempt], bool]) -> None:
+        """Somebody else shall run these; it is said when their provider is idle."""
+        for attempt in self._attempts.values():
+            if attempt.phase is HeldPhase.RUNNING and which(attempt):
                 self._abort(attempt, HeldPhase.RETURNING)
 
     # The connection again

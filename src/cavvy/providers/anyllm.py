@@ -18,7 +18,16 @@ from cavvy.core.writes import Usage
 from cavvy.errors import ModelMissing, ProviderError, StartError
 from cavvy.providers.anyllm_client import OLLAMA, Call, Instance, Target, make
 from cavvy.providers.anyllm_errors import Place, explain
-from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, ProgressChunk, ReasoningChunk, TextChunk
+from cavvy.providers.base import (
+    Chunk,
+    FinalChunk,
+    InferenceRequest,
+    ProgressChunk,
+    ReasoningChunk,
+    StartChunk,
+    TextChunk,
+    life_heard,
+)
 from cavvy.providers.llamacpp import model_name
 from cavvy.providers.ollama_context import OllamaContext
 from cavvy.providers.thinking import Piece, ThinkingSplitter
@@ -101,6 +110,7 @@ class AnyLlm:
         async with self._turns:
             if self._closed or self._instance is None:
                 raise _stopped()
+            yield StartChunk()
             async with contextlib.aclosing(self._answer(self._instance, request)) as chunks:
                 async for chunk in chunks:
                     yield chunk
@@ -133,7 +143,7 @@ class AnyLlm:
         """What the provider says, step by step. However it ends, the connection is closed then."""
         model = self._ids.get(request.model, request.model)
         messages = [{"role": message.role, "content": message.content} for message in request.messages]
-        call = Call()
+        call = Call(life_heard())
         stream: AsyncIterator[Any] | None = None
         failure: ProviderError | None = None
         try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
+from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -50,7 +51,9 @@ class Call:
 
     _current: ContextVar[Call | None] = ContextVar("cavvy_provider_call", default=None)
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Callable[[], None]) -> None:
+        """`heard` is called for each piece that comes, also for one that says nothing (a comment that keeps alive)."""
+        self._heard = heard
         self._responses: list[Any] = []
 
     @property
@@ -72,12 +75,38 @@ class Call:
         call = cls._current.get()
         if call is not None:
             call._responses.append(response)
+            response.stream = _listened(response.stream, call._heard)
 
     async def close(self) -> None:
         """Closes the connection, so that the server stops generating."""
         for response in self._responses:
             with contextlib.suppress(Exception):
                 await response.aclose()
+
+
+def _listened(stream: Any, heard: Callable[[], None]) -> Any:
+    """The stream of a response's body, calling `heard` for each piece of it."""
+    return _listening(type(stream).__module__.partition(".")[0])(stream, heard)
+
+
+@cache
+def _listening(library: str) -> Any:
+    """Such a stream of httpx's, or of httpx2's."""
+
+    class Listening(importlib.import_module(library).AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, stream: Any, heard: Callable[[], None]) -> None:
+            self._stream = stream
+            self._heard = heard
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            async for piece in self._stream:
+                self._heard()
+                yield piece
+
+        async def aclose(self) -> None:
+            await self._stream.aclose()
+
+    return Listening
 
 
 def make(target: Target) -> Instance:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextvars import ContextVar
 from typing import Protocol
 
 import msgspec
@@ -17,7 +18,10 @@ __all__ = [
     "ProgressChunk",
     "Provider",
     "ReasoningChunk",
+    "StartChunk",
     "TextChunk",
+    "hear_life",
+    "life_heard",
 ]
 
 
@@ -36,6 +40,10 @@ class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int | None = None
     temperature: float | None = None
     stop: tuple[str, ...] = ()
+
+
+class StartChunk(msgspec.Struct, frozen=True, gc=False):
+    """The call has had its turn and begins now. Nothing was heard of the model yet."""
 
 
 class TextChunk(msgspec.Struct, frozen=True, gc=False):
@@ -66,7 +74,20 @@ class FinalChunk(msgspec.Struct, frozen=True, kw_only=True):
     model: str
 
 
-Chunk = TextChunk | ReasoningChunk | ProgressChunk | FinalChunk
+_hears_life: ContextVar[Callable[[], None]] = ContextVar("cavvy_hears_life", default=lambda: None)
+
+
+def hear_life(heard: Callable[[], None]) -> None:
+    """From now on `heard` is called for each sign of life of the streams that this task reads."""
+    _hears_life.set(heard)
+
+
+def life_heard() -> Callable[[], None]:
+    """What to call at each sign of life of the stream that is being read."""
+    return _hears_life.get()
+
+
+Chunk = StartChunk | TextChunk | ReasoningChunk | ProgressChunk | FinalChunk
 
 
 class Provider(Protocol):
@@ -94,7 +115,9 @@ class Provider(Protocol):
         """Ends everything it started; streams under way raise ProviderError. May be called twice."""
 
     def stream(self, request: InferenceRequest) -> AsyncGenerator[Chunk, None]:
-        """The answer as it comes. A stream that ends without a FinalChunk broke.
+        """The answer as it comes, after a StartChunk. A stream that ends without a FinalChunk broke.
+
+        Signs of life that no chunk can be made of (bytes of a connection, say) go to `life_heard`.
 
         Leaving it early, by `aclose()` or by cancelling the task that waits in it, stops the generation and returns
         only when the provider is idle for it. Raises ProviderError (InputTooLarge, say) for what fails this call alone.

@@ -10,14 +10,14 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 
 from cavvy import defaults
 from cavvy.core.writes import Usage
 from cavvy.errors import InputTooLarge, ProviderError, StartError
 from cavvy.providers import command_child
-from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, Message, ProgressChunk, TextChunk
+from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, Message, StartChunk, TextChunk, life_heard
 
 __all__ = ["PLACEHOLDER", "Command", "transcript"]
 
@@ -103,12 +103,12 @@ class Command:
 
     async def _run(self, prompt: str, folder: Path) -> AsyncGenerator[Chunk, None]:
         process = await self._start(prompt, folder)
-        said = asyncio.create_task(_last(process.stderr))
+        said = asyncio.create_task(_last(process.stderr, life_heard()))
         told = asyncio.create_task(_tell(process.stdin, "" if self._in_arguments else prompt))
         self._processes.add(process)
         ends_s = asyncio.get_running_loop().time() + self._timeout_s
         try:
-            yield ProgressChunk()
+            yield StartChunk()
             decoder = codecs.getincrementaldecoder("utf-8")("replace")
             while read := await self._read(process, ends_s):
                 if text := decoder.decode(read):
@@ -200,11 +200,12 @@ async def _tell(stdin: asyncio.StreamWriter | None, prompt: str) -> None:
         await stdin.wait_closed()
 
 
-async def _last(stream: asyncio.StreamReader | None) -> bytes:
-    """Reads to the end and keeps the last COMMAND_STDERR_BYTES."""
+async def _last(stream: asyncio.StreamReader | None, heard: Callable[[], None]) -> bytes:
+    """Reads to the end and keeps the last COMMAND_STDERR_BYTES; whoever writes, lives."""
     assert stream is not None
     kept = b""
     while read := await stream.read(READ_BYTES):
+        heard()
         kept = (kept + read)[-defaults.COMMAND_STDERR_BYTES :]
     return kept
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import re
 import time
@@ -14,8 +15,8 @@ from typing import Any
 from cavvy import defaults
 from cavvy.core.writes import Usage
 from cavvy.errors import InputTooLarge, ModelMissing, ProviderError
-from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, ProgressChunk, TextChunk
-from cavvy.providers.llamacpp_child import TOO_LONG, Ended, Failed, Progress, Settings, Text
+from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, ProgressChunk, StartChunk, TextChunk
+from cavvy.providers.llamacpp_child import TOO_LONG, Ended, Event, Failed, Progress, Settings, Text
 from cavvy.providers.llamacpp_process import ModelProcess
 
 __all__ = ["LlamaCpp", "find_weights", "model_name"]
@@ -76,6 +77,7 @@ class LlamaCpp:
         self._process: ModelProcess | None = None
         self._started_s = 0.0
         self._deaths = 0
+        self._reviving: asyncio.Task[None] | None = None
         self._closed = False
 
     @property
@@ -103,6 +105,9 @@ class LlamaCpp:
 
     async def close(self) -> None:
         self._closed = True
+        if self._reviving is not None:
+            self._reviving.cancel()
+            await asyncio.wait((self._reviving,))
         async with self._starting:
             if self._process is not None:
                 await self._process.close()
@@ -110,16 +115,32 @@ class LlamaCpp:
     async def stream(self, request: InferenceRequest) -> AsyncGenerator[Chunk, None]:
         async with self._places:
             process = await self._living_process()
-            async with aclosing(process.run(self._body(request))) as events:
-                async for event in events:
-                    if isinstance(event, Text):
-                        yield TextChunk(event.text, 1)
-                    elif isinstance(event, Ended):
-                        yield self._final(event)
-                    elif isinstance(event, Failed):
-                        raise _failure(event)
-                    elif isinstance(event, Progress):
-                        yield ProgressChunk(event.input_tokens)
+            yield StartChunk()
+            try:
+                async with aclosing(process.run(self._body(request))) as events:
+                    async for event in events:
+                        yield self._chunk(event)
+            finally:
+                if process.killed and process is self._process and not self._closed:
+                    self._reviving = asyncio.create_task(self._revive(process))
+
+    def _chunk(self, event: Event) -> Chunk:
+        match event:
+            case Text():
+                return TextChunk(event.text, 1)
+            case Ended():
+                return self._final(event)
+            case Failed():
+                raise _failure(event)
+            case _:
+                return ProgressChunk(event.input_tokens if isinstance(event, Progress) else 0)
+
+    async def _revive(self, killed: ModelProcess) -> None:
+        """Loads the model again before anybody asks, since it had to be ended together with an answer."""
+        async with self._starting:
+            if self._process is killed and not self._closed:
+                with contextlib.suppress(ModelMissing):  # whoever asks next is told
+                    await self._start()
 
     async def _living_process(self) -> ModelProcess:
         async with self._starting:
@@ -132,8 +153,14 @@ class LlamaCpp:
             return self._process
 
     async def _restart(self) -> None:
+        if self._process is not None and self._process.killed:
+            await self._start_for_an_answer()
+            return
         self._deaths = self._deaths + 1 if time.monotonic() - self._started_s < STEADY_S else 1
         await asyncio.sleep(min(RESTART_CAP_S, RESTART_BASE_S * 2.0 ** (self._deaths - 1)))
+        await self._start_for_an_answer()
+
+    async def _start_for_an_answer(self) -> None:
         try:
             await self._start()
         except ModelMissing as error:
@@ -172,4 +199,4 @@ class LlamaCpp:
 def _failure(failed: Failed) -> ProviderError:
     if failed.kind == TOO_LONG:
         return InputTooLarge(f"The prompt does not fit the model: {failed.message}")
-    return ProviderError(f"the model refused the request: {failed.message}")
+    return ProviderError(f"the model refused the request: {failed.message}", retryable=False)

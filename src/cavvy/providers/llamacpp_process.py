@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -28,20 +29,29 @@ CHILD = "cavvy.providers.llamacpp_child"
 MAX_LINE_BYTES = 1 << 20
 STDERR_LINES = 50
 EXIT_TIMEOUT_S = 2.0
+STOP_SOON_S = 0.3  # between two batches of a prompt, or two tokens, a run stops by itself
+STOP_DEAR_S = 2.5  # … and is waited for when loading the model anew is what takes long
+STOP_LOOK_S = 0.1
 STOP_PATIENCE_S = 30.0  # a process that does not stop a run for this long hangs: it is killed
+DEAR_LOAD_S = 3.0
 LOG_ERROR = " E "  # marks an error in llama.cpp's log; the first one is the cause of the others
 
 
 class _Run:
-    __slots__ = ("events", "over")
+    __slots__ = ("events", "over", "stopping")
 
     def __init__(self) -> None:
         self.events: asyncio.Queue[Event | ProviderError] = asyncio.Queue()
         self.over = False
+        self.stopping = False
 
 
 class ModelProcess:
-    """A child process with a loaded model. When it dies, every run on it raises ProviderError that says how."""
+    """A child process with a loaded model. When it dies, every run on it raises ProviderError that says how.
+
+    While llama.cpp reads a batch of a prompt it notices nothing. A run that is left and does not stop soon is ended
+    with the whole process, unless others are served by it: then the process is `killed`, and another one is needed.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process, *, debug: bool) -> None:
         self._process = process
@@ -50,6 +60,8 @@ class ModelProcess:
         self._next_run = 0
         self._said: deque[str] = deque(maxlen=STDERR_LINES)
         self._closing = False
+        self._load_s = 0.0
+        self.killed = False
         self._stderr_task = asyncio.create_task(self._read_stderr())
         self._reader: asyncio.Task[None] | None = None
 
@@ -64,8 +76,10 @@ class ModelProcess:
             limit=MAX_LINE_BYTES,
         )
         self = cls(process, debug=debug)
+        began_s = time.monotonic()
         try:
             await self._load(settings)
+            self._load_s = time.monotonic() - began_s
         except BaseException:
             await self.close()
             raise
@@ -77,7 +91,7 @@ class ModelProcess:
 
     @property
     def alive(self) -> bool:
-        return self._reader is not None and not self._reader.done()
+        return self._reader is not None and not self._reader.done() and not self.killed
 
     async def run(self, body: dict[str, Any]) -> AsyncGenerator[Event, None]:
         """The events of one generation, Ended or Failed last. Leaving early stops it and waits until it has stopped."""
@@ -90,6 +104,7 @@ class ModelProcess:
                 yield await self._next_event(run)
         finally:
             if not run.over:
+                run.stopping = True
                 self._write(Stop(number))
                 await self._wait_until_over(run)
             del self._runs[number]
@@ -136,12 +151,26 @@ class ModelProcess:
         return event
 
     async def _wait_until_over(self, run: _Run) -> None:
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + STOP_PATIENCE_S
+        wait_s = STOP_SOON_S if self._load_s < DEAR_LOAD_S else STOP_DEAR_S
+        while not await self._is_over(run, min(wait_s, STOP_PATIENCE_S)):
+            if loop.time() >= ends_s or all(one.stopping for one in self._runs.values()):
+                self._kill()
+            wait_s = STOP_LOOK_S
+
+    async def _is_over(self, run: _Run, within_s: float) -> bool:
         try:
-            async with asyncio.timeout(STOP_PATIENCE_S):
+            async with asyncio.timeout(within_s):
                 await self._discard(run)
         except TimeoutError:
+            return False
+        return True
+
+    def _kill(self) -> None:
+        if not self.killed and self._process.returncode is None:
+            self.killed = True
             self._process.kill()
-            await self._discard(run)
 
     async def _discard(self, run: _Run) -> None:
         while not run.over:

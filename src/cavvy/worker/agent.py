@@ -52,8 +52,8 @@ class Worker:
 
     `home` keeps its key and what it joined; `join` is needed the first time, and to join another coordinator. What
     happens is told to `log` (structlog): "connected", "disconnected", "unreachable", "job started", "job ended". No
-    prompt and no answer is ever in it. `slots` is how many jobs run side by side; None: as many as its providers serve.
-    The first provider runs what names no model; a model that several serve is the first one's.
+    prompt and no answer is ever in it. `slots` is how many jobs run side by side: None, or too many, means as many as
+    its providers serve. The first provider runs what names no model; a model that several serve is the first one's.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class Worker:
         self._home = home
         self._identity = home.identity()
         self._providers = tuple(providers)
-        self._slots = slots or min(defaults.MAX_SLOTS, sum(provider.slots for provider in self._providers))
         self._log = logs.Logger(log) if log else logs.get_logger("cavvy.worker")
+        self._slots = self._served(slots)
         self._clock = clock
         self._join = join
         known = home.membership()
@@ -184,6 +184,14 @@ class Worker:
                 self._attempts.connect_failed(refused=is_refusal(error))
             failures = 0 if self._clock() - began_s > defaults.RECONNECT_CAP_S else failures + 1
             await asyncio.sleep(_pause_s(failures))
+
+    def _served(self, wanted: int | None) -> int:
+        """How many jobs run side by side: no more than the providers serve, since others would wait here in vain."""
+        most = min(defaults.MAX_SLOTS, sum(provider.slots for provider in self._providers))
+        if wanted is not None and wanted > most:
+            hint = "give a provider more `slots` in cavvy.toml if it can serve them"
+            self._log.warning("fewer slots than asked for", asked=wanted, slots=most, hint=hint)
+        return min(wanted or most, most)
 
     def _leave(self) -> None:
         if self._leaving is None:

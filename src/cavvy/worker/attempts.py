@@ -201,9 +201,14 @@ class Attempts:
         task.add_done_callback(partial(self._check_end, ref))
 
     async def _attempt(self, runner: Runner, assignment: Assignment, text: AttemptText) -> None:
-        self._log.debug("job started", job_id=assignment.job_id, epoch=assignment.epoch)
-        self._feed(AttemptStarted(ref=assignment.ref))
-        self._ended(await runner.run(assignment, text.append, self._limits.max_output_bytes, text.think))
+        started = partial(self._started, assignment.ref)
+        limit = self._limits.max_output_bytes
+        self._ended(await runner.run(assignment, text.append, limit, text.think, started=started, alive=text.alive))
+
+    def _started(self, ref: AttemptRef) -> None:
+        """Only now: before it may have waited for its turn at the provider."""
+        self._log.debug("job started", job_id=ref.job_id, epoch=ref.epoch)
+        self._feed(AttemptStarted(ref=ref))
 
     def _check_end(self, ref: AttemptRef, task: asyncio.Task[None]) -> None:
         """The net under `_attempt`: it was cancelled before its first step, or has a bug."""

@@ -25,7 +25,16 @@ from cavvy.core.worker_messages import (
 from cavvy.core.writes import Usage
 from cavvy.errors import OutputTooLarge, ProviderError
 from cavvy.logs import without_keys
-from cavvy.providers.base import FinalChunk, InferenceRequest, Message, Provider, ReasoningChunk, TextChunk
+from cavvy.providers.base import (
+    FinalChunk,
+    InferenceRequest,
+    Message,
+    ProgressChunk,
+    Provider,
+    ReasoningChunk,
+    TextChunk,
+    hear_life,
+)
 from cavvy.worker.identity import Identity
 
 __all__ = ["Ended", "Runner"]
@@ -66,7 +75,10 @@ class _Unsupported(Exception):
 class _Answer:
     """What has come of the answer so far. Its text is handed on chunk by chunk and kept whole."""
 
-    __slots__ = ("_bytes", "_emit", "_max_bytes", "_parts", "_think", "final", "input_tokens", "output_tokens")
+    __slots__ = (
+        *("_bytes", "_emit", "_max_bytes", "_parts", "_think"),
+        *("alive", "final", "input_tokens", "output_tokens", "started"),
+    )
 
     def __init__(self, emit: Callable[[str], None], think: Callable[[str], None] | None, max_bytes: int) -> None:
         self._emit = emit
@@ -74,6 +86,7 @@ class _Answer:
         self._parts: list[str] = []
         self._bytes = 0
         self._max_bytes = max_bytes
+        self.started = self.alive = _nothing
         self.final: FinalChunk | None = None
         self.input_tokens = 0
         self.output_tokens = 0
@@ -111,6 +124,10 @@ class _Answer:
         return Usage(input_tokens=self.input_tokens, output_tokens=self.output_tokens)
 
 
+def _nothing() -> None:
+    pass
+
+
 class Runner:
     """Runs attempts. `wall_s` is the Unix time, for the receipts' claims."""
 
@@ -129,13 +146,18 @@ class Runner:
         emit: Callable[[str], None],
         max_output_bytes: int,
         think: Callable[[str], None] | None = None,
+        *,
+        started: Callable[[], None] | None = None,
+        alive: Callable[[], None] | None = None,
     ) -> Ended:
         """Never raises: whatever happens is the attempt's end. Cancelling the task that runs this aborts the attempt.
 
         `emit` is called with each piece of text, whose concatenation is exactly the result's text, and `think` with
-        each piece of what the model thinks, which is no part of it.
+        each piece of what the model thinks, which is no part of it. `started` is called when the provider begins with
+        it, and `alive` for each sign of life without text.
         """
         answer = _Answer(emit, think, max_output_bytes)
+        answer.started, answer.alive = started or _nothing, alive or _nothing
         try:
             return await self._run(assignment, answer)
         except asyncio.CancelledError:
@@ -152,10 +174,14 @@ class Runner:
             return _failed(assignment.ref, "worker_error", message, answer, retryable=True)
 
     async def _run(self, assignment: Assignment, answer: _Answer) -> AttemptFinished:
-        started_at = self._now()
         request, provider = self._request(assignment)
+        started_at: str | None = None
+        hear_life(answer.alive)
         async with aclosing(provider.stream(request)) as chunks:
             async for chunk in chunks:
+                if started_at is None:
+                    started_at = self._now()
+                    answer.started()
                 if isinstance(chunk, TextChunk):
                     answer.add(chunk)
                 elif isinstance(chunk, FinalChunk):
@@ -163,9 +189,10 @@ class Runner:
                     break
                 elif isinstance(chunk, ReasoningChunk):
                     answer.think(chunk)
-                else:
+                elif isinstance(chunk, ProgressChunk):
                     answer.input_tokens = chunk.input_tokens or answer.input_tokens
-        if answer.final is None:
+                    answer.alive()
+        if answer.final is None or started_at is None:
             raise ProviderError(f"{provider.name} ended its stream in the middle of the answer")
         return self._finished(assignment, answer.text, answer.final, started_at)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from math import inf
 
 from cavvy import defaults
 from cavvy.core.job import AttemptRef
@@ -18,12 +19,13 @@ _ESCAPED_BYTES = 6  # what one code point can take in JSON
 class AttemptText:
     """The whole text of one attempt so far, and how much of it was sent. Thoughts are kept only until they are sent."""
 
-    __slots__ = ("_flusher", "_parts", "_sent_chars", "_sent_parts", "_thoughts", "begun", "ref", "waiting")
+    __slots__ = ("_flusher", "_parts", "_sent_chars", "_sent_parts", "_thoughts", "begun", "ref", "told_s", "waiting")
 
     def __init__(self, ref: AttemptRef, flusher: TextFlusher) -> None:
         self.ref = ref
         self.waiting = False
-        self.begun = False  # whether anything was sent
+        self.begun = False  # whether any text was sent
+        self.told_s = -inf  # when anything was sent
         self._flusher = flusher
         self._parts: list[str] = []
         self._sent_parts = 0
@@ -41,6 +43,10 @@ class AttemptText:
             self._thoughts.append(chunk)
             if not self.waiting:
                 self._flusher.wait(self)
+
+    def alive(self) -> None:
+        """The model lives, but has no text to show for it."""
+        self._flusher.show_life(self)
 
     def joined(self) -> str:
         return "".join(self._parts)
@@ -62,6 +68,10 @@ class AttemptText:
         self._sent_chars += len(text)
         self.begun = True
         return offset, text
+
+    @property
+    def sent_chars(self) -> int:
+        return self._sent_chars
 
     def take_thoughts(self) -> str:
         thoughts, self._thoughts = "".join(self._thoughts), []
@@ -111,6 +121,7 @@ class TextFlusher:
         """Sends what `text` has, now."""
         if not self.live:
             return
+        text.told_s = asyncio.get_running_loop().time()
         thoughts = text.take_thoughts()
         offset, rest = text.take()
         for piece in self._pieces(thoughts):
@@ -119,6 +130,13 @@ class TextFlusher:
         for piece in self._pieces(rest):
             self._send(JobDelta(job_id=text.ref.job_id, epoch=text.ref.epoch, offset=offset, text=piece))
             offset += len(piece)
+
+    def show_life(self, text: AttemptText) -> None:
+        """Sends an empty text if nothing was sent for SIGN_OF_LIFE_S."""
+        now_s = asyncio.get_running_loop().time()
+        if self.live and not text.waiting and now_s - text.told_s >= defaults.SIGN_OF_LIFE_S:
+            text.told_s = now_s
+            self._send(JobDelta(job_id=text.ref.job_id, epoch=text.ref.epoch, offset=text.sent_chars, text=""))
 
     def _pieces(self, text: str) -> Iterator[str]:
         """The text in frames' sizes."""

@@ -20,7 +20,7 @@ from cavvy.errors import (
     StartError,
 )
 from cavvy.providers.anyllm import AnyLlm
-from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, Message, ReasoningChunk, TextChunk
+from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, Message, ReasoningChunk, TextChunk, hear_life
 from tests.unit.providers.dialects import DIALECTS, Dialect, by_name
 from tests.unit.providers.http_server import Exchange, Handler, HttpServer, serving
 
@@ -119,6 +119,26 @@ async def test_an_answer_streams_and_ends_with_what_it_used(dialect: Dialect) ->
         sent = server.requests[-1]
         assert PROMPT in sent.body.decode()
         assert KEY in str(sent.headers)
+
+
+async def test_what_keeps_the_connection_alive_is_a_sign_of_life() -> None:
+    """A gateway says `: ping` while its model thinks; no SDK hands that on."""
+    dialect = by_name("openai")
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin(200, "text/event-stream")
+        for _ in range(3):
+            await exchange.chunk(b": ping\n\n")
+            heard.clear()
+            await asyncio.wait_for(heard.wait(), 5)
+        await exchange.end()
+
+    heard = asyncio.Event()
+    hear_life(heard.set)
+    async with serving(answering(dialect, answer)) as server, opened(dialect, server.url) as provider:
+        with pytest.raises(ProviderError, match="ended its answer in the middle"):
+            async for _ in provider.stream(request()):
+                pass
 
 
 @each_dialect

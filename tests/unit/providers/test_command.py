@@ -18,7 +18,7 @@ import pytest
 from cavvy import defaults
 from cavvy.core.worker_messages import AttemptFailed
 from cavvy.errors import InputTooLarge, ProviderError, StartError
-from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, Message, TextChunk
+from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, Message, TextChunk, hear_life
 from cavvy.providers.command import Command, transcript
 from cavvy.worker.identity import Identity
 from cavvy.worker.runner import Runner
@@ -51,6 +51,13 @@ async def opened(command: Sequence[str], **options: Any) -> AsyncIterator[Comman
 async def run(command: Sequence[str], prompt: str = "hi", **options: Any) -> list[Chunk]:
     async with opened(command, **options) as provider, asyncio.timeout(30):
         return [chunk async for chunk in provider.stream(request(prompt))]
+
+
+async def test_what_it_says_on_stderr_is_a_sign_of_life() -> None:
+    heard: list[None] = []
+    hear_life(lambda: heard.append(None))
+    await run(python("import sys; print('working', file=sys.stderr)"))
+    assert heard
 
 
 async def failure(command: Sequence[str], prompt: str = "hi", **options: Any) -> ProviderError:

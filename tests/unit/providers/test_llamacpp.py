@@ -12,11 +12,12 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cavvy.errors import InputTooLarge, ModelMissing, ProviderError
 from cavvy.providers import llamacpp_process
-from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, Message, TextChunk
+from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, Message, ProgressChunk, TextChunk
 from cavvy.providers.llamacpp import LlamaCpp, find_weights, model_name
 
 WEIGHTS = find_weights()
@@ -123,6 +124,69 @@ async def test_leaving_while_a_long_prompt_is_read_stops_it_soon(model: LlamaCpp
     before_s = time.monotonic()
     await stream.aclose()
     assert time.monotonic() - before_s < 4  # all of it would take twenty seconds
+
+
+LONG = "The quick brown fox jumps over the lazy dog. " * 150
+
+
+async def until_it_reads(stream: AsyncIterator[Chunk]) -> None:
+    """Returns when a part of the prompt has been read."""
+    async with asyncio.timeout(60):
+        while not isinstance(await anext(stream), ProgressChunk):
+            pass
+
+
+async def test_a_process_that_notices_nothing_while_it_reads_is_ended_and_loaded_again(
+    model: LlamaCpp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llamacpp_process, "STOP_SOON_S", 0.0)
+    before = process_id(model)
+    stream = model.stream(request(LONG))
+    await until_it_reads(stream)
+    await stream.aclose()
+    await until_gone(before)
+    async with asyncio.timeout(30):
+        while model.process_id in (None, before):
+            await asyncio.sleep(0.01)
+    assert text(await answer(model, "Say hello."))
+
+
+async def test_a_process_that_serves_somebody_else_is_not_ended(
+    model: LlamaCpp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llamacpp_process, "STOP_SOON_S", 0.0)
+    before = process_id(model)
+    async with aclosing(model.stream(request("Write a very long story.", max_tokens=2000))) as other:
+        await begin(model, other)
+        stream = model.stream(request(LONG))
+        await until_it_reads(stream)
+        await stream.aclose()
+        await begin(model, other)
+        assert process_id(model) == before
+
+
+async def test_two_that_are_left_at_once_do_not_wait_for_each_other(
+    model: LlamaCpp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llamacpp_process, "STOP_SOON_S", 0.0)
+    before = process_id(model)
+    streams = [model.stream(request(LONG)) for _ in range(2)]
+    for stream in streams:
+        await until_it_reads(stream)
+    await asyncio.gather(*(stream.aclose() for stream in streams))
+    await until_gone(before)
+    assert text(await answer(model, "Say hello."))
+
+
+async def test_closing_while_the_model_is_loaded_again_leaves_no_process(
+    model: LlamaCpp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llamacpp_process, "STOP_SOON_S", 0.0)
+    stream = model.stream(request(LONG))
+    await until_it_reads(stream)
+    await stream.aclose()
+    await model.close()
+    assert not [child for child in psutil.Process().children() if "llamacpp_child" in " ".join(child.cmdline())]
 
 
 async def test_cancelling_the_reader_frees_its_slot() -> None:

@@ -177,5 +177,5 @@ class TestOllamasDialect:
 
     async def test_a_model_that_is_gone_says_how_to_get_it_back(self, over_ollama: AnyLlm) -> None:
         with pytest.raises(ProviderError, match="`ollama pull qwen3:8b` on that machine gets it") as caught:
-            await anext(over_ollama.stream(request("hi", "qwen3:8b")))
+            _ = [chunk async for chunk in over_ollama.stream(request("hi", "qwen3:8b"))]
         assert not caught.value.retryable

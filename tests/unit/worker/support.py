@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -31,7 +32,7 @@ from cavvy.protocol.messages import (
     decode_worker_message,
     encode,
 )
-from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, TextChunk
+from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, StartChunk, TextChunk
 from cavvy.worker.identity import JoinLine, parse_join
 
 MODEL = "fake-1"
@@ -180,7 +181,7 @@ def assign(number: int, prompt: str = "hi", *, epoch: int = 1, **params: Any) ->
 
 
 class FakeProvider:
-    """Answers with the words of the prompt.
+    """Answers with the words of the prompt. `turns`, if given, is what its streams have to wait for.
 
     After the word `hold` at its beginning it waits for `release`. It takes until `may_stop` to be idle.
     """
@@ -198,6 +199,7 @@ class FakeProvider:
         self.requests: list[InferenceRequest] = []
         self.idle = 0
         self.closed = False
+        self.turns: asyncio.Semaphore | None = None
 
     async def open(self) -> None:
         pass
@@ -206,7 +208,13 @@ class FakeProvider:
         self.closed = True
 
     async def stream(self, request: InferenceRequest) -> AsyncGenerator[Chunk, None]:
+        async with self.turns or contextlib.nullcontext(), contextlib.aclosing(self._answer(request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _answer(self, request: InferenceRequest) -> AsyncGenerator[Chunk, None]:
         self.requests.append(request)
+        yield StartChunk()
         words = request.messages[-1].content.split(" ")
         try:
             for number, word in enumerate(words):

@@ -229,6 +229,50 @@ class TestJobs:
             assert stopped.stopped_ms is not None
             assert site.provider.idle == 1
 
+    async def test_a_job_that_waits_for_its_turn_at_the_provider_has_not_started(
+        self, coordinator: FakeCoordinator, site: Site
+    ) -> None:
+        site.provider.turns = asyncio.Semaphore(1)
+        async with site.running(coordinator.join):
+            await coordinator.login()
+            for number in (1, 2):
+                await coordinator.send(assign(number, "hold on"))
+            assert (await coordinator.receive(JobStartedMessage)).job_id == job_id(1)
+            await coordinator.receive(JobDelta)
+            await coordinator.send(Ping())
+            await until_heartbeat(coordinator, lambda beat: len(beat.held) == 2 and beat.free == 0)
+            assert coordinator.frames.empty()
+            await coordinator.send(JobCancel(job_id=job_id(1), epoch=1, reason=""))
+            await coordinator.receive(JobStoppedMessage)
+            assert (await coordinator.receive(JobStartedMessage)).job_id == job_id(2)
+
+    async def test_p12_a_job_that_waits_for_its_turn_is_given_back_when_the_worker_leaves(
+        self, coordinator: FakeCoordinator, site: Site
+    ) -> None:
+        site.provider.turns = asyncio.Semaphore(1)
+        async with site.running(coordinator.join) as worker:
+            await coordinator.login()
+            for number in (1, 2):
+                await coordinator.send(assign(number, "hold on"))
+            await coordinator.receive(JobStartedMessage)
+            await coordinator.receive(JobDelta)
+            await coordinator.send(Ping())
+            await until_heartbeat(coordinator, lambda beat: len(beat.held) == 2)
+            worker.leave(30)
+            await coordinator.receive(Draining)
+            assert (await coordinator.receive(JobReject)).job_id == job_id(2)
+            assert len(site.provider.requests) == 1
+
+    async def test_no_more_slots_are_offered_than_its_providers_serve(
+        self, coordinator: FakeCoordinator, site: Site
+    ) -> None:
+        site.provider.slots = 3
+        with capture_logs() as logs:
+            async with site.running(coordinator.join, slots=5):
+                register = await coordinator.login()
+        assert msgspec.json.decode(register.capabilities, type=Capabilities).slots == 3
+        assert [log["asked"] for log in logs if log["event"] == "fewer slots than asked for"] == [5]
+
     async def test_a_job_cancelled_in_the_same_breath_never_reaches_the_provider(
         self, coordinator: FakeCoordinator, site: Site
     ) -> None:

@@ -12,7 +12,17 @@ from cavvy.core.receipt import Expected, Result, check, check_signature, input_h
 from cavvy.core.worker_messages import Assignment, AttemptFailed, AttemptFinished, AttemptRefused, AttemptStopped
 from cavvy.core.writes import Usage
 from cavvy.errors import ProviderError
-from cavvy.providers.base import Chunk, InferenceRequest, Message, ReasoningChunk, TextChunk
+from cavvy.providers.base import (
+    Chunk,
+    FinalChunk,
+    InferenceRequest,
+    Message,
+    ProgressChunk,
+    ReasoningChunk,
+    StartChunk,
+    TextChunk,
+    life_heard,
+)
 from cavvy.worker.identity import Identity
 from cavvy.worker.runner import Ended, Runner
 from tests.unit.worker.support import MODEL, FakeProvider
@@ -220,3 +230,33 @@ async def test_what_a_model_thinks_is_told_apart_and_counted() -> None:
     assert (bench.chunks, thoughts) == (["42"], ["hm"])
     assert ended.usage == Usage(input_tokens=0, output_tokens=3)
     assert (ended.message, ended.retryable) == ("broke", False)
+
+
+class Reading(FakeProvider):
+    """Waits for its turn, reads the prompt for a while, hears something on the wire, then answers."""
+
+    def __init__(self, said: list[str]) -> None:
+        super().__init__()
+        self._said = said
+
+    async def stream(self, request: InferenceRequest) -> AsyncGenerator[Chunk, None]:
+        self._said.append("waits")
+        yield StartChunk()
+        self._said.append("reads")
+        yield ProgressChunk(7)
+        life_heard()()
+        yield TextChunk("ok", 1)
+        yield FinalChunk(finish_reason="stop", usage=Usage(input_tokens=7, output_tokens=1), model=MODEL)
+
+
+async def test_the_start_is_told_when_the_provider_begins_and_life_when_there_is_no_text() -> None:
+    said: list[str] = []
+    bench = Bench(Reading(said))
+    await bench.runner.run(
+        assignment({"prompt": "a"}),
+        said.append,
+        1000,
+        started=lambda: said.append("started"),
+        alive=lambda: said.append("alive"),
+    )
+    assert said == ["waits", "started", "reads", "alive", "alive", "ok"]

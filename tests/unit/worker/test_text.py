@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cavvy import defaults
 from cavvy.core.job import AttemptRef
 from cavvy.protocol.messages import JobDelta
 from cavvy.worker.text import AttemptText, TextFlusher
@@ -174,3 +175,28 @@ async def test_thoughts_are_not_kept_for_a_connection_that_is_gone(sent: Sent, f
     one.rewind(0)
     await sent.until(1)
     assert [(delta.kind, delta.text) for delta in sent.deltas] == [("text", "42")]
+
+
+class TestSignsOfLife:
+    async def test_life_without_text_is_an_empty_text_where_the_next_one_belongs(
+        self, sent: Sent, flusher: TextFlusher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(defaults, "SIGN_OF_LIFE_S", 0.0)
+        one = text(flusher)
+        one.alive()
+        one.append("Hello")
+        one.alive()
+        assert sent.pieces == [(0, ""), (0, "Hello"), (5, "")]
+
+    async def test_it_is_shown_once_in_a_while_and_not_beside_text(self, sent: Sent, flusher: TextFlusher) -> None:
+        one, other = text(flusher), text(flusher, 2)
+        one.alive()
+        one.alive()
+        other.append("Hello")
+        other.alive()
+        assert sent.pieces == [(0, ""), (0, "Hello")]
+
+    async def test_without_a_connection_nothing_is_shown(self, sent: Sent, flusher: TextFlusher) -> None:
+        flusher.pause()
+        text(flusher).alive()
+        assert sent.deltas == []

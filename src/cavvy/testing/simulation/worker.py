@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextvars import ContextVar
 from pathlib import Path
 from random import Random
@@ -18,7 +18,7 @@ from cavvy.core.job import AttemptRef
 from cavvy.core.worker_messages import Assignment
 from cavvy.core.writes import Usage
 from cavvy.errors import ProviderError, WorkerRefused
-from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, ProgressChunk, TextChunk
+from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, StartChunk, TextChunk
 from cavvy.testing.simulation.coordinator import SimulatedCoordinator
 from cavvy.testing.simulation.history import Call, History
 from cavvy.testing.simulation.network import Link
@@ -39,15 +39,9 @@ _dialler: ContextVar[SimulatedWorker] = ContextVar("dialler")
 class SimulatedRunner(Runner):
     """The runner, and the provider is told for which attempt it is called."""
 
-    async def run(
-        self,
-        assignment: Assignment,
-        emit: Callable[[str], None],
-        max_output_bytes: int,
-        think: Callable[[str], None] | None = None,
-    ) -> Ended:
+    async def run(self, assignment: Assignment, *given: Any, **more: Any) -> Ended:
         _attempt.set(assignment.ref)
-        return await super().run(assignment, emit, max_output_bytes, think)
+        return await super().run(assignment, *given, **more)
 
 
 class _Provider:
@@ -78,7 +72,7 @@ class _Provider:
         worker.history.note(worker.now_s, f"{worker.name} calls its provider for {call.ref.job_id} {call.ref.epoch}")
         worker.history.call_began(call, worker.slots)
         try:
-            yield ProgressChunk()
+            yield StartChunk()
             pieces = dice.randint(1, 4)
             for index in range(pieces):
                 await asyncio.sleep(dice.expovariate(1 / worker.piece_s))
