@@ -275,13 +275,18 @@ class Installation:
             self.http = self.client()
         return process
 
-    def start_worker(self, name: str = "w", *, gated: bool = False, slots: int = 2) -> ScriptedWorker:
-        """Starts a worker that joins, or starts it again where it has joined; returns when it is online."""
+    def start_worker(
+        self, name: str = "w", *, gated: bool = False, slots: int = 2, dial: int | None = None
+    ) -> ScriptedWorker:
+        """Starts a worker that joins, or starts it again where it has joined; returns when it is online. `dial` is the
+        port of a proxy that it connects through.
+        """
         home = self.directory / name
         arguments = ["-m", "tests.scripted_worker", "worker", "--data-dir", str(home), "--name", name]
         if not home.exists():
             arguments += ["--join", self.http.post("/v1/worker-tokens").json()["join"]]
         environment = self.environment | {"CAVVY_TEST_HOME": str(home), "CAVVY_TEST_GATED": "yes" if gated else ""}
+        environment |= {"CAVVY_TEST_DIAL": str(dial or "")}
         command = [sys.executable, *arguments, "--slots", str(slots)]
         worker = ScriptedWorker(command, environment, self._log(arguments), name, home)
         self._processes.append(worker)

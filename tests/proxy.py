@@ -113,12 +113,16 @@ def proxied(upstream: int, converse: Callable[[], Conversation]) -> Iterator[Pro
 
 
 def text_of(piece: bytes) -> bytes:
-    """What a piece says that begins with a WebSocket frame; a client's frames are masked."""
-    if len(piece) < 2:
-        return b""
-    size, begin = piece[1] & 0x7F, 2
-    begin += {126: 2, 127: 8}.get(size, 0)
-    if not piece[1] & 0x80:
-        return piece[begin:]
-    mask, body = piece[begin : begin + 4], piece[begin + 4 :]
-    return bytes(byte ^ mask[at % 4] for at, byte in enumerate(body))
+    """What the WebSocket frames say that a piece holds, one after the other; a client's frames are masked."""
+    said = b""
+    while len(piece) >= 2:
+        size, begin = piece[1] & 0x7F, 2
+        if size > 125:
+            width = 2 if size == 126 else 8
+            size, begin = int.from_bytes(piece[begin : begin + width]), begin + width
+        mask = b""
+        if piece[1] & 0x80:
+            mask, begin = piece[begin : begin + 4], begin + 4
+        body, piece = piece[begin : begin + size], piece[begin + size :]
+        said += bytes(byte ^ mask[at % 4] for at, byte in enumerate(body)) if len(mask) == 4 else body
+    return said

@@ -1,8 +1,8 @@
 """The real command line with one part exchanged: in place of a model there is an answer that is known.
 
-CAVVY_TEST_GATED makes each answer wait in its middle until the file `gate` is in CAVVY_TEST_HOME. What happened is left
-there: `calls` has a line for each call of the provider, `heard` one for each frame that came, and what a login said of
-each attempt.
+CAVVY_TEST_DIAL is a port to connect to, whatever the coordinator's address says. CAVVY_TEST_GATED makes each answer
+wait in its middle until the file `gate` is in CAVVY_TEST_HOME. What happened is left there: `calls` has a line for each
+call of the provider, `heard` one for each frame that came, and what a login said of each attempt.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ ANSWER = FIRST + "in the morning ✓."
 LOOK_EVERY_S = 0.01
 
 _HOME = Path(os.environ.get("CAVVY_TEST_HOME", "/nonexistent"))
+_DIAL = os.environ.get("CAVVY_TEST_DIAL")
 _GATED = bool(os.environ.get("CAVVY_TEST_GATED"))
 
 
@@ -80,9 +81,15 @@ async def noted_login(socket: Any, request: Any) -> tuple[str, RegisterAck]:
     return key, ack
 
 
+def dialling(*arguments: Any, **options: Any) -> Any:
+    elsewhere = {"host": "127.0.0.1", "port": int(_DIAL)} if _DIAL else {}
+    return connect(*arguments, **options, **elsewhere)
+
+
 if __name__ == "__main__":
+    connect = agent.connect
     with (
         patch.object(_serve, "discover", found),
-        patch.multiple(agent, Attempts=Noted, login=noted_login),
+        patch.multiple(agent, Attempts=Noted, login=noted_login, connect=dialling),
     ):
         main()

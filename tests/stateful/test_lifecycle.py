@@ -72,6 +72,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.directory = Path(tempfile.mkdtemp())
         self.model = Model()
         self.rejected = False
+        self.seconds = 0
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
@@ -134,9 +135,10 @@ class Lifecycle(RuleBasedStateMachine):
 
     async def pass_time(self, seconds: int) -> None:
         """Workers that are there say so every two seconds, and what they hold."""
-        for second in range(seconds):
+        for _ in range(seconds):
             self.stack.clock.advance(1.0)
-            beats = self.beats() if second % 2 else []
+            self.seconds += 1
+            beats = self.beats() if self.seconds % 2 else []
             for player in self.players if beats else ():
                 if player.online:
                     self.revive(player, player.holds)
