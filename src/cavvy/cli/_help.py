@@ -142,6 +142,18 @@ PAGES: dict[str, Page] = {
         ),
         {Exit.FAILED: "the job failed", Exit.START_AGAIN: "whether the job was taken is unknown"},
     ),
+    "stop": Page(
+        "What was found and told to stop, or whether everything is stopped; with --json what the API answers, a line a"
+        " job. What runs ends a little later. It holds also while the coordinator's disk takes no writes.",
+        _WRITING,
+        (
+            "cavvy stop 01a200a6-4389-7f89-95ed-d356f6d8e82d",
+            "cavvy stop --thread chat-7",
+            "cavvy stop --all --reason 'it went wild'",
+            "cavvy stop --release",
+        ),
+        {Exit.REFUSED: "refused: the key, its role, or at least one job; the others were stopped"},
+    ),
     "tenants create": Page(
         "The tenant's first key, this once. Takes the operator's key.",
         _WRITING,

@@ -12,6 +12,7 @@ import typer
 from cavvy.cli import _output, _queue
 from cavvy.cli._exits import Exit
 from cavvy.cli._options import Common, client_options
+from cavvy.cli.stop import stopping
 from cavvy.errors import RequestRefused
 
 if TYPE_CHECKING:
@@ -165,9 +166,7 @@ def _why(job: Job) -> str:
     """Why the job is where it is, in a few words."""
     if job.failure is not None:
         return f"{job.failure.code}: {job.failure.message}"
-    if job.cancel_requested is not None and not job.terminal:
-        return "asked to stop"
-    return job.queue.reason if job.queue else ""
+    return stopping(job) or (job.queue.reason if job.queue else "")
 
 
 def _print_job(job: Job) -> None:

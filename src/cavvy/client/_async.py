@@ -141,6 +141,22 @@ class AsyncCavvy:
         """Erases the texts of a job that has ended, for good; hashes and receipt stay. Twice is the same as once."""
         return await self._fetch(protocol.erase_request(job_id), Job)
 
+    async def cancel_thread(self, thread_id: str, *, reason: str | None = None) -> rest.ThreadStopped:
+        """Stops every job with this `thread_id` that has not ended; how many were running and waiting."""
+        return await self._fetch(protocol.thread_cancel_request(thread_id, reason), rest.ThreadStopped)
+
+    async def stop_all(self, *, reason: str | None = None, latch: bool = True) -> rest.StopAnswer:
+        """Stops everything of the tenant. With `latch` new work is refused (409 `stopped`) until it is released."""
+        return await self._fetch(protocol.stop_request(reason, latch=latch), rest.StopAnswer)
+
+    async def release_stop(self) -> rest.StopView:
+        """New work is accepted again; with an admin's key. What was stopped stays stopped."""
+        return await self._fetch(protocol.Request("POST", "/v1/stop/release"), rest.StopView)
+
+    async def stop_state(self) -> rest.StopView:
+        """Whether everything is stopped: by whom, why, since when."""
+        return await self._fetch(protocol.get("/v1/stop"), rest.StopView)
+
     async def result(self, job_id: str) -> bytes:
         """The exact bytes that the receipt's `output_hash` is over."""
         return await self._carry_out(self._flows.body(protocol.get(protocol.job_path(job_id, "/result"))))

@@ -170,6 +170,18 @@ def tenant_events_request() -> Request:
     return Request("GET", "/v1/events", dict(_STREAMED))
 
 
+def thread_cancel_request(thread_id: str, reason: str | None) -> Request:
+    body = msgspec.json.encode(rest.CancelBody(reason=reason))
+    path = f"/v1/threads/{quote(thread_id, safe='')}/cancel"
+    return Request("POST", path, {"Content-Type": "application/json"}, body)
+
+
+def stop_request(reason: str | None, *, latch: bool) -> Request:
+    """Repeated: stopping twice is the same as once."""
+    body = msgspec.json.encode(rest.StopBody(reason=reason, latch=latch))
+    return Request("POST", "/v1/stop", {"Content-Type": "application/json"}, body)
+
+
 def events_request(job_id: str, last_id: str) -> Request:
     headers = dict(_STREAMED)
     if last_id:

@@ -141,6 +141,22 @@ class Cavvy:
         """Erases the texts of a job that has ended, for good; hashes and receipt stay. Twice is the same as once."""
         return self._fetch(protocol.erase_request(job_id), Job)
 
+    def cancel_thread(self, thread_id: str, *, reason: str | None = None) -> rest.ThreadStopped:
+        """Stops every job with this `thread_id` that has not ended; how many were running and waiting."""
+        return self._fetch(protocol.thread_cancel_request(thread_id, reason), rest.ThreadStopped)
+
+    def stop_all(self, *, reason: str | None = None, latch: bool = True) -> rest.StopAnswer:
+        """Stops everything of the tenant. With `latch` new work is refused (409 `stopped`) until it is released."""
+        return self._fetch(protocol.stop_request(reason, latch=latch), rest.StopAnswer)
+
+    def release_stop(self) -> rest.StopView:
+        """New work is accepted again; with an admin's key. What was stopped stays stopped."""
+        return self._fetch(protocol.Request("POST", "/v1/stop/release"), rest.StopView)
+
+    def stop_state(self) -> rest.StopView:
+        """Whether everything is stopped: by whom, why, since when."""
+        return self._fetch(protocol.get("/v1/stop"), rest.StopView)
+
     def result(self, job_id: str) -> bytes:
         """The exact bytes that the receipt's `output_hash` is over."""
         return self._carry_out(self._flows.body(protocol.get(protocol.job_path(job_id, "/result"))))

@@ -90,6 +90,7 @@ ENTRIES: dict[str, Entry] = {
     "login": Entry("login {login}", {Condition.WRONG_KEY: "login {wrong_login}"}),
     "receipt verify": Entry("receipt verify {job}"),
     "run": Entry("run hello --max-tokens 5"),
+    "stop": Entry("stop {waiting} --reason enough"),
     "tenants create": Entry("tenants create {fresh_name} --key {operator}", {Condition.WRONG_KEY: _NOT_OPERATOR}),
     "tenants list": Entry("tenants list --key {operator}", {Condition.WRONG_KEY: "tenants list --key {admin}"}),
     "up": Entry(

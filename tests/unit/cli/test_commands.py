@@ -368,3 +368,67 @@ def test_a_revoked_worker_does_not_stand_in_the_way_of_a_new_one_of_its_name(
 ) -> None:
     listed(coordinator, {"id": "wrk_1", "name": "desk", "status": "revoked"}, {"id": "wrk_2", "name": "desk"})
     assert "wrk_2" in cli("--url", coordinator.url, "--key", "cav_key", "workers", "pause", "desk").out
+
+
+# stop
+
+STOPPED = {"stopped": True, "by": "ann", "reason": "it went wild", "at": "2026-01-01T00:00:00.000Z"}
+FOUND = {"running": 3, "pending": 120, "durable": True}
+
+
+def test_stop_all_says_what_it_found_and_how_to_go_on(cli: Cli, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/stop", json(STOPPED | FOUND))
+    out = cli("stop", "--all", "--reason", "it went wild", "--url", coordinator.url).out
+    assert out.splitlines() == [
+        "everything: 3 running told to stop, 120 waiting ended",
+        "new work is refused until `cavvy stop --release`",
+    ]
+    assert msgspec.json.decode(coordinator.requests[0].body) == {"reason": "it went wild"}
+
+
+def test_stop_all_without_the_latch_says_so_to_the_coordinator(cli: Cli, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/stop", json(STOPPED | FOUND | {"stopped": False}))
+    assert len(cli("stop", "--all", "--no-latch", "--url", coordinator.url).out.splitlines()) == 1
+    assert msgspec.json.decode(coordinator.requests[0].body) == {"latch": False}
+
+
+def test_a_stop_that_is_not_durable_says_so(cli: Cli, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/threads/chat/cancel", json(FOUND | {"durable": False}, 202))
+    outcome = cli("stop", "--thread", "chat", "--url", coordinator.url)
+    assert (outcome.code, outcome.out) == (0, "thread chat: 3 running told to stop, 120 waiting ended\n")
+    assert "takes no writes" in outcome.err
+
+
+def test_stop_of_several_jobs_goes_on_behind_one_that_is_refused(cli: Cli, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs/nothing/cancel", problem(404, "not_found", "no such job"))
+    asked = {"by": "owner", "reason": None, "at": ""}
+    coordinator.on("POST", f"/v1/jobs/{JOB_ID}/cancel", json(job("running", cancel_requested=asked), 202))
+    outcome = cli("stop", "nothing", JOB_ID, "--url", coordinator.url)
+    assert (outcome.code, outcome.out) == (4, f"{JOB_ID}: asked to stop\n")
+    assert outcome.err.startswith("nothing: ")
+
+
+def test_stop_alone_says_whether_everything_is_stopped(cli: Cli, coordinator: FakeCoordinator) -> None:
+    coordinator.on("GET", "/v1/stop", json(STOPPED))
+    outcome = cli("stop", "--url", coordinator.url)
+    assert outcome.out == "stopped by ann at 2026-01-01T00:00:00.000Z: it went wild\n"
+    assert "cavvy stop --release" in outcome.err
+
+
+def test_stop_release_lets_work_go_on(cli: Cli, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/stop/release", json({"stopped": False}))
+    assert cli("stop", "--release", "--url", coordinator.url).out == "not stopped: new work is accepted\n"
+
+
+def test_stop_takes_one_kind_of_thing_at_a_time(cli: Cli) -> None:
+    assert cli("stop", "--all", "--thread", "chat").code == 2
+
+
+def test_run_is_refused_with_who_stopped_everything_when_why_and_how_to_go_on(
+    cli: Cli, coordinator: FakeCoordinator
+) -> None:
+    detail = "ann stopped everything of this tenant at … it went wild. … `cavvy stop --release` …"
+    coordinator.on("POST", "/v1/jobs", problem(409, "stopped", detail))
+    outcome = cli("run", "hi", "--url", coordinator.url)
+    assert outcome.code == 4
+    assert detail in outcome.err

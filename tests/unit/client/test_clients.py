@@ -51,6 +51,8 @@ KEY = {
     "act_for_users": False, "created_at": "", "created_by": None, "expires_at": None, "revoked_at": None,
     "old_secret_until": None,
 }  # fmt: skip
+STOPPED = {"stopped": True, "by": "owner", "reason": None, "at": ""}
+THREAD_STOPPED = {"running": 1, "pending": 2, "durable": True}
 NEW_KEY = KEY | {"key": "cav_ro_k1_s", "login": "cavvy://127.0.0.1:4010/cav_ro_k1_s"}
 
 
@@ -420,6 +422,10 @@ def test_leaving_a_stream_early_leaves_nothing_open(coordinator: FakeCoordinator
         ("job", (JOB_ID,), ("GET", f"/v1/jobs/{JOB_ID}"), completed("Hi")),
         ("jobs", (), ("GET", "/v1/jobs"), {"jobs": [job()], "cursor": None}),
         ("cancel", (JOB_ID,), ("POST", f"/v1/jobs/{JOB_ID}/cancel"), job("running")),
+        ("cancel_thread", ("chat 7",), ("POST", "/v1/threads/chat%207/cancel"), THREAD_STOPPED),
+        ("stop_all", (), ("POST", "/v1/stop"), STOPPED | THREAD_STOPPED),
+        ("release_stop", (), ("POST", "/v1/stop/release"), STOPPED | {"stopped": False}),
+        ("stop_state", (), ("GET", "/v1/stop"), STOPPED),
         ("workers", (), ("GET", "/v1/workers"), {"workers": []}),
         ("health", (), ("GET", "/v1/health"), {"status": "ok", "version": "0"}),
         (
