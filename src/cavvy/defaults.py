@@ -39,6 +39,12 @@ MAX_JOB_TIME_S: Final = 7 * 24 * 3600.0  # longest any of these may be
 MAX_ATTEMPTS: Final = 3  # a poison job takes down three workers, not the fleet
 MAX_ATTEMPTS_LIMIT: Final = 100
 PROGRESS_S: Final = 1.0  # how often a session says which attempts showed life
+RETRY_BASE_S: Final = 1.0  # pause after the first failure; what was busy for a moment is not any more
+RETRY_CAP_S: Final = 60.0  # … which doubles up to this: a provider that is back is noticed within a minute
+RETRY_ELSEWHERE_S: Final = 30.0  # so long others may take a job, after its pause, before the one it failed on may again
+REJECTS_IN_A_ROW: Final = 5  # then the worker is given nothing for a while: it is the worker, not the jobs
+REJECT_COOL_DOWN_S: Final = 30.0  # that while: longer than a provider's restart, shorter than a coffee
+MAX_REJECTS: Final = 20  # of one job: nobody takes it, and somebody should hear of it
 CHARS_PER_TOKEN: Final = 4  # of English text, about
 ANSWER_TOKENS: Final = 512  # how long an answer is expected to be when the job does not say
 

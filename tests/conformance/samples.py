@@ -24,6 +24,7 @@ from cavvy.core.writes import (
     ReplaceApiKey,
     RequestCancel,
     RequeueJob,
+    RetryJob,
     ReviveAttempt,
     SetStop,
     SetWorkerStatus,
@@ -72,8 +73,10 @@ def started(number: int, epoch: int = 1) -> StartAttempt:
     return StartAttempt(job_id=job_id(number), epoch=epoch, started_at_ms=3_000)
 
 
-def requeued(number: int, epoch: int = 1, end: AttemptEnd = AttemptEnd.LOST, *, counted: bool = True) -> RequeueJob:
-    return RequeueJob(job_id=job_id(number), epoch=epoch, end=end, counted=counted, ended_at_ms=4_000)
+def requeued(
+    number: int, epoch: int = 1, end: AttemptEnd = AttemptEnd.LOST, *, counted: bool = True, **why: Any
+) -> RequeueJob:
+    return RequeueJob(job_id=job_id(number), epoch=epoch, end=end, counted=counted, ended_at_ms=4_000, **why)
 
 
 def revived(number: int, epoch: int = 1, *, counted: bool = True) -> ReviveAttempt:
@@ -106,6 +109,10 @@ def failed(number: int, epoch: int = 1, end: AttemptEnd | None = AttemptEnd.ABOR
         "counted": False,
     }
     return FailJob(**(values | changes))
+
+
+def retried(number: int, epoch: int = 1) -> RetryJob:
+    return RetryJob(job_id=job_id(number), epoch=epoch, retried_at_ms=8_000)
 
 
 def token(name: bytes = b"token", *, needs_approval: bool = False) -> AddWorkerToken:

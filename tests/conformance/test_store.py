@@ -55,6 +55,7 @@ from tests.conformance.samples import (
     key,
     latch,
     requeued,
+    retried,
     revived,
     revoked,
     rotated,
@@ -262,6 +263,27 @@ async def test_a_requeued_job_waits_again_and_its_attempt_has_ended(opened: Open
     assert (header.worker, header.lost, header.lost_counted, header.tries) == (WORKER, True, True, 1)
 
 
+WHY = {"code": FailureCode.WORKER_ERROR, "message": "out of memory \0 ü", "usage": Usage(input_tokens=3)}
+
+
+async def test_an_attempt_keeps_why_it_ended_and_what_it_had_used_when_its_job_waits_again(opened: OpenStore) -> None:
+    await opened.commit(inserted(1), granted(1), started(1), requeued(1, end=AttemptEnd.FAILED, **WHY))
+    await opened.commit(granted(1, 2), completed(1, 2))
+    first, second = (await read(opened)).attempts
+    assert {name: getattr(first, name) for name in WHY} == WHY
+    assert (second.code, second.message) == (None, None)
+
+
+async def test_a_lost_attempt_that_goes_on_or_delivers_after_all_has_not_failed(opened: OpenStore) -> None:
+    why = {"code": FailureCode.WORKER_LOST, "message": "gone"}
+    await opened.commit(inserted(1), granted(1), started(1), requeued(1, **why))
+    await opened.commit(inserted(2), granted(2), started(2), requeued(2, **why))
+    await opened.commit(revived(1), completed(2))
+    for number in (1, 2):
+        attempt = (await read(opened, number)).attempts[0]
+        assert (attempt.code, attempt.message) == (None, None)
+
+
 async def test_a_loss_that_was_not_counted_is_told_so(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), requeued(1, counted=False))
     header = await opened.header(1)
@@ -334,6 +356,7 @@ async def test_a_failed_job_says_why_and_its_attempt_how(opened: OpenStore) -> N
     assert (job.status, job.completed_at_ms, job.failure, job.tries) == (JobStatus.FAILED, 6_500, failure, 1)
     attempt = job.attempts[0]
     assert (attempt.end, attempt.ended_at_ms, attempt.counted, attempt.usage) == (AttemptEnd.FAILED, 6_500, True, usage)
+    assert (attempt.code, attempt.message) == (FailureCode.WORKER_ERROR, "out of memory")
     assert await opened.loaded() == []
 
 
@@ -351,6 +374,37 @@ async def test_a_failure_without_a_request_keeps_the_request_made_before(opened:
 async def test_a_lost_attempt_stays_lost_when_the_waiting_job_fails(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), requeued(1), failed(1, end=None))
     assert (await read(opened)).attempts[0].end is AttemptEnd.LOST
+
+
+async def test_a_retried_job_waits_as_if_it_had_not_failed_and_keeps_its_attempts(opened: OpenStore) -> None:
+    failure = Failure(code=FailureCode.WORKER_LOST, message="gone", at_ms=6_500, attempt=1)
+    lost = failed(1, end=AttemptEnd.LOST, failure=failure, counted=True)
+    await opened.commit(inserted(1), granted(1), started(1), cancelled(1), lost)
+    attempts = (await read(opened)).attempts
+    await opened.commit(retried(1))
+    job = await read(opened)
+    assert (job.status, job.epoch, job.tries, job.attempts) == (JobStatus.PENDING, 1, 0, attempts)
+    assert (job.failure, job.cancel, job.completed_at_ms) == (None, None, None)
+    assert (job.retried_epoch, job.retried_at_ms) == (1, 8_000)
+    header = await opened.header(1)
+    assert header is not None
+    assert (header.status, header.epoch, header.tries, header.cancel) == (JobStatus.PENDING, 1, 0, None)
+    assert (header.lost, header.lost_counted) == (False, False)
+
+
+async def test_a_retry_may_stand_anywhere_in_a_batch(opened: OpenStore) -> None:
+    await opened.commit(inserted(1), granted(1), failed(1), retried(1), granted(1, 2), started(1, 2), inserted(2))
+    await opened.commit(failed(2, 0, None), failed(1, 2), retried(2, 0), retried(1, 2), granted(1, 3), completed(1, 3))
+    job = await read(opened)
+    assert (job.status, job.epoch, [one.epoch for one in job.attempts]) == (JobStatus.COMPLETED, 3, [1, 2, 3])
+    assert (await read(opened, 2)).status is JobStatus.PENDING
+
+
+async def test_a_batch_with_a_retry_is_fenced_too(opened: OpenStore) -> None:
+    await opened.commit(inserted(1), failed(1, 0, None))
+    with pytest.raises(Fenced):
+        await opened.store.commit([retried(1, 0)], term=opened.term - 1)
+    assert (await read(opened)).status is JobStatus.FAILED
 
 
 async def test_a_token_enrols_one_worker(opened: OpenStore) -> None:
@@ -541,6 +595,8 @@ STATES: dict[str, list[Write]] = {
     "granted again": [inserted(1), granted(1), requeued(1), granted(1, 2)],
     "completed": [inserted(1), granted(1), completed(1)],
     "failed": [inserted(1), granted(1), failed(1)],
+    "failed when lost": [inserted(1), granted(1), started(1), requeued(1), failed(1, end=None)],
+    "retried": [inserted(1), granted(1), started(1), requeued(1), failed(1, end=None), retried(1)],
     "token used": [token(), enrolled()],
     "key": [api_key()],
 }
@@ -550,7 +606,7 @@ JOB_STATES = [name for name in STATES if name not in {"token used", "key"}]
 TAKEN: list[tuple[str, Write, set[str]]] = [
     ("insert", inserted(1), {"unknown"}),
     ("grant of epoch 1", granted(1), {"pending"}),
-    ("grant of epoch 2", granted(1, 2), {"lost", "lost uncounted", "undelivered", "revoked"}),
+    ("grant of epoch 2", granted(1, 2), {"lost", "lost uncounted", "undelivered", "revoked", "retried"}),
     ("grant of epoch 3", granted(1, 3), set()),
     ("requeue", requeued(1), {"assigned", "running"}),
     ("requeue of epoch 2", requeued(1, 2), {"granted again"}),
@@ -565,11 +621,13 @@ TAKEN: list[tuple[str, Write, set[str]]] = [
     (
         "failure",
         failed(1),
-        {"assigned", "running", "cancelled", "lost", "lost uncounted", "undelivered", "revoked"},
+        {"assigned", "running", "cancelled", "lost", "lost uncounted", "undelivered", "revoked", "retried"},
     ),
     ("failure of epoch 2", failed(1, 2), {"granted again"}),
     ("failure without an attempt", failed(1, 0, None), {"pending"}),
     ("failure of an attempt that never was", failed(1, 0), set()),
+    ("retry", retried(1), {"failed", "failed when lost"}),
+    ("retry of epoch 2", retried(1, 2), set()),
 ]
 CASES = [
     pytest.param(write, state, state in taken, id=f"{name}-{state}")

@@ -15,7 +15,7 @@ from cavvy.coordinator.hub import Topic
 from cavvy.coordinator.login import OnlineWorker, worker_id
 from cavvy.core.effects import JobEffect, JobEnded
 from cavvy.core.identity import ApiKey
-from cavvy.core.job import CancelRequest, Failure, JobStatus
+from cavvy.core.job import AttemptEnd, CancelRequest, Failure, JobStatus
 from cavvy.core.latch import StopLatch
 from cavvy.core.receipt import Params
 from cavvy.core.writes import Usage
@@ -46,8 +46,15 @@ __all__ = [
     "worker_view",
 ]
 
-#: Ends of attempts after which the job waited again.
-_BACK_TO_PENDING = frozenset(("lost", "undelivered", "revoked", "rejected", "drained"))
+#: Ends of attempts after which a job waits again, as its timeline calls them.
+_BACK_TO_PENDING = {
+    AttemptEnd.FAILED: "attempt_failed",
+    AttemptEnd.LOST: "lost",
+    AttemptEnd.UNDELIVERED: "undelivered",
+    AttemptEnd.REVOKED: "revoked",
+    AttemptEnd.REJECTED: "rejected",
+    AttemptEnd.DRAINED: "drained",
+}
 
 _params = msgspec.json.Decoder(Params).decode
 _input = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -146,9 +153,10 @@ def job_change(effect: JobEffect, now_ms: int) -> JobChange:
     )
 
 
-def worker_view(record: WorkerRecord, online: OnlineWorker | None, *, own: bool) -> WorkerView:
+def worker_view(record: WorkerRecord, online: OnlineWorker | None, now_ms: int, *, own: bool) -> WorkerView:
     """The worker as JSON shows it; of one that is not its `own` a tenant sees no more than it needs."""
     known = online if own else None
+    cooling = known is not None and known.cooling_until_ms > now_ms
     return WorkerView(
         id=record.id,
         key=record.key,
@@ -163,6 +171,7 @@ def worker_view(record: WorkerRecord, online: OnlineWorker | None, *, own: bool)
         version=known.version if known else None,
         skew_ms=known.skew_ms if known else None,
         leaving=known.leaving if known else None,
+        cooling_until=iso(known.cooling_until_ms) if known and cooling else None,
     )
 
 
@@ -243,6 +252,8 @@ def _attempt(one: AttemptRecord) -> AttemptView:
         started_at=iso(one.started_at_ms) if one.started_at_ms is not None else None,
         ended_at=iso(one.ended_at_ms) if one.ended_at_ms is not None else None,
         end=one.end,
+        code=one.code,
+        message=one.message,
         counted=one.counted,
         input_salt=one.salt.hex(),
         usage=_usage(one.usage),
@@ -273,7 +284,9 @@ def _timeline(record: JobRecord, attempts: list[AttemptRecord]) -> list[Timeline
         if one.started_at_ms is not None:
             found.append((one.started_at_ms, "started", one.epoch, worker))
         if one.ended_at_ms is not None and one.end in _BACK_TO_PENDING:
-            found.append((one.ended_at_ms, one.end, one.epoch, worker))
+            found.append((one.ended_at_ms, _BACK_TO_PENDING[one.end], one.epoch, worker))
+    if record.retried_at_ms is not None:
+        found.append((record.retried_at_ms, "retried", None, None))
     if record.cancel is not None:
         found.append((record.cancel.at_ms, "cancel_requested", None, None))
     if record.completed_at_ms is not None:

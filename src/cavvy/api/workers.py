@@ -105,8 +105,8 @@ async def list_workers(request: AnyRequest) -> Response[bytes]:
 
 async def workers_by_id(store: Store, sessions: Sessions, owner: str) -> dict[str, WorkerView]:
     """The workers that this tenant (or the operator, as SHARED) sees, as it sees them, oldest first."""
-    known, online = await store.workers(owner), sessions.online()
-    return {one.id: worker_view(one, online.get(one.key), own=one.tenant == owner) for one in known}
+    known, online, now_ms = await store.workers(owner), sessions.online(), sessions.clock().wall_ms
+    return {one.id: worker_view(one, online.get(one.key), now_ms, own=one.tenant == owner) for one in known}
 
 
 @get(
@@ -178,7 +178,8 @@ async def _find(here: Services, caller: Caller, worker_id: str) -> WorkerRecord:
 
 
 def _shown(here: Services, caller: Caller, worker: WorkerRecord) -> Response[bytes]:
-    shown = worker_view(worker, here.sessions.online().get(worker.key), own=worker.tenant == _owner(caller))
+    online, now_ms = here.sessions.online().get(worker.key), here.clock().wall_ms
+    shown = worker_view(worker, online, now_ms, own=worker.tenant == _owner(caller))
     return Response(msgspec.json.encode(shown), media_type="application/json")
 
 

@@ -54,7 +54,9 @@ class Sent(NamedTuple):
 
 
 class OnlineWorker(msgspec.Struct, frozen=True, kw_only=True):
-    """What a connected worker says of itself, and its status. `leaving`: it said that it is about to go."""
+    """What a connected worker says of itself, and its status. `leaving`: it said that it is about to go.
+    Before `cooling_until_ms` it gets no work.
+    """
 
     profile: Profile
     status: WorkerStatus
@@ -63,6 +65,7 @@ class OnlineWorker(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     skew_ms: int
     leaving: bool = False
+    cooling_until_ms: int = 0
 
     @property
     def offer(self) -> Offer:

@@ -39,6 +39,7 @@ from cavvy.core.effects import (
     StopAttempt,
     Verdict,
     WorkerChanged,
+    WorkerCooled,
 )
 from cavvy.core.job import AttemptRef, RejectReason, WorkerStatus
 from cavvy.core.receipt import input_hash
@@ -86,6 +87,8 @@ class Session:
             self._condemn(Closed(effect.code, effect.reason))
         elif len(self._queue) >= defaults.SESSION_QUEUE:
             self._condemn(Closed(CloseCode.SLOW, "frames piled up"))
+        elif isinstance(effect, WorkerCooled):
+            self._note(cooling_until_ms=effect.until_ms)
         else:
             if isinstance(effect, WorkerChanged):
                 self._note_status(effect.status)
@@ -95,8 +98,7 @@ class Session:
     def _note_status(self, status: WorkerStatus) -> None:
         """Its status may change before its login has made `info`."""
         self.status = status
-        if self.info is not None:
-            self.show(msgspec.structs.replace(self.info, status=status))
+        self._note(status=status)
 
     def show(self, info: OnlineWorker | None) -> None:
         """What is known of the worker from now on; None: it is not here."""
@@ -105,9 +107,9 @@ class Session:
         if known is not None and info != before:
             self.all.watch.workers(known.profile.tenant)
 
-    def _note_leaving(self, leaving: bool) -> None:
-        if leaving and self.info is not None:
-            self.info = msgspec.structs.replace(self.info, leaving=True)
+    def _note(self, **what: Any) -> None:
+        if self.info is not None:
+            self.show(msgspec.structs.replace(self.info, **what))
 
     def _condemn(self, closed: Closed) -> None:
         if not self._condemned.done():
@@ -218,8 +220,7 @@ class Session:
                 await self._take_completion(message)
             case wire.HeartbeatMessage(held=held, free=free):
                 self.held, self.heard_s = held, self.all.clock().mono_s
-                if self.info is not None:
-                    self.show(msgspec.structs.replace(self.info, free=free))
+                self._note(free=free)
                 self.engine.post(Heartbeat(session=self.id, held=held, free=free))
             case wire.JobFailedMessage():
                 self.engine.post(
@@ -229,6 +230,7 @@ class Session:
                         epoch=message.epoch,
                         code=message.code,
                         message=message.message[: defaults.MAX_FAILURE_CHARS],
+                        retryable=message.retryable,
                         usage=message.usage,
                     )
                 )
@@ -237,11 +239,12 @@ class Session:
                     JobStopped(session=self.id, job_id=message.job_id, epoch=message.epoch, usage=message.usage)
                 )
             case wire.JobReject(job_id=job_id, epoch=epoch, reason=reason):
-                self._note_leaving(reason is RejectReason.DRAINING)
+                if reason is RejectReason.DRAINING:
+                    self._note(leaving=True)
                 text = message.message[: defaults.MAX_FAILURE_CHARS]
                 self.engine.post(JobRejected(session=self.id, job_id=job_id, epoch=epoch, reason=reason, message=text))
             case wire.Draining():
-                self._note_leaving(True)
+                self._note(leaving=True)
                 self.engine.post(SessionDraining(session=self.id))
             case wire.Register():
                 await self.send(wire.ErrorMessage(code="already_registered", message="register comes once"))

@@ -28,6 +28,7 @@ from cavvy.core.effects import (
     StopAttempt,
     StopChanged,
     WorkerChanged,
+    WorkerCooled,
 )
 from cavvy.core.identity import ApiKey
 from cavvy.core.job import Now
@@ -109,6 +110,7 @@ class Sessions:
                 | HeartbeatAnswered()
                 | CloseSession()
                 | WorkerChanged()
+                | WorkerCooled()
             ):
                 session = self._sessions.get(effect.session)
                 if session is not None:

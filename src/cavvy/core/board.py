@@ -18,6 +18,7 @@ from cavvy.core.resting import DueTimes, RestingJobs
 from cavvy.core.settings import Settings
 from cavvy.core.threads import Threads
 from cavvy.core.times import AttemptClock
+from cavvy.core.tries import last_chance, pause_s
 from cavvy.core.waiting import WaitingJobs
 from cavvy.core.windows import MatchWindows
 from cavvy.core.writes import CompleteJob, FailJob, GrantJob, RequestCancel, RequeueJob, ReviveAttempt, Usage
@@ -77,6 +78,11 @@ class Board:
         self._enqueue(job, now)
         self.out.changed(job)
 
+    def reopen(self, job: JobHeader, now: Now) -> None:
+        """A job that had failed is pending again."""
+        self.restore_job(job, now, self.grace_until_s)
+        self.out.changed(job)
+
     def drop(self, job: JobHeader) -> None:
         """The job is about to be terminal: nothing of it stays here."""
         self.out.flush_start(job.id)
@@ -98,6 +104,11 @@ class Board:
     def pending(self) -> int:
         """How many jobs are pending, those that rest among them."""
         return self.waiting.total + self.resting.total
+
+    def full(self, tenant: str) -> bool:
+        """Whether as many jobs wait as may, of this tenant or of all."""
+        of_tenant, of_all = self.settings.max_pending_per_tenant, self.settings.max_pending
+        return self.pending_of(tenant) >= of_tenant or self.pending >= of_all
 
     def pending_of(self, tenant: str) -> int:
         return self.waiting.of_tenant(tenant) + self.resting.of_tenant(tenant)
@@ -162,24 +173,38 @@ class Board:
         change = step(phase_of(job.status, job.cancel), event)
         if change is None or change.status is None:
             return
+        change = last_chance(change, job)
         if change.status is JobStatus.PENDING:
-            self._requeue(job, change, now)
+            self._requeue(job, change, now, message=message, code=code, usage=usage)
         else:
             self._fail(job, change, now, message=message, code=code, usage=usage, cancel=cancel)
 
-    def _requeue(self, job: JobHeader, change: Step, now: Now) -> None:
+    def _requeue(
+        self, job: JobHeader, change: Step, now: Now, *, message: str, code: FailureCode | None, usage: Usage | None
+    ) -> None:
         assert change.end is not None
         lease = self.leases.pop(job.id)
         if lease.profile is not None and not change.counted:
             self.waiting.refund(job, lease.profile)
         self.out.flush_start(job.id)
         self.out.write(
-            RequeueJob(job_id=job.id, epoch=job.epoch, end=change.end, counted=change.counted, ended_at_ms=now.wall_ms)
+            RequeueJob(
+                job_id=job.id,
+                epoch=job.epoch,
+                end=change.end,
+                counted=change.counted,
+                ended_at_ms=now.wall_ms,
+                code=_reason(change, code) if change.counted else None,
+                message=message,
+                usage=usage,
+            )
         )
         job.status = JobStatus.PENDING
         job.lost, job.lost_counted = change.end == "lost", change.counted
         job.tries += change.counted
         self._enqueue(job, now)
+        if (rest_s := pause_s(change, job)) > 0:
+            self.rest(job, now.mono_s + rest_s)
         self.out.changed(job, end=change.end)
 
     def _fail(
@@ -193,11 +218,9 @@ class Board:
         usage: Usage | None,
         cancel: CancelRequest | None,
     ) -> None:
-        assert change.failure is not None
+        reason = _reason(change, code)
+        assert reason is not None
         request = cancel or job.cancel
-        reason = change.failure
-        if reason is FailureCode.WORKER_ERROR and code is not None:
-            reason = code
         aborted = request if reason is FailureCode.ABORTED else None
         failure = Failure(
             code=reason,
@@ -361,3 +384,8 @@ class Board:
                 params=fresh.params if fresh else None,
             )
         )
+
+
+def _reason(change: Step, code: FailureCode | None) -> FailureCode | None:
+    """Why an attempt ended, with the code its worker gave, if any."""
+    return code if code is not None and change.failure is FailureCode.WORKER_ERROR else change.failure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import DEFAULT_TERMS, AttemptRef, Effort, Needs, RejectReason, Terms
+from cavvy.core.job import DEFAULT_TERMS, AttemptRef, Effort, JobHeader, Needs, RejectReason, Terms
 from cavvy.core.matching import Profile
 from cavvy.core.retention import Due, Horizons
 from cavvy.core.worker_status import WorkerAction
@@ -31,6 +31,7 @@ __all__ = [
     "Retain",
     "RevokeApiKey",
     "RotateApiKey",
+    "RunAgain",
     "SessionClosed",
     "SessionDraining",
     "SessionResumed",
@@ -66,6 +67,13 @@ class CancelJob(CommandBase, frozen=True, kw_only=True, tag=True):
     job_id: str
     by: str
     reason: str | None = None
+
+
+class RunAgain(CommandBase, frozen=True, kw_only=True, tag=True):
+    """A job that has failed shall run again. `job` is what is stored of it: the core knows none that has ended."""
+
+    ref: int
+    job: JobHeader
 
 
 class StopTenant(CommandBase, frozen=True, kw_only=True, tag=True):
@@ -240,6 +248,7 @@ class JobFailed(CommandBase, frozen=True, kw_only=True, tag=True):
     epoch: int
     code: str
     message: str
+    retryable: bool
     usage: Usage | None = None
 
 
@@ -273,6 +282,7 @@ Command = (
     SubmitJob
     | CancelJob
     | CancelThread
+    | RunAgain
     | StopTenant
     | ReleaseStop
     | EraseJob

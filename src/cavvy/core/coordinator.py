@@ -36,6 +36,7 @@ from cavvy.core.commands import (
     Retain,
     RevokeApiKey,
     RotateApiKey,
+    RunAgain,
     SessionClosed,
     SessionDraining,
     SessionResumed,
@@ -54,13 +55,14 @@ from cavvy.core.erasing import Eraser
 from cavvy.core.fleet import Session
 from cavvy.core.foresight import Foreseen, StopCommand, foresee
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import AttemptRef, CancelRequest, FailureCode, JobHeader, JobStatus, Now, RejectReason
+from cavvy.core.job import AttemptRef, CancelRequest, FailureCode, JobHeader, JobStatus, Now
 from cavvy.core.keys import KeyBook
 from cavvy.core.latch import StopLatch
 from cavvy.core.lifecycle import Event, phase_of, step
 from cavvy.core.matching import Offer
 from cavvy.core.outbox import Batch, Outbox
 from cavvy.core.queued import Queued, queued
+from cavvy.core.retrying import Retrying
 from cavvy.core.roster import KnownToken, KnownWorker, Roster
 from cavvy.core.settings import Settings
 from cavvy.core.stopping import Stopping
@@ -97,6 +99,7 @@ class Coordinator:
         self._key_book = KeyBook(self._out)
         self._stopping = Stopping(self._board, self._out)
         self._eraser = Eraser(self._board, self._out)
+        self._retrying = Retrying(self._board, self._stopping, self._eraser, self._out)
         self._keys: dict[tuple[str, str], _LiveKey] = {}
         self._seq = 0
         self._numbers: dict[str, int] = {}
@@ -106,6 +109,7 @@ class Coordinator:
             SubmitJob: self._submit,
             CancelJob: self._cancel,
             CancelThread: self._stopping.cancel_thread,
+            RunAgain: self._retrying.run_again,
             StopTenant: self._stop_tenant,
             ReleaseStop: self._stopping.release,
             EraseJob: self._eraser.erase,
@@ -188,6 +192,7 @@ class Coordinator:
             self._roster.sweep(now)
             self._forget_old_keys(now)
             self._eraser.forget(now)
+            self._retrying.sweep(now)
             self._board.sweep_leases(now)
             self._timekeeper.sweep(now)
         elif now.mono_s >= self._board.lapse_s:
@@ -254,8 +259,7 @@ class Coordinator:
         if deadline_ms is not None and deadline_ms <= now.wall_ms:
             self._out.reply(command.ref, ReplyCode.DEADLINE_PASSED)
             return
-        full = self._board.pending_of(tenant) >= self._settings.max_pending_per_tenant
-        if full or self._board.pending >= self._settings.max_pending:
+        if self._board.full(tenant):
             self._out.reply(command.ref, ReplyCode.QUEUE_FULL)
             return
         self._seq += 1
@@ -343,6 +347,7 @@ class Coordinator:
         session, job = found
         if job.lost:
             self._board.revive(job, session, now)
+        self._retrying.started(session)
         lease = self._board.leases[job.id]
         lease.taken = True
         lease.clock.start(now.mono_s)
@@ -371,9 +376,8 @@ class Coordinator:
                 return
             result = receipts.check(opened, command.result, self._expected(job, command))
         except ReceiptInvalid as error:
-            session.occupied.discard(ref)
             self._refuse(command, "rejected_receipt", f"The receipt was refused: {error}")
-            self._board.event(job, Event.RECEIPT_REJECTED, now, message=f"The worker's receipt was refused: {error}.")
+            self._retrying.receipt_rejected(session, job, str(error), now)
             self._answer(command, Verdict.STALE)
             return
         session.occupied.discard(ref)
@@ -413,10 +417,7 @@ class Coordinator:
     def _failed(self, command: JobFailed, now: Now) -> None:
         found = self._mine(command)
         if found is not None:
-            session, job = found
-            session.occupied.discard(AttemptRef(job.id, job.epoch))
-            code = FailureCode(command.code)
-            self._board.event(job, Event.FAILED, now, message=command.message, code=code, usage=command.usage)
+            self._retrying.failed(*found, command, now)
 
     def _stopped(self, command: JobStopped, now: Now) -> None:
         found = self._mine(command)
@@ -427,13 +428,8 @@ class Coordinator:
 
     def _rejected(self, command: JobRejected, now: Now) -> None:
         found = self._mine(command)
-        if found is None:
-            return
-        session, job = found
-        session.occupied.discard(AttemptRef(job.id, job.epoch))
-        leaving = command.reason is RejectReason.DRAINING
-        session.draining = session.draining or leaving
-        self._board.event(job, Event.DRAINED if leaving else Event.REJECTED, now, message="Its worker did not take it.")
+        if found is not None:
+            self._retrying.rejected(*found, command, now)
 
     def _undelivered(self, command: Undelivered, now: Now) -> None:
         job, lease = self._board.jobs.get(command.job_id), self._board.leases.get(command.job_id)

@@ -31,6 +31,7 @@ __all__ = [
     "StopChanged",
     "Verdict",
     "WorkerChanged",
+    "WorkerCooled",
 ]
 
 
@@ -40,6 +41,8 @@ class ReplyCode(StrEnum):
     KEY_REUSED = "idempotency_key_reused"
     QUEUE_FULL = "queue_full"
     DEADLINE_PASSED = "deadline_passed"  # before the job was there
+    ERASED = "erased"  # its texts are gone, or about to
+    NOT_FAILED = "not_failed"  # it is live: `status` says how
     STOPPED = "stopped"  # `stop` says by whom
     NOT_ENDED = "not_ended"
     NOT_FOUND = "not_found"  # no job of that id that is not terminal; no such key, no such tenant
@@ -153,6 +156,13 @@ class WorkerChanged(EffectBase, frozen=True, kw_only=True, tag=True):
     status: WorkerStatus
 
 
+class WorkerCooled(EffectBase, frozen=True, kw_only=True, tag=True):
+    """A worker that took none of the last jobs it was granted gets none before `until_ms`. It is not told."""
+
+    session: int
+    until_ms: int
+
+
 class JobEffect(EffectBase, frozen=True, kw_only=True):
     """What those who watch jobs are told: whose it is, and where it is now. `worker` was granted `epoch`.
 
@@ -209,6 +219,7 @@ Effect = (
     | HeartbeatAnswered
     | CloseSession
     | WorkerChanged
+    | WorkerCooled
     | JobChanged
     | JobEnded
     | KeyChanged

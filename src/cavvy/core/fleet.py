@@ -16,6 +16,7 @@ class Session(msgspec.Struct, kw_only=True):
     """One live worker connection. A slot is free when the worker says so, so `occupied` outlives a lost lease.
 
     `unavailable` are slots the worker reports busy beyond the attempts it names (a provider still stopping, say).
+    `rejections`: so many jobs in a row it has not taken; after too many it cools down and is given nothing.
     `draining`: its worker said that it leaves, which ends with the session and is no status of the worker.
     """
 
@@ -30,11 +31,13 @@ class Session(msgspec.Struct, kw_only=True):
     occupied: set[AttemptRef] = msgspec.field(default_factory=set)
     unavailable: int = 0
     draining: bool = False
+    rejections: int = 0
+    cooling_until_s: float | None = None
 
     @property
     def serving(self) -> bool:
         """Whether it may be given new jobs."""
-        return self.status is WorkerStatus.APPROVED and not self.draining
+        return self.status is WorkerStatus.APPROVED and not self.draining and self.cooling_until_s is None
 
     @property
     def room(self) -> int:

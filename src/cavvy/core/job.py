@@ -203,8 +203,9 @@ class JobHeader(msgspec.Struct, kw_only=True, gc=False):
     `worker` is the key (hex) that was granted `epoch`, the job's highest. `lost` says that this attempt's lease ended
     while nobody else was granted the job: its worker may still go on or deliver. `lost_counted` says that the loss was
     counted as a try, which a revival undoes. `excluded` are the workers (keys) that shall not get it for now, each
-    until then (monotonic seconds). `estimated_tokens` is what it will take, prompt and answer. `place` is where it
-    stands in its user's line (core/fairness.py). `seen` is the status under which the census counts it.
+    until then (monotonic seconds), `rejected` is how often each worker did not take it. `estimated_tokens` is what it
+    will take, prompt and answer. `place` is where it stands in its user's line (core/fairness.py). `seen` is the status
+    under which the census counts it.
     """
 
     id: str
@@ -226,9 +227,25 @@ class JobHeader(msgspec.Struct, kw_only=True, gc=False):
     terms: Terms = DEFAULT_TERMS
     estimated_tokens: int = 0
     excluded: dict[str, float] | None = None
+    rejected: dict[str, int] | None = None
     place: int = 0
 
     @property
     def active(self) -> bool:
         """Granted to a worker: assigned or running."""
         return self.status is JobStatus.ASSIGNED or self.status is JobStatus.RUNNING
+
+    @property
+    def rejections(self) -> int:
+        """How often workers did not take it."""
+        return sum(self.rejected.values()) if self.rejected else 0
+
+    def exclude(self, worker: str, until_s: float) -> None:
+        """This worker shall not get it before `until_s` (monotonic)."""
+        self.excluded = {**(self.excluded or {}), worker: until_s}
+
+    def note_rejection(self, worker: str) -> int:
+        """How often this worker has not taken it, with this time."""
+        times = (self.rejected or {}).get(worker, 0) + 1
+        self.rejected = {**(self.rejected or {}), worker: times}
+        return times

@@ -34,7 +34,8 @@ class Event(Enum):
     UNDELIVERED = auto()  # the grant never reached its worker, or was not taken in time
     STARTED = auto()
     COMPLETED = auto()
-    FAILED = auto()
+    FAILED = auto()  # for good
+    FAILED_FOR_NOW = auto()  # another try may go better
     RECEIPT_REJECTED = auto()
     STOPPED = auto()
     LEASE_END = auto()
@@ -51,8 +52,8 @@ class Event(Enum):
 
 
 class Step(NamedTuple):
-    """What an event does: the next status (None: unchanged), how the attempt ends, why the job fails, whether it
-    counts.
+    """What an event does: the next status (None: unchanged), how the attempt ends, whether it counts as a try, and why
+    the job fails. With PENDING that is for a job that has no try left: see tries.py.
     """
 
     status: JobStatus | None = None
@@ -65,10 +66,12 @@ _ABORTED = Step(JobStatus.FAILED, AttemptEnd.ABORTED, FailureCode.ABORTED)
 _COMPLETED = Step(JobStatus.COMPLETED, AttemptEnd.COMPLETED)
 _UNDELIVERED = Step(JobStatus.PENDING, AttemptEnd.UNDELIVERED)
 _FAILED = Step(JobStatus.FAILED, AttemptEnd.FAILED, FailureCode.WORKER_ERROR, counted=True)
-_REJECTED = Step(JobStatus.FAILED, AttemptEnd.FAILED, FailureCode.REJECTED_RECEIPT, counted=True)
+_FAILED_FOR_NOW = Step(JobStatus.PENDING, AttemptEnd.FAILED, FailureCode.WORKER_ERROR, counted=True)
+_REJECTED = Step(JobStatus.PENDING, AttemptEnd.FAILED, FailureCode.REJECTED_RECEIPT, counted=True)
+_LOST = Step(JobStatus.PENDING, AttemptEnd.LOST, FailureCode.WORKER_LOST, counted=True)
 _QUIT = Step(JobStatus.FAILED, AttemptEnd.LOST, FailureCode.WORKER_LOST, counted=True)
 _REVOKED = Step(JobStatus.PENDING, AttemptEnd.REVOKED)
-_TURNED_DOWN = Step(JobStatus.PENDING, AttemptEnd.REJECTED)
+_TURNED_DOWN = Step(JobStatus.PENDING, AttemptEnd.REJECTED, FailureCode.NO_ELIGIBLE_WORKER)
 _DRAINED = Step(JobStatus.PENDING, AttemptEnd.DRAINED)
 _TIMEOUT = Step(JobStatus.FAILED, AttemptEnd.TIMEOUT, FailureCode.TIMEOUT, counted=True)
 _STALLED = Step(JobStatus.FAILED, AttemptEnd.STALLED, FailureCode.STALLED, counted=True)
@@ -80,6 +83,7 @@ TRANSITIONS: dict[tuple[Phase, Event], Step] = {
     (Phase.PENDING, Event.REVIVED): Step(JobStatus.RUNNING),
     (Phase.PENDING, Event.COMPLETED): _COMPLETED,
     (Phase.PENDING, Event.FAILED): _UNCHANGED,
+    (Phase.PENDING, Event.FAILED_FOR_NOW): _UNCHANGED,
     (Phase.PENDING, Event.RECEIPT_REJECTED): _UNCHANGED,
     (Phase.PENDING, Event.STOPPED): _UNCHANGED,
     (Phase.PENDING, Event.REJECTED): _UNCHANGED,
@@ -95,18 +99,20 @@ TRANSITIONS: dict[tuple[Phase, Event], Step] = {
     (Phase.ASSIGNED, Event.DRAINED): _DRAINED,
     (Phase.ASSIGNED, Event.COMPLETED): _COMPLETED,
     (Phase.ASSIGNED, Event.FAILED): _FAILED,
+    (Phase.ASSIGNED, Event.FAILED_FOR_NOW): _FAILED_FOR_NOW,
     (Phase.ASSIGNED, Event.RECEIPT_REJECTED): _REJECTED,
     (Phase.ASSIGNED, Event.STOPPED): _QUIT,
     (Phase.ASSIGNED, Event.CANCEL): _UNCHANGED,
     (Phase.ASSIGNED, Event.STALLED): Step(JobStatus.FAILED, AttemptEnd.STALLED, FailureCode.STALLED),
     (Phase.ASSIGNED, Event.DEADLINE): _DEADLINE,
     (Phase.RUNNING, Event.STARTED): _UNCHANGED,
-    (Phase.RUNNING, Event.LEASE_END): Step(JobStatus.PENDING, AttemptEnd.LOST, counted=True),
+    (Phase.RUNNING, Event.LEASE_END): _LOST,
     (Phase.RUNNING, Event.REVOKED): _REVOKED,
     (Phase.RUNNING, Event.REJECTED): _TURNED_DOWN,
     (Phase.RUNNING, Event.DRAINED): _DRAINED,
     (Phase.RUNNING, Event.COMPLETED): _COMPLETED,
     (Phase.RUNNING, Event.FAILED): _FAILED,
+    (Phase.RUNNING, Event.FAILED_FOR_NOW): _FAILED_FOR_NOW,
     (Phase.RUNNING, Event.RECEIPT_REJECTED): _REJECTED,
     (Phase.RUNNING, Event.STOPPED): _QUIT,
     (Phase.RUNNING, Event.CANCEL): _UNCHANGED,
@@ -121,6 +127,7 @@ TRANSITIONS: dict[tuple[Phase, Event], Step] = {
     (Phase.STOPPING, Event.DRAINED): _ABORTED,
     (Phase.STOPPING, Event.COMPLETED): _COMPLETED,
     (Phase.STOPPING, Event.FAILED): _ABORTED,
+    (Phase.STOPPING, Event.FAILED_FOR_NOW): _ABORTED,
     (Phase.STOPPING, Event.RECEIPT_REJECTED): _ABORTED,
     (Phase.STOPPING, Event.STOPPED): _ABORTED,
     (Phase.STOPPING, Event.STOP_UNANSWERED): _ABORTED,

@@ -16,6 +16,7 @@ from cavvy.core.job import (
     CancelRequest,
     Effort,
     Failure,
+    FailureCode,
     JobStatus,
     Needs,
     Terms,
@@ -43,6 +44,7 @@ __all__ = [
     "ReplaceApiKey",
     "RequestCancel",
     "RequeueJob",
+    "RetryJob",
     "ReviveAttempt",
     "SetStop",
     "SetWorkerStatus",
@@ -120,7 +122,7 @@ class StartAttempt(WriteBase, frozen=True, kw_only=True, tag=True):
 class RequeueJob(WriteBase, frozen=True, kw_only=True, tag=True):
     """assigned or running → pending, ending attempt `epoch`; conditional on it being current and not asked to stop.
 
-    `counted` adds a try.
+    `counted` adds a try. `code`, `message` and `usage` are kept with the attempt.
     """
 
     job_id: str
@@ -128,6 +130,9 @@ class RequeueJob(WriteBase, frozen=True, kw_only=True, tag=True):
     end: AttemptEnd
     counted: bool
     ended_at_ms: int
+    code: FailureCode | None = None
+    message: str | None = None
+    usage: Usage | None = None
 
 
 class ReviveAttempt(WriteBase, frozen=True, kw_only=True, tag=True):
@@ -169,7 +174,7 @@ class CompleteJob(WriteBase, frozen=True, kw_only=True, tag=True):
 
 class FailJob(WriteBase, frozen=True, kw_only=True, tag=True):
     """→ failed, conditional on `epoch` and on not being terminal; ends attempt `epoch` as `end` says (None: no
-    attempt).
+    attempt), for the reason the job fails for.
     """
 
     job_id: str
@@ -219,6 +224,17 @@ class DropRevokedKeys(WriteBase, frozen=True, kw_only=True, tag=True):
 
     before_ms: int
     limit: int
+
+
+class RetryJob(WriteBase, frozen=True, kw_only=True, tag=True):
+    """failed → pending, conditional on `epoch` being the job's highest: tries, failure and cancel request are cleared.
+
+    The attempts stay, and none of them can come back.
+    """
+
+    job_id: str
+    epoch: int
+    retried_at_ms: int
 
 
 class AddWorkerToken(WriteBase, frozen=True, kw_only=True, tag=True):
@@ -299,6 +315,7 @@ Write = (
     | RequestCancel
     | CompleteJob
     | FailJob
+    | RetryJob
     | AddWorkerToken
     | DropExpiredTokens
     | EnrolWorker

@@ -188,7 +188,9 @@ class QueueView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
-    """One grant: to whom, when, how it ended. `input_salt` (hex) opens the receipt's `input_hash`."""
+    """One grant: to whom, when, how it ended, and, unless it completed, why. `input_salt` (hex) opens the receipt's
+    `input_hash`. `counted`: it was one of the job's `tries`.
+    """
 
     attempt: int
     worker: str
@@ -197,14 +199,16 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str | None
     ended_at: str | None
     end: str | None
+    code: FailureCode | None = None
+    message: str | None = None
     counted: bool
     input_salt: str
     usage: UsageView | None
 
 
 class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that happened: `event` is submitted, assigned, started, lost, undelivered, rejected, drained, revoked,
-    cancel_requested, completed, failed.
+    """One thing that happened: `event` is submitted, assigned, started, attempt_failed, lost, undelivered, rejected,
+    drained, revoked, retried, cancel_requested, completed, failed.
     """
 
     at: str
@@ -276,7 +280,8 @@ class BatchBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     """A worker: `key` (hex) is what its receipts are signed with; the rest from `slots` on is null while it is
-    offline. `leaving`: it was told to end, takes nothing new and finishes what it runs. A `shared` one serves every
+    offline. `leaving`: it was told to end, takes nothing new and finishes what it runs. Until `cooling_until`
+    it gets nothing: it did not take the last jobs it was given. A `shared` one serves every
     tenant; all but the operator see only its `models`.
     """
 
@@ -293,6 +298,7 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None = None
     skew_ms: int | None = None
     leaving: bool | None = None
+    cooling_until: str | None = None
 
 
 class WorkerList(msgspec.Struct, frozen=True, kw_only=True):

@@ -164,7 +164,7 @@ class Command:
             async with asyncio.timeout_at(ends_s):
                 return await process.stdout.read(READ_BYTES)
         except TimeoutError:
-            raise ProviderError(f"{self._name} ran longer than {self._timeout_s:g} s") from None
+            raise ProviderError(f"{self._name} ran longer than {self._timeout_s:g} s", retryable=False) from None
 
     async def _judge(self, process: asyncio.subprocess.Process, said: asyncio.Task[bytes]) -> None:
         """Raises ProviderError unless the command ended well."""

@@ -13,12 +13,16 @@ from cavvy.core.job import (
     CancelRequest,
     Effort,
     Failure,
+    FailureCode,
     JobHeader,
     JobStatus,
     JobType,
+    Needs,
     PrivacyClass,
     Terms,
     WorkerStatus,
+    shared_needs,
+    shared_terms,
 )
 from cavvy.core.latch import StopLatch
 from cavvy.core.retention import Due, Horizons
@@ -36,6 +40,8 @@ __all__ = [
     "Store",
     "TokenRecord",
     "WorkerRecord",
+    "header_of",
+    "waits_after_loss",
 ]
 
 
@@ -88,12 +94,15 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     end: AttemptEnd | None
     counted: bool
     usage: Usage | None
+    code: FailureCode | None = None
+    message: str | None = None
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     """All that is stored of a job. In lists `input`, `result` and `receipt` are None and `attempts` is empty.
 
-    Of one whose texts were erased `input` is empty, `params` are `{}`, `metadata` and `result` are None.
+    Attempts up to `retried_epoch` belong to runs before it was retried. Of a job whose texts were erased `input` is
+    empty, `params` are `{}`, `metadata` and `result` are None.
     """
 
     id: str
@@ -125,6 +134,38 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     served_model: str | None
     attempts: tuple[AttemptRecord, ...]
     erased_at_ms: int | None = None
+    retried_epoch: int | None = None
+    retried_at_ms: int | None = None
+
+
+def waits_after_loss(job: JobRecord) -> bool:
+    """Whether its last attempt is lost and may still come back: nobody else was granted it, and it was not retried."""
+    lost = bool(job.attempts) and job.attempts[-1].end is AttemptEnd.LOST
+    return lost and job.status is JobStatus.PENDING and job.retried_epoch != job.epoch
+
+
+def header_of(job: JobRecord) -> JobHeader:
+    """What the core knows of a job, from all that is stored of it."""
+    needs = Needs(tenant=job.tenant, job_type=job.job_type, privacy_class=job.privacy_class, model=job.model)
+    return JobHeader(
+        id=job.id,
+        seq=job.seq,
+        number=job.number,
+        user_id=job.user_id,
+        needs=shared_needs(needs),
+        status=job.status,
+        created_at_ms=job.created_at_ms,
+        epoch=job.epoch,
+        tries=job.tries,
+        worker=job.attempts[-1].worker if job.attempts else None,
+        lost=waits_after_loss(job),
+        lost_counted=waits_after_loss(job) and job.attempts[-1].counted,
+        cancel=job.cancel,
+        effort=job.effort,
+        thread_id=job.thread_id,
+        terms=shared_terms(job.terms),
+        estimated_tokens=job.estimated_tokens,
+    )
 
 
 class IdempotencyRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from cavvy import defaults
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import JobHeader, Needs, shared_terms
 from cavvy.core.retention import Due, DueJob, Horizons
 from cavvy.core.search import holds
 from cavvy.core.writes import Write
@@ -27,8 +26,9 @@ from cavvy.store.base import (
     Opened,
     TokenRecord,
     WorkerRecord,
+    header_of,
 )
-from cavvy.store.memory_tables import Tables, Transaction, waits_after_loss
+from cavvy.store.memory_tables import Tables, Transaction
 
 __all__ = ["MemoryStore"]
 
@@ -78,7 +78,7 @@ class MemoryStore:
         self._check_open()
         for job in sorted(self._tables.jobs.values(), key=lambda job: job.seq):
             if job.completed_at_ms is None:
-                yield _header(job)
+                yield header_of(job)
         for worker in list(self._tables.workers.values()):
             yield worker
         for token in list(self._tables.tokens.values()):
@@ -205,29 +205,6 @@ def _due(job: JobRecord) -> DueJob:
 
 def _count(found: Callable[[int], Sequence[object]], before_ms: int | None, limit: int) -> int:
     return 0 if before_ms is None else len(found(before_ms)[:limit])
-
-
-def _header(job: JobRecord) -> JobHeader:
-    needs = Needs(tenant=job.tenant, job_type=job.job_type, privacy_class=job.privacy_class, model=job.model)
-    return JobHeader(
-        id=job.id,
-        seq=job.seq,
-        number=job.number,
-        user_id=job.user_id,
-        needs=needs,
-        status=job.status,
-        created_at_ms=job.created_at_ms,
-        epoch=job.epoch,
-        tries=job.tries,
-        worker=job.attempts[-1].worker if job.attempts else None,
-        lost=waits_after_loss(job),
-        lost_counted=waits_after_loss(job) and job.attempts[-1].counted,
-        cancel=job.cancel,
-        effort=job.effort,
-        thread_id=job.thread_id,
-        terms=shared_terms(job.terms),
-        estimated_tokens=job.estimated_tokens,
-    )
 
 
 def _assign_input(job: JobRecord) -> AssignInput:

@@ -34,6 +34,7 @@ from cavvy.core.writes import (
     ReplaceApiKey,
     RequestCancel,
     RequeueJob,
+    RetryJob,
     ReviveAttempt,
     SetStop,
     SetWorkerStatus,
@@ -41,9 +42,9 @@ from cavvy.core.writes import (
     Write,
 )
 from cavvy.errors import Refused
-from cavvy.store.base import AttemptRecord, IdempotencyRecord, JobRecord, TokenRecord, WorkerRecord
+from cavvy.store.base import AttemptRecord, IdempotencyRecord, JobRecord, TokenRecord, WorkerRecord, waits_after_loss
 
-__all__ = ["Tables", "Transaction", "waits_after_loss"]
+__all__ = ["Tables", "Transaction"]
 
 _ABSENT: Any = object()
 
@@ -106,6 +107,7 @@ class Tables:
             RequestCancel: self._request_cancel,
             CompleteJob: self._complete_job,
             FailJob: self._fail_job,
+            RetryJob: self._retry_job,
             AddWorkerToken: self._add_worker_token,
             DropExpiredTokens: self._drop_expired_tokens,
             EnrolWorker: self._enrol_worker,
@@ -166,7 +168,15 @@ class Tables:
     def _requeue_job(self, transaction: Transaction, write: RequeueJob) -> None:
         job = self._current(write)
         _require(job.status in ACTIVE and job.cancel is None, write, "the job is not active or shall stop")
-        attempts = _with_last(job, ended_at_ms=write.ended_at_ms, end=write.end, counted=write.counted)
+        attempts = _with_last(
+            job,
+            ended_at_ms=write.ended_at_ms,
+            end=write.end,
+            counted=write.counted,
+            code=write.code,
+            message=write.message,
+            usage=write.usage,
+        )
         tries = job.tries + write.counted
         transaction.put(self.jobs, job.id, replace(job, status=JobStatus.PENDING, tries=tries, attempts=attempts))
 
@@ -175,7 +185,8 @@ class Tables:
         lost = waits_after_loss(job) and job.attempts[-1].counted == write.counted
         _require(lost, write, "the attempt is not lost, or was counted otherwise")
         tries = job.tries - write.counted
-        attempts = _with_last(job, started_at_ms=write.started_at_ms, ended_at_ms=None, end=None, counted=False)
+        undone = {"ended_at_ms": None, "end": None, "counted": False, "code": None, "message": None}
+        attempts = _with_last(job, started_at_ms=write.started_at_ms, **undone)
         transaction.put(self.jobs, job.id, replace(job, status=JobStatus.RUNNING, tries=tries, attempts=attempts))
 
     def _request_cancel(self, transaction: Transaction, write: RequestCancel) -> None:
@@ -196,7 +207,9 @@ class Tables:
             receipt=write.receipt,
             output_hash=write.output_hash,
             served_model=write.model,
-            attempts=_with_last(job, ended_at_ms=write.ended_at_ms, end=end, usage=write.usage),
+            attempts=_with_last(
+                job, ended_at_ms=write.ended_at_ms, end=end, usage=write.usage, code=None, message=None
+            ),
         )
         transaction.put(self.jobs, job.id, changed)
 
@@ -206,9 +219,15 @@ class Tables:
         attempts = job.attempts
         if write.end is not None:
             _require(bool(attempts), write, "there is no attempt to end")
-            at_ms = write.failure.at_ms
-            ended = {"ended_at_ms": at_ms, "end": write.end, "counted": write.counted, "usage": write.usage}
-            attempts = _with_last(job, **ended)
+            attempts = _with_last(
+                job,
+                ended_at_ms=write.failure.at_ms,
+                end=write.end,
+                counted=write.counted,
+                code=write.failure.code,
+                message=write.failure.message,
+                usage=write.usage,
+            )
         changed = replace(
             job,
             status=JobStatus.FAILED,
@@ -219,6 +238,13 @@ class Tables:
             attempts=attempts,
         )
         transaction.put(self.jobs, job.id, changed)
+
+    def _retry_job(self, transaction: Transaction, write: RetryJob) -> None:
+        job = self._current(write)
+        _require(job.status is JobStatus.FAILED, write, "the job has not failed")
+        cleared = {"tries": 0, "completed_at_ms": None, "failure": None, "cancel": None}
+        run = {"retried_epoch": write.epoch, "retried_at_ms": write.retried_at_ms}
+        transaction.put(self.jobs, job.id, replace(job, status=JobStatus.PENDING, **cleared, **run))
 
     def _add_worker_token(self, transaction: Transaction, write: AddWorkerToken) -> None:
         _require(write.token_hash not in self.tokens, write, "the token is known")
@@ -349,6 +375,7 @@ def _erased(job: JobRecord, at_ms: int) -> JobRecord:
         result=None,
         cancel=None if job.cancel is None else replace(job.cancel, reason=None),
         failure=None if job.failure is None else replace(job.failure, message=ERASED, reason=None),
+        attempts=tuple(one if one.message is None else replace(one, message=ERASED) for one in job.attempts),
     )
 
 
@@ -404,8 +431,3 @@ def _new_attempt(write: GrantJob) -> AttemptRecord:
 def _with_last(job: JobRecord, **changes: Any) -> tuple[AttemptRecord, ...]:
     """The job's attempts, the highest one changed."""
     return (*job.attempts[:-1], replace(job.attempts[-1], **changes))
-
-
-def waits_after_loss(job: JobRecord) -> bool:
-    lost = bool(job.attempts) and job.attempts[-1].end is AttemptEnd.LOST
-    return lost and job.status is JobStatus.PENDING

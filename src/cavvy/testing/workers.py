@@ -112,8 +112,16 @@ class FakeWorker:
     def stopped(self, grant: Assign) -> JobStopped:
         return JobStopped(session=self.session, job_id=grant.job_id, epoch=grant.epoch, usage=Usage(output_tokens=3))
 
-    def failed(self, grant: Assign, code: str = "worker_error") -> JobFailed:
-        return JobFailed(session=self.session, job_id=grant.job_id, epoch=grant.epoch, code=code, message="broken")
+    def failed(self, grant: Assign, code: str = "worker_error", *, retryable: bool = False) -> JobFailed:
+        return JobFailed(
+            session=self.session,
+            job_id=grant.job_id,
+            epoch=grant.epoch,
+            code=code,
+            message="broken",
+            retryable=retryable,
+            usage=Usage(output_tokens=2),
+        )
 
     def progress(self, *grants: Assign) -> Progress:
         return Progress(session=self.session, refs=tuple(self.ref(grant) for grant in grants))

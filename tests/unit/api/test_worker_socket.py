@@ -507,7 +507,7 @@ def _spaced_result(raw: RawWorker, grant: JobAssign) -> WorkerMessage:
         pytest.param(_nested_receipt, id="a payload nested deeply"),
     ],
 )
-async def test_p15_a_false_receipt_of_the_attempts_own_holder_fails_the_job(
+async def test_p15_a_false_receipt_of_the_attempts_own_holder_fails_the_attempt(
     joined: RawWorker, lie: Callable[[RawWorker, JobAssign], WorkerMessage]
 ) -> None:
     grant = await joined.granted()
@@ -515,18 +515,18 @@ async def test_p15_a_false_receipt_of_the_attempts_own_holder_fails_the_job(
     assert await joined.refusal() == "rejected_receipt"
     assert (await joined.receive(CompleteAck)).verdict == "stale"
     job = await joined.job(grant.job_id)
-    assert (job["status"], job["failure"]["code"], job["output"], job["receipt"]) == (
-        "failed", "rejected_receipt", None, None
+    assert (job["status"], job["attempts"][0]["code"], job["output"], job["receipt"]) == (
+        "pending", "rejected_receipt", None, None
     )  # fmt: skip
     await joined.beat()
 
 
 @pytest.mark.parametrize("receipt", ["null", "[]", "{}", '"x"', "1e999"])
-async def test_p15_what_is_no_receipt_at_all_fails_the_job(joined: RawWorker, receipt: str) -> None:
+async def test_p15_what_is_no_receipt_at_all_fails_the_attempt(joined: RawWorker, receipt: str) -> None:
     grant = await joined.granted()
     await joined.send(msgspec.structs.replace(joined.completion(grant), receipt=msgspec.Raw(receipt.encode())))
     assert await joined.refusal() == "rejected_receipt"
-    assert (await joined.job(grant.job_id))["failure"]["code"] == "rejected_receipt"
+    assert (await joined.job(grant.job_id))["attempts"][0]["code"] == "rejected_receipt"
 
 
 async def test_a_failure_says_what_the_worker_said(joined: RawWorker) -> None:

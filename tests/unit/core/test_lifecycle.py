@@ -13,11 +13,12 @@ RUNS = Step(JobStatus.RUNNING)
 COMPLETED = Step(JobStatus.COMPLETED, AttemptEnd.COMPLETED)
 WAITS_AGAIN = Step(JobStatus.PENDING, AttemptEnd.UNDELIVERED, counted=False)
 LOST_UNSTARTED = Step(JobStatus.PENDING, AttemptEnd.LOST, counted=False)
-LOST = Step(JobStatus.PENDING, AttemptEnd.LOST, counted=True)
+LOST = Step(JobStatus.PENDING, AttemptEnd.LOST, FailureCode.WORKER_LOST, counted=True)
 FAILED = Step(JobStatus.FAILED, AttemptEnd.FAILED, FailureCode.WORKER_ERROR, counted=True)
-REJECTED = Step(JobStatus.FAILED, AttemptEnd.FAILED, FailureCode.REJECTED_RECEIPT, counted=True)
+FAILED_FOR_NOW = Step(JobStatus.PENDING, AttemptEnd.FAILED, FailureCode.WORKER_ERROR, counted=True)
+REJECTED = Step(JobStatus.PENDING, AttemptEnd.FAILED, FailureCode.REJECTED_RECEIPT, counted=True)
 QUIT = Step(JobStatus.FAILED, AttemptEnd.LOST, FailureCode.WORKER_LOST, counted=True)
-TURNED_DOWN = Step(JobStatus.PENDING, AttemptEnd.REJECTED, counted=False)
+TURNED_DOWN = Step(JobStatus.PENDING, AttemptEnd.REJECTED, FailureCode.NO_ELIGIBLE_WORKER)
 DRAINED = Step(JobStatus.PENDING, AttemptEnd.DRAINED, counted=False)
 REVOKED = Step(JobStatus.PENDING, AttemptEnd.REVOKED, counted=False)
 ABORTED = Step(JobStatus.FAILED, AttemptEnd.ABORTED, FailureCode.ABORTED)
@@ -37,6 +38,7 @@ TABLE: dict[Event, tuple[Step | None, Step | None, Step | None, Step | None]] = 
     Event.STARTED: (None, RUNS, NOTHING, NOTHING),
     Event.COMPLETED: (COMPLETED, COMPLETED, COMPLETED, COMPLETED),
     Event.FAILED: (NOTHING, FAILED, FAILED, ABORTED),
+    Event.FAILED_FOR_NOW: (NOTHING, FAILED_FOR_NOW, FAILED_FOR_NOW, ABORTED),
     Event.RECEIPT_REJECTED: (NOTHING, REJECTED, REJECTED, ABORTED),
     Event.STOPPED: (NOTHING, QUIT, QUIT, ABORTED),
     Event.LEASE_END: (None, LOST_UNSTARTED, LOST, ABORTED),
@@ -93,15 +95,16 @@ def test_an_abort_is_no_try() -> None:
     assert not any(found.counted for found in aborts)
 
 
-def test_what_is_granted_again_counts_only_if_it_had_started() -> None:
-    counted = {phase for phase, _, found in CELLS if found and found.status is JobStatus.PENDING and found.counted}
+def test_a_loss_counts_only_if_the_attempt_had_started() -> None:
+    counted = {phase for phase, event, found in CELLS if event is Event.LEASE_END and found and found.counted}
     assert counted == {Phase.RUNNING}
 
 
-def test_a_job_fails_for_a_reason_and_for_no_other_status_is_there_one() -> None:
+def test_a_job_fails_for_a_reason_also_if_what_counts_was_its_last_try() -> None:
     for phase, event, found in CELLS:
         if found is not None:
-            assert (found.failure is not None) == (found.status is JobStatus.FAILED), (phase, event)
+            may_fail = found.status is JobStatus.FAILED or found.counted or event is Event.REJECTED
+            assert (found.failure is not None) == (may_fail and found.status is not None), (phase, event)
 
 
 @pytest.mark.parametrize(

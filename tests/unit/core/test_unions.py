@@ -29,6 +29,7 @@ from cavvy.core.commands import (
     Retain,
     RevokeApiKey,
     RotateApiKey,
+    RunAgain,
     SessionClosed,
     SessionDraining,
     SessionResumed,
@@ -55,6 +56,7 @@ from cavvy.core.effects import (
     StopChanged,
     Verdict,
     WorkerChanged,
+    WorkerCooled,
 )
 from cavvy.core.identity import ApiKey, Role, Tenant
 from cavvy.core.job import (
@@ -64,6 +66,7 @@ from cavvy.core.job import (
     Effort,
     Failure,
     FailureCode,
+    JobHeader,
     JobStatus,
     JobType,
     Needs,
@@ -97,6 +100,7 @@ from cavvy.core.writes import (
     ReplaceApiKey,
     RequestCancel,
     RequeueJob,
+    RetryJob,
     ReviveAttempt,
     SetStop,
     SetWorkerStatus,
@@ -104,6 +108,7 @@ from cavvy.core.writes import (
     Usage,
     Write,
 )
+from cavvy.store.base import header_of
 from cavvy.testing import FakeWorker, Stack, dice
 
 BYTES = bytes(range(256))
@@ -142,6 +147,9 @@ KEY = ApiKey(
 )
 TENANT = Tenant(id="t", created_at_ms=1)
 LATCH = StopLatch(tenant="t", stop_seq=7, by="owner", reason=TEXT, at_ms=5, latched=True)
+HEADER = JobHeader(
+    id="job-1", seq=1, number=2, user_id="u", needs=NEEDS, status=JobStatus.FAILED, created_at_ms=3, cancel=ASKED
+)
 ATTEMPT: dict[str, Any] = {"job_id": "job-1", "epoch": 3}
 FACTS: dict[str, Any] = {
     "number": 2, "user_id": "u", "needs": NEEDS, "effort": Effort.DEEP, "thread_id": TEXT,
@@ -162,6 +170,7 @@ COMMANDS: list[Command] = [
     ),
     CancelJob(ref=2, tenant="t", job_id="job-1", by="owner", reason=TEXT),
     CancelThread(ref=2, tenant="t", thread="chat", by="owner", reason=TEXT),
+    RunAgain(ref=2, job=HEADER),
     StopTenant(ref=2, tenant="t", by="owner", reason=TEXT, latch=False),
     ReleaseStop(ref=2, tenant="t"),
     EraseJob(ref=2, job_id="job-1", seq=3),
@@ -192,7 +201,7 @@ COMMANDS: list[Command] = [
     Progress(session=9, refs=(REF, OTHER_REF)),
     JobStarted(session=9, **ATTEMPT),
     JobCompleted(session=9, result=BYTES, receipt=BYTES, input_hash="aa", params_hash="bb", **ATTEMPT),
-    JobFailed(session=9, code="worker_error", message=TEXT, usage=USAGE, **ATTEMPT),
+    JobFailed(session=9, code="worker_error", message=TEXT, retryable=True, usage=USAGE, **ATTEMPT),
     JobStopped(session=9, usage=USAGE, **ATTEMPT),
     JobRejected(session=9, reason=RejectReason.BUSY, message=TEXT, **ATTEMPT),
     Undelivered(session=9, code="input_too_large", **ATTEMPT),
@@ -222,6 +231,7 @@ EFFECTS: list[Effect] = [
     HeartbeatAnswered(session=9, lost=(REF, OTHER_REF)),
     CloseSession(session=9, code=4409, reason=TEXT),
     WorkerChanged(session=9, status=WorkerStatus.DRAINING),
+    WorkerCooled(session=9, until_ms=7),
     JobChanged(status=JobStatus.RUNNING, started_at_ms=8, end=AttemptEnd.LOST, **FACTS, **ATTEMPT),
     JobEnded(
         status=JobStatus.COMPLETED,
@@ -252,11 +262,20 @@ WRITES: list[Write] = [
     ),
     GrantJob(worker="aa" * 32, salt=BYTES, granted_at_ms=1, **ATTEMPT),
     StartAttempt(started_at_ms=1, **ATTEMPT),
-    RequeueJob(end=AttemptEnd.LOST, counted=True, ended_at_ms=1, **ATTEMPT),
+    RequeueJob(
+        end=AttemptEnd.FAILED,
+        counted=True,
+        ended_at_ms=1,
+        code=FailureCode.WORKER_ERROR,
+        message=TEXT,
+        usage=USAGE,
+        **ATTEMPT,
+    ),
     ReviveAttempt(counted=True, started_at_ms=1, **ATTEMPT),
     RequestCancel(cancel=ASKED, **ATTEMPT),
     CompleteJob(result=BYTES, receipt=BYTES, output_hash="aa", model="m", usage=USAGE, ended_at_ms=1, **ATTEMPT),
     FailJob(failure=FAILURE, end=AttemptEnd.ABORTED, counted=True, cancel=ASKED, usage=USAGE, **ATTEMPT),
+    RetryJob(retried_at_ms=9, **ATTEMPT),
     AddWorkerToken(
         token_hash=BYTES, tenant="t", created_by="owner", created_at_ms=1, expires_at_ms=2, needs_approval=True
     ),
@@ -365,6 +384,8 @@ async def recorded_session() -> Recorder:
     await stack.do(worker.stopped(stopped))
     broken = stack.assigned(await stack.submit())
     await stack.do(worker.failed(broken))
+    await stack.do(RunAgain(ref=899, job=header_of(await stack.job(broken.job_id))))
+    await stack.do(stack.cancellation(broken.job_id), worker.stopped(stack.assigned(broken.job_id)))
     forged = stack.assigned(await stack.submit())
     await stack.do(await worker.completed(forged, output_hash="0" * 64))
     undelivered = stack.assigned(await stack.submit())
@@ -380,7 +401,11 @@ async def recorded_session() -> Recorder:
     await stack.later(6.0)
     await other.join()
     await stack.do(other.beat())
-    await stack.do(other.rejected(stack.assigned(lost.job_id)), other.draining())
+    picky = FakeWorker(stack, "picky", slots=16, models=("p",))
+    await picky.join()
+    for _ in range(5):
+        await stack.do(picky.rejected(stack.assigned(await stack.submit(model="p"))))
+    await stack.do(other.draining())
     await stack.token(ttl_s=20)
     await stack.do(stack.management(other.key, WorkerAction.PAUSE))
     await stack.later(30.0)

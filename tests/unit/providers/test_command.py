@@ -162,7 +162,7 @@ class TestWhatItSays:
 
     async def test_one_that_runs_too_long_is_ended(self) -> None:
         error = await failure(python(HEAR + FOREVER), timeout_s=0.3)
-        assert str(error) == "agent ran longer than 0.3 s"
+        assert (str(error), error.retryable) == ("agent ran longer than 0.3 s", False)
 
 
 class TestNothingIsLeft:

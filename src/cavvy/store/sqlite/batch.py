@@ -3,7 +3,7 @@
 Writes about different jobs commute; those about one job keep their order. So the batch is laid out in rounds: within a
 round the kinds come in the order of `_BUILDERS`, which is the order of the statements in `queries/write.sql`, and a
 write that would have to step back in it opens its job's next round. The other writes come behind them, singly and in
-order: none of these depends on them.
+order: none of these depends on them. A retry is a step of its own, between two parcels.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cavvy.core.writes import (
     InsertJob,
     RequestCancel,
     RequeueJob,
+    RetryJob,
     ReviveAttempt,
     StartAttempt,
     Write,
@@ -57,12 +58,25 @@ _EMPTY: Parcel = dict.fromkeys(rows.STATEMENTS)
 
 def parcels(writes: Sequence[Write]) -> list[Parcel | Single]:
     """The steps of a batch, in order: at least one parcel. Raises Refused for a value that cannot be stored."""
-    about_jobs = [write for write in writes if type(write) in _POSITION]
-    others = [write for write in writes if type(write) not in _POSITION]
+    others = [write for write in writes if type(write) not in _POSITION and not isinstance(write, RetryJob)]
     try:
-        return [*_pack(_arrange(about_jobs)), *singles.steps(others)]
+        return [*_about_jobs(writes), *singles.steps(others)]
     except (ValueError, OverflowError, TypeError) as error:
         raise Refused(f"a value cannot be stored: {error}") from error
+
+
+def _about_jobs(writes: Sequence[Write]) -> Iterator[Parcel | Single]:
+    """In parcels, with the retries in between. The last step is a parcel: it asks for the term."""
+    gathered: list[Write] = []
+    for write in writes:
+        if isinstance(write, RetryJob):
+            if gathered:
+                yield from _pack(_arrange(gathered))
+            yield from singles.steps([write])
+            gathered = []
+        elif type(write) in _POSITION:
+            gathered.append(write)
+    yield from _pack(_arrange(gathered))
 
 
 def _arrange(writes: Sequence[Write]) -> list[tuple[int, list[Any]]]:

@@ -15,6 +15,7 @@ from cavvy.core.job import (
     CancelRequest,
     Effort,
     Failure,
+    FailureCode,
     JobHeader,
     JobStatus,
     JobType,
@@ -34,6 +35,7 @@ Row = tuple[Any, ...]
 
 _STATUS = {status.value: status for status in JobStatus}
 _END = {end.value: end for end in AttemptEnd}
+_CODE = {code.value: code for code in FailureCode}
 _JOB_TYPE = {job_type.value: job_type for job_type in JobType}
 _PRIVACY_CLASS = {privacy_class.value: privacy_class for privacy_class in PrivacyClass}
 _CANCEL = msgspec.json.Decoder(CancelRequest)
@@ -41,7 +43,7 @@ _FAILURE = msgspec.json.Decoder(Failure)
 _USAGE = msgspec.json.Decoder(Usage)
 _TERMS = msgspec.json.Decoder(Terms)
 _EFFORT = {effort.value: effort for effort in Effort}
-_JOB_COLUMNS = 23
+_JOB_COLUMNS = 25
 _BODY_COLUMNS = 3
 
 
@@ -59,7 +61,7 @@ def _shared(tenant: str, job_id: str, row: Row) -> dict[str, Any]:
     (
         seq, number, user_id, job_type, privacy_class, model, effort, thread, estimated_tokens, terms,
         status, epoch, tries,
-        created_at_ms, completed_at_ms, erased_at_ms, accepted_epoch, cancel, failure,
+        created_at_ms, completed_at_ms, erased_at_ms, accepted_epoch, cancel, failure, retried_epoch, retried_at_ms,
         params, metadata, output_hash, served_model,
     ) = row  # fmt: skip
     return {
@@ -84,6 +86,8 @@ def _shared(tenant: str, job_id: str, row: Row) -> dict[str, Any]:
         "cancel": None if cancel is None else _CANCEL.decode(cancel),
         "failure": None if failure is None else _FAILURE.decode(failure),
         "accepted_epoch": accepted_epoch,
+        "retried_epoch": retried_epoch,
+        "retried_at_ms": retried_at_ms,
         "params": params,
         "metadata": metadata,
         "output_hash": _text(output_hash),
@@ -108,7 +112,20 @@ def listed_job(tenant: str, row: Row) -> JobRecord:
 
 
 def _attempt(row: Row) -> AttemptRecord:
-    epoch, worker_key, worker_id, salt, granted_at_ms, started_at_ms, ended_at_ms, end, counted, usage = row
+    (
+        epoch,
+        worker_key,
+        worker_id,
+        salt,
+        granted_at_ms,
+        started_at_ms,
+        ended_at_ms,
+        end,
+        counted,
+        usage,
+        code,
+        message,
+    ) = row
     return AttemptRecord(
         epoch=epoch,
         worker=worker_key.decode(),
@@ -120,6 +137,8 @@ def _attempt(row: Row) -> AttemptRecord:
         end=None if end is None else _END[end],
         counted=bool(counted),
         usage=None if usage is None else _USAGE.decode(usage),
+        code=None if code is None else _CODE[code],
+        message=_text(message),
     )
 
 
@@ -146,8 +165,9 @@ def header(row: Row, known_needs: NeedsCache) -> JobHeader:
     (
         job_id, seq, number, user_id, tenant, job_type, privacy_class, model, status,
         created_at_ms, epoch, tries, worker_key, end, counted, cancel, effort, thread, estimated_tokens, terms,
+        retried_epoch,
     ) = row  # fmt: skip
-    lost = status == JobStatus.PENDING and end == AttemptEnd.LOST
+    lost = status == JobStatus.PENDING and end == AttemptEnd.LOST and epoch != retried_epoch
     return JobHeader(
         id=job_id.decode(),
         seq=seq,

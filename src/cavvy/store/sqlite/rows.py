@@ -148,7 +148,11 @@ def start(writes: Sequence[StartAttempt], texts: Texts) -> Iterator[Rows]:
 def requeue(writes: Sequence[RequeueJob], texts: Texts) -> Iterator[Rows]:
     refs = [(*texts.add(write.job_id), write.epoch, write.counted) for write in writes]
     yield Rows("requeue_job", refs)
-    yield Rows("end_requeued", [(*ref, write.ended_at_ms, write.end) for ref, write in zip(refs, writes, strict=True)])
+    ends: list[Row] = []
+    for ref, write in zip(refs, writes, strict=True):
+        why = (write.code, *texts.add(write.message), *texts.add_json(write.usage))
+        ends.append((*ref, write.ended_at_ms, write.end, *why))
+    yield Rows("end_requeued", ends)
 
 
 def revive(writes: Sequence[ReviveAttempt], texts: Texts) -> Iterator[Rows]:
@@ -186,6 +190,7 @@ def fail(writes: Sequence[FailJob], texts: Texts) -> Iterator[Rows]:
         job = (*texts.add(write.job_id), write.epoch, write.counted, write.failure.at_ms)
         jobs.append((*job, *texts.add_json(write.failure), *texts.add_json(write.cancel)))
         if write.end is not None:
-            ends.append((*job, write.end, *texts.add_json(write.usage)))
+            why = (write.failure.code, *texts.add(write.failure.message), *texts.add_json(write.usage))
+            ends.append((*job, write.end, *why))
     yield Rows("fail_job", jobs)
     yield Rows("end_failed", ends)

@@ -22,6 +22,7 @@ from cavvy.core.writes import (
     EnrolWorker,
     EraseJobs,
     ReplaceApiKey,
+    RetryJob,
     SetStop,
     SetWorkerStatus,
     Write,
@@ -42,6 +43,11 @@ def steps(writes: Iterable[Write]) -> Iterator[Single]:
     """The statements of these writes, in their order."""
     for write in writes:
         yield from _BUILDERS[type(write)](write)
+
+
+def _retry_job(write: RetryJob) -> Iterator[Single]:
+    job_id, at_ms = write.job_id.encode(), write.retried_at_ms
+    yield Single("retry_job", {"job_id": job_id, "epoch": write.epoch, "retried_at_ms": at_ms})
 
 
 def _add_token(write: AddWorkerToken) -> Iterator[Single]:
@@ -144,6 +150,7 @@ def _erase(write: EraseJobs) -> Iterator[Single]:
     seqs = msgspec.json.encode(write.seqs).decode()
     yield Single("erase_inputs", {"seqs": seqs}, rows=None)
     yield Single("erase_outputs", {"seqs": seqs}, rows=None)
+    yield Single("erase_attempts", {"seqs": seqs, "message": ERASED.encode()}, rows=None)
     yield Single("erase_jobs", {"seqs": seqs, "at_ms": write.at_ms, "message": ERASED}, rows=None)
 
 
@@ -158,6 +165,7 @@ def _dropping(name: str) -> Callable[[DropIdempotencyKeys | DropUsedTokens | Dro
 
 
 _BUILDERS: dict[type, Callable[[Any], Iterator[Single]]] = {
+    RetryJob: _retry_job,
     AddWorkerToken: _add_token,
     DropExpiredTokens: _drop_expired_tokens,
     EnrolWorker: _enrol,

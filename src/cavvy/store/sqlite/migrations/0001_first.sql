@@ -30,6 +30,8 @@ CREATE TABLE job (
     cancel BLOB,
     failure BLOB,
     erased_at_ms INTEGER,
+    retried_epoch INTEGER,
+    retried_at_ms INTEGER,
     UNIQUE (tenant, number)
 ) STRICT;
 
@@ -67,6 +69,8 @@ CREATE TABLE attempt (
     "end" TEXT,
     counted INTEGER NOT NULL DEFAULT 0,
     usage BLOB,
+    code TEXT,
+    message BLOB,
     PRIMARY KEY (job_seq, epoch)
 ) STRICT, WITHOUT ROWID;
 

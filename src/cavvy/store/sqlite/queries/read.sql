@@ -7,12 +7,13 @@ SELECT
     job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.effort, job.thread,
     job.estimated_tokens, job.terms, job.status, job.epoch, job.tries,
     job.created_at_ms, job.completed_at_ms, job.erased_at_ms, job.accepted_epoch, job.cancel, job.failure,
+    job.retried_epoch, job.retried_at_ms,
     job_input.params, job_input.metadata, attempt_output.output_hash, attempt_output.model,
     CASE WHEN job.epoch = coalesce(attempt.epoch, 0) THEN job_input.input END,
     CASE WHEN job.epoch = attempt.epoch THEN attempt_output.receipt END,
     CASE WHEN job.epoch = attempt.epoch THEN attempt_output.result END,
     attempt.epoch, attempt.worker, worker.id, attempt.salt, attempt.granted_at_ms, attempt.started_at_ms,
-    attempt.ended_at_ms, attempt."end", attempt.counted, attempt.usage
+    attempt.ended_at_ms, attempt."end", attempt.counted, attempt.usage, attempt.code, attempt.message
 FROM json_each(:rows) AS given
 CROSS JOIN job
 JOIN job_input ON job_input.job_seq = job.seq
@@ -27,6 +28,7 @@ SELECT
     job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.effort, job.thread,
     job.estimated_tokens, job.terms, job.status, job.epoch, job.tries,
     job.created_at_ms, job.completed_at_ms, job.erased_at_ms, job.accepted_epoch, job.cancel, job.failure,
+    job.retried_epoch, job.retried_at_ms,
     job_input.params, job_input.metadata, attempt_output.output_hash, attempt_output.model,
     job.id
 FROM job
@@ -90,6 +92,7 @@ SELECT
     job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.effort, job.thread,
     job.estimated_tokens, job.terms, job.status, job.epoch, job.tries,
     job.created_at_ms, job.completed_at_ms, job.erased_at_ms, job.accepted_epoch, job.cancel, job.failure,
+    job.retried_epoch, job.retried_at_ms,
     job_input.params, job_input.metadata, attempt_output.output_hash, attempt_output.model,
     job.id
 FROM json_each(:seqs) AS given
@@ -106,7 +109,7 @@ WHERE job.tenant = :tenant
 SELECT
     job.id, job.seq, job.number, job.user_id, job.tenant, job.job_type, job.privacy_class, job.model, job.status,
     job.created_at_ms, job.epoch, job.tries, attempt.worker, attempt."end", attempt.counted, job.cancel,
-    job.effort, job.thread, job.estimated_tokens, job.terms
+    job.effort, job.thread, job.estimated_tokens, job.terms, job.retried_epoch
 FROM job
 LEFT JOIN attempt ON attempt.job_seq = job.seq AND attempt.epoch = job.epoch
 WHERE job.completed_at_ms IS NULL AND job.seq > :after_seq

@@ -163,12 +163,15 @@ BEGIN
         AND job.cancel IS NULL;
     SELECT raise(ROLLBACK, 'requeue_job') WHERE changes() <> json_array_length(NEW.requeue_job);
 
-    -- job id, epoch, counted, ended_at_ms, end
+    -- job id, epoch, counted, ended_at_ms, end, code, message, usage
     UPDATE attempt
     SET
         "end" = given.value ->> 5,
         ended_at_ms = given.value ->> 4,
-        counted = given.value ->> 3
+        counted = given.value ->> 3,
+        code = given.value ->> 6,
+        message = substr(NEW.texts, given.value ->> 7, given.value ->> 8),
+        usage = substr(NEW.texts, given.value ->> 9, given.value ->> 10)
     FROM json_each(NEW.end_requeued) AS given
     WHERE attempt.job_seq = (
             SELECT job.seq FROM job WHERE job.id = substr(NEW.texts, given.value ->> 0, given.value ->> 1)
@@ -193,12 +196,13 @@ BEGIN
                 AND attempt.epoch = job.epoch
                 AND attempt."end" = 'lost'
                 AND attempt.counted = given.counted
+                AND attempt.epoch IS NOT job.retried_epoch
         );
     SELECT raise(ROLLBACK, 'revive_job') WHERE changes() <> json_array_length(NEW.revive_job);
 
     -- job id, epoch, started_at_ms
     UPDATE attempt
-    SET started_at_ms = given.value ->> 3, ended_at_ms = NULL, "end" = NULL, counted = 0
+    SET started_at_ms = given.value ->> 3, ended_at_ms = NULL, "end" = NULL, counted = 0, code = NULL, message = NULL
     FROM json_each(NEW.revive_attempt) AS given
     WHERE attempt.job_seq = (
             SELECT job.seq FROM job WHERE job.id = substr(NEW.texts, given.value ->> 0, given.value ->> 1)
@@ -244,7 +248,10 @@ BEGIN
                 AND EXISTS (
                     SELECT 1
                     FROM attempt
-                    WHERE attempt.job_seq = job.seq AND attempt.epoch = job.epoch AND attempt."end" = 'lost'
+                    WHERE attempt.job_seq = job.seq
+                        AND attempt.epoch = job.epoch
+                        AND attempt."end" = 'lost'
+                        AND attempt.epoch IS NOT job.retried_epoch
                 )
         );
     SELECT raise(ROLLBACK, 'complete_job') WHERE changes() <> json_array_length(NEW.complete_job);
@@ -254,7 +261,9 @@ BEGIN
     SET
         "end" = 'completed',
         ended_at_ms = given.value ->> 3,
-        usage = substr(NEW.texts, given.value ->> 4, given.value ->> 5)
+        usage = substr(NEW.texts, given.value ->> 4, given.value ->> 5),
+        code = NULL,
+        message = NULL
     FROM json_each(NEW.complete_attempt) AS given
     WHERE attempt.job_seq = (
             SELECT job.seq FROM job WHERE job.id = substr(NEW.texts, given.value ->> 0, given.value ->> 1)
@@ -296,13 +305,15 @@ BEGIN
     WHERE job.id = given.id AND job.epoch = given.epoch AND job.completed_at_ms IS NULL;
     SELECT raise(ROLLBACK, 'fail_job') WHERE changes() <> json_array_length(NEW.fail_job);
 
-    -- job id, epoch, counted, ended_at_ms, end, usage
+    -- job id, epoch, counted, ended_at_ms, end, code, message, usage
     UPDATE attempt
     SET
         "end" = given.value ->> 5,
         ended_at_ms = given.value ->> 4,
         counted = given.value ->> 3,
-        usage = substr(NEW.texts, given.value ->> 6, given.value ->> 7)
+        code = given.value ->> 6,
+        message = substr(NEW.texts, given.value ->> 7, given.value ->> 8),
+        usage = substr(NEW.texts, given.value ->> 9, given.value ->> 10)
     FROM json_each(NEW.end_failed) AS given
     WHERE attempt.job_seq = (
             SELECT job.seq FROM job WHERE job.id = substr(NEW.texts, given.value ->> 0, given.value ->> 1)
@@ -357,6 +368,18 @@ VALUES (
     :fail_job,
     :end_failed
 );
+
+-- name: retry_job
+UPDATE job
+SET
+    status = 'pending',
+    tries = 0,
+    completed_at_ms = NULL,
+    failure = NULL,
+    cancel = NULL,
+    retried_epoch = epoch,
+    retried_at_ms = :retried_at_ms
+WHERE id = :job_id AND epoch = :epoch AND status = 'failed';
 
 -- name: insert_token
 INSERT INTO worker_token (token_hash, tenant, created_by, created_at_ms, expires_at_ms, needs_approval)
@@ -433,6 +456,17 @@ WHERE job_seq IN (
     CROSS JOIN job ON job.seq = given.value
     WHERE job.completed_at_ms IS NOT NULL AND job.erased_at_ms IS NULL
 );
+
+-- name: erase_attempts
+UPDATE attempt
+SET message = :message
+WHERE message IS NOT NULL
+    AND job_seq IN (
+        SELECT job.seq
+        FROM json_each(:seqs) AS given
+        CROSS JOIN job ON job.seq = given.value
+        WHERE job.completed_at_ms IS NOT NULL AND job.erased_at_ms IS NULL
+    );
 
 -- name: erase_jobs
 UPDATE job
