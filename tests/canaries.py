@@ -35,6 +35,7 @@ CANARIES = (PROMPT, OUTPUT, KEY, TOKEN, PROVIDER_KEY)
 FAILS = ("raise", "refuse", "break off", "log")
 #: The model whose jobs the coordinator of canary_process.py cannot decide about.
 BREAKS = "breaks-the-engine"
+_THREAD = "a thread"
 
 
 class Canary:
@@ -122,14 +123,14 @@ def _names(http: httpx.Client, key: str) -> dict[str, str]:
     headers = {"Authorization": f"Bearer {key}", "Prefer": "wait=20"}
     ids = []
     for say in ("", *FAILS):
-        body = {"prompt": f"{PROMPT} {say}", "metadata": {"note": PROMPT}}
+        body = {"prompt": f"{PROMPT} {say}", "metadata": {"note": PROMPT}, "thread_id": _THREAD}
         ids.append(http.post("/v1/jobs", json=body, headers=headers).json()["id"])
     for job_id in ids:
         with http.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as stream:
             stream.read()
     worker = http.get("/v1/workers", headers=headers).json()["workers"][0]["id"]
     made = http.post("/v1/keys", json={"role": "read", "name": "spare"}, headers=headers).json()["id"]
-    return {"job_id": ids[0], "worker_id": worker, "key_id": made}
+    return {"job_id": ids[0], "worker_id": worker, "key_id": made, "thread_id": _THREAD}
 
 
 def _tries(http: httpx.Client, key: str, method: str, path: str) -> list[httpx.Response]:

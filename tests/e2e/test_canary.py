@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,16 @@ def test_the_engine_was_made_to_fail(here: Scene) -> None:
 def test_no_answer_tells_what_an_exception_said(here: Scene) -> None:
     for body in here.faults:
         assert not [word for word in CANARIES if word in body]
+
+
+def test_the_metrics_count_what_was_tried_and_hold_none(here: Scene) -> None:
+    stored = tomllib.loads((here.config / "credentials.toml").read_text())
+    operator = str(stored["operator_key"])
+    answer = here.http.get("/metrics", headers={"Authorization": f"Bearer {operator}"})
+    found = dict(line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#"))
+    assert float(found["cavvy_jobs_completed_total"]) > 0
+    assert float(found['cavvy_jobs_failed_total{code="worker_error"}']) > 0
+    assert [word for word in (*CANARIES, here.key, here.token, operator) if word in answer.text] == []
 
 
 def test_no_process_writes_one_to_its_log(here: Scene) -> None:

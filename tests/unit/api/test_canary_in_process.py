@@ -38,6 +38,8 @@ async def test_whoever_embeds_coordinator_and_worker_logs_no_canary(
         async with live_stack(tmp_path / "data", SqliteStore(tmp_path / "data")) as stack:
             await stack.add_worker(Canary())
             faults = await asyncio.to_thread(try_everything, stack.server.url, stack.key, OPERATIONS)
+            operator = {"Authorization": f"Bearer {stack.server.operator_key}"}
+            metrics = (await stack.http.get("/metrics", headers=operator)).text
             secrets = (*CANARIES, stack.key)
     assert faults, "the engine failed, and said so"
     ours = [
@@ -47,3 +49,5 @@ async def test_whoever_embeds_coordinator_and_worker_logs_no_canary(
     assert "command_failed" in written
     assert "job ended" in written
     assert [word for word in secrets if word in written] == []
+    assert "cavvy_jobs_failed_total" in metrics
+    assert [word for word in secrets if word in metrics] == []
