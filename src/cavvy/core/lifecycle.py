@@ -103,6 +103,7 @@ TRANSITIONS: dict[tuple[Phase, Event], Step] = {
     (Phase.ASSIGNED, Event.RECEIPT_REJECTED): _REJECTED,
     (Phase.ASSIGNED, Event.STOPPED): _QUIT,
     (Phase.ASSIGNED, Event.CANCEL): _UNCHANGED,
+    (Phase.ASSIGNED, Event.TIMEOUT): _TIMEOUT,
     (Phase.ASSIGNED, Event.STALLED): Step(JobStatus.FAILED, AttemptEnd.STALLED, FailureCode.STALLED),
     (Phase.ASSIGNED, Event.DEADLINE): _DEADLINE,
     (Phase.RUNNING, Event.STARTED): _UNCHANGED,

@@ -29,6 +29,8 @@ class AttemptClock(msgspec.Struct, kw_only=True, gc=False):
             self.started_s = self.heard_s = now_s
 
     def show_life(self, now_s: float) -> None:
+        """Who shows life runs, whether or not it said that it started."""
+        self.start(now_s)
         self.heard_s, self.lively = now_s, True
 
     def forgive(self, gap_s: float) -> None:

@@ -48,7 +48,7 @@ TABLE: dict[Event, tuple[Step | None, Step | None, Step | None, Step | None]] = 
     Event.REVIVED: (RUNS, None, None, None),
     Event.CANCEL: (ABORTED_UNGRANTED, NOTHING, NOTHING, NOTHING),
     Event.STOP_UNANSWERED: (None, None, None, ABORTED),
-    Event.TIMEOUT: (None, None, TIMEOUT, ABORTED),
+    Event.TIMEOUT: (None, TIMEOUT, TIMEOUT, ABORTED),
     Event.STALLED: (None, STALLED_UNSTARTED, STALLED, ABORTED),
     Event.DEADLINE: (DEADLINE_UNGRANTED, DEADLINE, DEADLINE, ABORTED),
     Event.UNMATCHED: (UNMATCHED, None, None, None),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from cavvy import defaults
+from cavvy.core.commands import StopTenant
 from cavvy.core.effects import Reply, ReplyCode, StopAttempt
 from cavvy.core.job import AttemptEnd, FailureCode, JobStatus, Terms, WorkerStatus
 from cavvy.core.times import reason_with_times
@@ -189,6 +190,29 @@ async def test_during_the_restart_grace_a_deadline_ends_nothing_and_starts_nothi
     await idle(stack, worker, defaults.RESTART_GRACE_S - 11 + LATE_S, [worker.ref(grant)])
     assert (await failure(stack, held), await failure(stack, rests)) == (FailureCode.DEADLINE, FailureCode.DEADLINE)
     assert (await stack.job(rests)).attempts == ()
+
+
+async def test_during_the_restart_grace_a_job_given_back_after_its_deadline_is_not_granted_again(stack: Stack) -> None:
+    worker = FakeWorker(stack)
+    await worker.join()
+    job = await stack.submit(terms=Terms(deadline_at_ms=in_ms(stack, 10)))
+    await stack.do(worker.started(stack.assigned(job)))
+    await stack.restart()
+    await stack.later(11.0)
+    await worker.connect()
+    assert await status(stack, job) is JobStatus.PENDING
+    await idle(stack, worker, defaults.RESTART_GRACE_S)
+    assert await failure(stack, job) is FailureCode.DEADLINE
+    assert len((await stack.job(job)).attempts) == 1
+
+
+async def test_p10_jobs_that_a_stop_is_about_to_end_are_aborted_whatever_their_deadline() -> None:
+    stack = Stack(stop_slice=1)
+    await stack.start()
+    jobs = [await stack.submit(terms=Terms(deadline_at_ms=in_ms(stack, 1))) for _ in range(3)]
+    await stack.do(StopTenant(ref=stack.next_ref(), tenant="default", by="owner", reason=None, latch=False))
+    await stack.later(5.0)
+    assert [await failure(stack, job) for job in jobs] == [FailureCode.ABORTED] * 3
 
 
 async def test_a_result_during_the_restart_grace_counts_though_the_deadline_has_passed(stack: Stack) -> None:

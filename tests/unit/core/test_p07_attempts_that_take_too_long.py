@@ -238,3 +238,56 @@ def test_an_attempt_over_several_limits_ends_for_its_timeout() -> None:
     over = overrun(clock, Terms(timeout_s=5, first_token_timeout_s=5), 5.0)
     assert over is not None
     assert over.event is Event.TIMEOUT
+
+
+async def test_a_repeated_start_does_not_start_the_times_anew() -> None:
+    hung = await Hung().running()
+    await hung.hang(15)
+    await hung.stack.do(hung.worker.started(hung.grant))
+    await hung.hang(5 + LATE_S)
+    assert await hung.ended() == STALLED
+
+
+async def test_a_sign_of_life_of_an_earlier_attempt_of_the_same_worker_counts_for_nothing() -> None:
+    hung = await Hung().running()
+    await hung.worker.disconnect()
+    await hung.stack.later(defaults.REQUEUE_AFTER_S + LATE_S)
+    await hung.worker.connect()
+    earlier, hung.grant = hung.grant, hung.stack.assigned(hung.grant.job_id)
+    assert hung.grant.epoch == 2
+    for _ in range(4):
+        await hung.hang(5)
+        await hung.stack.do(hung.worker.progress(earlier))
+    await hung.hang(LATE_S)
+    assert await hung.ended() == STALLED
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_p07_an_attempt_that_a_restart_found_ends_at_its_timeout(durable: bool) -> None:
+    """Its worker does not say again that it has started, and that it had may not have been written down."""
+    hung = await Hung().running()
+    if durable:
+        await hung.hang(2)
+    await hung.stack.restart()
+    await hung.worker.connect(held=(hung.worker.ref(hung.grant),))
+    await hung.hang(99, lively=True)
+    assert await hung.goes_on()
+    await hung.hang(3, lively=True)
+    assert await hung.ended() == TIMED_OUT
+
+
+async def test_p07_a_silent_attempt_that_a_restart_found_running_ends_at_its_timeout() -> None:
+    hung = await Hung(Terms(timeout_s=40)).running()
+    await hung.hang(2)
+    await hung.stack.restart()
+    await hung.worker.connect(held=(hung.worker.ref(hung.grant),))
+    await hung.hang(40 + LATE_S)
+    assert await hung.ended() == TIMED_OUT
+
+
+async def test_p07_an_attempt_that_shows_life_without_a_start_ends_at_its_timeout() -> None:
+    hung = await Hung().assigned()
+    await hung.hang(99, lively=True)
+    assert await hung.goes_on()
+    await hung.hang(3, lively=True)
+    assert await hung.ended() == TIMED_OUT
