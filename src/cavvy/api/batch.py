@@ -101,7 +101,7 @@ def _wanted(here: Services, caller: Caller, item: Any, key: Idempotency | None) 
     try:
         if not isinstance(item, dict):
             raise InvalidInput("invalid_field", 'A job must be a JSON object, such as {"prompt": "hello"}.')
-        submission = parse_submission(item, caller)
+        submission = parse_submission(item, caller, here.terms)
         check_size(submission)
     except (InvalidInput, ProblemError) as error:
         return error

@@ -62,7 +62,7 @@ async def submit_job(request: AnyRequest) -> Response[bytes]:
     caller = here.caller(request, *SUBMITS)
     known_query(request)
     body = await read_object(request)
-    submission = parse_submission(body, caller)
+    submission = parse_submission(body, caller, here.terms)
     wait_s = _preferred_wait(request)
     key = given_key(request)
     named = None if key is None else Idempotency(key=key, fingerprint=fingerprint(body))

@@ -35,7 +35,7 @@ from cavvy.coordinator.sessions import Sessions
 from cavvy.core.coordinator import Settings
 from cavvy.core.ed25519 import public_key
 from cavvy.core.identity import Tenant
-from cavvy.core.job import Now, WorkerStatus
+from cavvy.core.job import Now, Terms, WorkerStatus, shared_terms
 from cavvy.core.retention import Policy
 from cavvy.core.writes import AddApiKey, AddTenant
 from cavvy.protocol.handshake import key_fingerprint
@@ -158,6 +158,7 @@ class CoordinatorServer:
             raise
         maintenance = Maintenance(engine, Policy(**_of(self._limits, Policy)), system_clock)
         self._services = Services(
+            terms=shared_terms(Terms(**_of(self._limits, Terms))),
             engine=engine,
             hub=hub,
             feed=feed,

@@ -19,7 +19,7 @@ from cavvy.coordinator.hub import Hub
 from cavvy.coordinator.maintenance import Maintenance
 from cavvy.coordinator.meter import Meter
 from cavvy.coordinator.sessions import Sessions
-from cavvy.core.job import Now
+from cavvy.core.job import DEFAULT_TERMS, Now, Terms
 from cavvy.store.base import Store
 
 __all__ = ["Services", "services"]
@@ -27,7 +27,7 @@ __all__ = ["Services", "services"]
 
 @dataclass(kw_only=True)
 class Services:
-    """The coordinator's parts."""
+    """The coordinator's parts. `terms` are those of a job that does not say."""
 
     engine: Engine
     hub: Hub
@@ -40,6 +40,7 @@ class Services:
     reach: Reach
     meter: Meter
     connections: Callable[[], int]
+    terms: Terms = DEFAULT_TERMS
     max_unproven: int = defaults.MAX_UNPROVEN_SOCKETS
 
     def waits(self) -> Waits:

@@ -41,7 +41,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     estimated_tokens: int
 
 
-def parse_submission(body: dict[str, Any], caller: Caller) -> Submission:
+def parse_submission(body: dict[str, Any], caller: Caller, default_terms: Terms) -> Submission:
     """Raises InvalidInput (`not_supported`, `invalid_field`) naming the field and what is allowed; ProblemError (403)
     for a `user_id` that the caller may not give.
     """
@@ -64,7 +64,7 @@ def parse_submission(body: dict[str, Any], caller: Caller) -> Submission:
         metadata=_metadata(submit.metadata),
         effort=Effort(submit.effort),
         thread_id=_thread(submit.thread_id),
-        terms=parse_terms(submit),
+        terms=parse_terms(submit, default_terms),
         estimated_tokens=len(given) // defaults.CHARS_PER_TOKEN + (submit.max_tokens or defaults.ANSWER_TOKENS),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from cavvy import defaults
 from cavvy.api.fields import moment_ms, refuse
 from cavvy.core.job import Terms, shared_terms
@@ -10,11 +12,13 @@ from cavvy.protocol.rest import SubmitBody
 __all__ = ["parse_terms"]
 
 
-def parse_terms(submit: SubmitBody) -> Terms:
-    """Raises InvalidInput. Whether the deadline has passed already is for the core to say: a repeated submit that was
-    taken in time is still the same job.
+def parse_terms(submit: SubmitBody, default: Terms) -> Terms:
+    """What is given, and the rest as in `default`. Raises InvalidInput.
+
+    Whether the deadline has passed already is for the core to say: a repeated submit that was taken in time is still
+    the same job.
     """
-    given = {
+    found = {
         "timeout_s": _seconds(submit.timeout_s, "timeout_s"),
         "first_token_timeout_s": _seconds(submit.first_token_timeout_s, "first_token_timeout_s"),
         "stall_timeout_s": _seconds(submit.stall_timeout_s, "stall_timeout_s"),
@@ -23,8 +27,12 @@ def parse_terms(submit: SubmitBody) -> Terms:
         "deadline_at_ms": moment_ms(submit.deadline, "deadline"),
         "not_before_ms": moment_ms(submit.not_before, "not_before"),
     }
-    terms = Terms(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    if None not in (terms.deadline_at_ms, terms.not_before_ms) and terms.deadline_at_ms <= terms.not_before_ms:  # type: ignore[operator]
+    given = {name: value for name, value in found.items() if value is not None}
+    if not given:
+        return default
+    terms = replace(default, **given)
+    begins_ms, ends_ms = terms.not_before_ms, terms.deadline_at_ms
+    if begins_ms is not None and ends_ms is not None and ends_ms <= begins_ms:
         refuse("deadline", "must be after 'not_before'")
     return shared_terms(terms)
 

@@ -41,6 +41,7 @@ FILE = "cavvy.toml"
 T = TypeVar("T")
 Section = Literal["client", "coordinator", "worker", "providers"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+JobTime = Annotated[float, msgspec.Meta(gt=0, le=defaults.MAX_JOB_TIME_S)]
 Days = Annotated[int, msgspec.Meta(ge=0, le=36_500)]
 
 
@@ -87,9 +88,13 @@ class LimitsTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class ClocksTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[clocks]`: the coordinator's clocks of defaults.py that an installation may choose, in lower case."""
+    """`[clocks]`: the coordinator's clocks of defaults.py that an installation may choose, in lower case. The last
+    three are those of jobs that do not say."""
 
     requeue_after_s: Annotated[float, msgspec.Meta(ge=0, le=defaults.LEASE_TTL_S)] | None = None
+    timeout_s: JobTime | None = None
+    first_token_timeout_s: JobTime | None = None
+    stall_timeout_s: JobTime | None = None
 
 
 class RetentionTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):

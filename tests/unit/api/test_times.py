@@ -152,3 +152,11 @@ async def test_a_jobs_times_survive_a_restart(tmp_path: Path) -> None:
         again = (await stack.http.get(f"/v1/jobs/{rests['id']}")).json()
         assert again == rests
         assert (await ended(stack, late))["failure"]["code"] == "deadline"
+
+
+async def test_the_times_of_a_job_that_does_not_say_are_the_owners(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    async with live_stack(data, SqliteStore(data), limits={"timeout_s": 60, "stall_timeout_s": 5}) as stack:
+        silent, says = await submitted(stack), await submitted(stack, timeout_s=7)
+        assert (silent["timeout_s"], silent["first_token_timeout_s"], silent["stall_timeout_s"]) == (60, 600, 5)
+        assert (says["timeout_s"], says["stall_timeout_s"]) == (7, 5)

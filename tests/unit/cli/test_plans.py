@@ -63,6 +63,18 @@ def test_clocks_reach_the_coordinators_settings(tmp_path: Path) -> None:
     assert Settings(coordinator_key="", **plan.clocks).requeue_after_s == 0
 
 
+def test_the_times_of_jobs_that_do_not_say_are_the_owners_choice(tmp_path: Path) -> None:
+    plan = coordinator_plan(file_with(tmp_path, "[clocks]\ntimeout_s = 60\nstall_timeout_s = 0.5"))
+    assert plan.clocks == {"timeout_s": 60, "stall_timeout_s": 0.5}
+
+
+@pytest.mark.parametrize("name", ["timeout_s", "first_token_timeout_s", "stall_timeout_s"])
+@pytest.mark.parametrize("value", ["0", "604801", "true"])
+def test_a_time_of_jobs_that_makes_no_sense_is_refused(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(ConfigInvalid, match=name):
+        coordinator_plan(file_with(tmp_path, f"[clocks]\n{name} = {value}"))
+
+
 @pytest.mark.parametrize("value", ["-1", "11", '"5"'])
 def test_a_clock_that_makes_no_sense_is_refused(tmp_path: Path, value: str) -> None:
     with pytest.raises(ConfigInvalid, match="requeue_after_s"):
