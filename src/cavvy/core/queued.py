@@ -26,7 +26,7 @@ def queued(board: Board, job: JobHeader, online: Iterable[Offer], now: Now) -> Q
         return Queued("It is being stopped.")
     rests_s = board.resting.until(job.id, now)
     if rests_s is not None:
-        return Queued(f"An attempt failed; the next begins in {rests_s:.0f} s at the earliest.", estimate_s=rests_s)
+        return Queued(f"An attempt failed; the next begins in {rests_s:.0f} s at the earliest.")
     kept_s = board.waiting.kept_s(job, _able(board, job), now.mono_s)
     if kept_s is not None:
         return Queued(f"The worker that could run it did not take it, or failed; it may again in {kept_s:.0f} s.")

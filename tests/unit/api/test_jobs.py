@@ -92,7 +92,6 @@ async def test_a_job_that_may_not_start_yet_stands_in_no_line(stack: LiveStack) 
     body = {"prompt": "hi", "not_before": "2099-01-01T00:00:00.000Z"}
     queue = (await stack.http.post("/v1/jobs", json=body)).json()["queue"]
     assert (queue["position"], "not_before" in queue["reason"]) == (None, True)
-    assert queue["estimate_s"] > 1e9
 
 
 async def test_the_list_is_newest_first_and_paged_by_cursor(stack: LiveStack) -> None:
