@@ -50,6 +50,9 @@ ANSWER_TOKENS: Final = 512  # how long an answer is expected to be when the job 
 
 # The order of jobs
 EFFORT_STEP_S: Final = 600.0  # a job goes before those of the next lower effort that have waited so much longer
+TENANT_WEIGHT: Final = 1.0  # a tenant's share of the workers it has in common with others, relative to theirs
+TENANT_WEIGHT_MIN: Final = 0.01
+TENANT_WEIGHT_MAX: Final = 100.0  # with the least weight of another, ten thousand times its share: enough for anybody
 CRITICAL_RUN: Final = 3  # critical jobs in a row while others of the tenant wait: the others keep a quarter
 CHARGE_MIN_TOKENS: Final = 256  # what a grant costs its tenant at least: a worker is not free for a short answer …
 CHARGE_MAX_TOKENS: Final = 16_384  # … and at most: who asks for a million tokens gets fewer, and is not locked out

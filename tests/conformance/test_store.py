@@ -521,6 +521,12 @@ async def test_a_revoked_key_is_listed_and_not_loaded(opened: OpenStore) -> None
     assert await opened.loaded() == [tenant().tenant]
 
 
+async def test_a_tenants_weight_is_kept(opened: OpenStore) -> None:
+    light = replace(tenant(), tenant=replace(tenant().tenant, weight=0.25))
+    await opened.commit(light)
+    assert [*await opened.store.tenants()] == await opened.loaded() == [light.tenant]
+
+
 async def test_tenants_are_listed_oldest_first(opened: OpenStore) -> None:
     await opened.commit(tenant("b"), tenant("a"))
     assert [one.id for one in await opened.store.tenants()] == ["b", "a"]

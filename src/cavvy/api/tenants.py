@@ -40,7 +40,10 @@ async def list_tenants(request: AnyRequest) -> Response[bytes]:
     here = services(request)
     here.caller(request, *OPERATES)
     known_query(request)
-    shown = [TenantView(id=one.id, created_at=iso(one.created_at_ms)) for one in await here.store.tenants()]
+    shown = [
+        TenantView(id=one.id, created_at=iso(one.created_at_ms), weight=one.weight)
+        for one in await here.store.tenants()
+    ]
     return Response(msgspec.json.encode(TenantList(tenants=shown)), media_type="application/json")
 
 
@@ -49,7 +52,7 @@ async def list_tenants(request: AnyRequest) -> Response[bytes]:
     operation_class=documented(
         "Make a tenant",
         body=TenantBody,
-        request_example=TenantBody(id="acme"),
+        request_example=TenantBody(id="acme", weight=2.0),
         answers={201: ("With its first admin key, whose secret is shown once", NewTenant)},
         example=examples.NEW_TENANT,
         errors=("tenant_taken",),
@@ -60,16 +63,16 @@ async def create_tenant(request: AnyRequest) -> Response[bytes]:
     here = services(request)
     caller = here.caller(request, *OPERATES)
     known_query(request)
-    tenant_id = parse_body(await read_object(request), TenantBody).id
+    wanted = parse_body(await read_object(request), TenantBody)
+    tenant_id = wanted.id
     if not _ID.fullmatch(tenant_id):
         refuse("id", "must be 1 to 63 of a-z, 0-9 and '-', not beginning with '-'")
     now_ms = here.clock().wall_ms
     secret, key = new_key(Role.ADMIN, tenant_id, defaults.USER, now_ms, created_by=caller.key_id)
-    tenant = Tenant(id=tenant_id, created_at_ms=now_ms)
+    tenant = Tenant(id=tenant_id, created_at_ms=now_ms, weight=wanted.weight)
     await decide(here, CreateTenant(ref=here.engine.next_ref(), by=caller.key_id, tenant=tenant, key=key))
-    made = NewTenant(
-        id=tenant.id, created_at=iso(now_ms), admin=new_key_view(key, now_ms, secret, here.reach.line(secret))
-    )
+    admin = new_key_view(key, now_ms, secret, here.reach.line(secret))
+    made = NewTenant(id=tenant.id, created_at=iso(now_ms), weight=tenant.weight, admin=admin)
     headers = {"Cache-Control": "no-store"}
     return Response(msgspec.json.encode(made), status_code=201, media_type="application/json", headers=headers)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cavvy import defaults
 from cavvy.cli import _output
 from cavvy.cli._options import Common, client_options
 from cavvy.cli.keys import Login, print_new_key
@@ -32,7 +33,8 @@ def list_tenants(common: Common) -> None:
     if common.json:
         _output.print_json({"tenants": tenants})
     else:
-        _output.print_table(("ID", "CREATED"), [(one.id, one.created_at) for one in tenants])
+        rows = [(one.id, f"{one.weight:g}", one.created_at) for one in tenants]
+        _output.print_table(("ID", "WEIGHT", "CREATED"), rows)
 
 
 @app.command("create")
@@ -40,11 +42,19 @@ def list_tenants(common: Common) -> None:
 def create(
     common: Common,
     tenant_id: Annotated[str, typer.Argument(metavar="TENANT", help="Its id: a-z, 0-9 and -, at most 63.")],
+    weight: Annotated[
+        float,
+        typer.Option(
+            min=defaults.TENANT_WEIGHT_MIN,
+            max=defaults.TENANT_WEIGHT_MAX,
+            help="Its share of the workers it has in common with others, relative to theirs.",
+        ),
+    ] = defaults.TENANT_WEIGHT,
     login: Login = False,
 ) -> None:
     """Make a tenant. Its first admin key is shown this once."""
     with common.client(operator=True) as client:
-        made = client.create_tenant(tenant_id)
+        made = client.create_tenant(tenant_id, weight=weight)
     if common.json:
         _output.print_json(made)
     else:

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from cavvy import defaults
 from cavvy.client import _http
 from cavvy.client import _protocol as protocol
 from cavvy.client._events import TenantEvent
@@ -240,9 +241,12 @@ class AsyncCavvy:
         """Every tenant; with the operator's key."""
         return (await self._fetch(protocol.get("/v1/tenants"), rest.TenantList)).tenants
 
-    async def create_tenant(self, tenant_id: str) -> rest.NewTenant:
-        """A new tenant and its first admin key, whose secret is shown this once; with the operator's key."""
-        return await self._fetch(protocol.create_tenant_request(tenant_id), rest.NewTenant)
+    async def create_tenant(self, tenant_id: str, *, weight: float = defaults.TENANT_WEIGHT) -> rest.NewTenant:
+        """A new tenant and its first admin key, whose secret is shown this once; with the operator's key.
+
+        `weight` is its share of the workers it has in common with others, relative to theirs.
+        """
+        return await self._fetch(protocol.create_tenant_request(tenant_id, weight), rest.NewTenant)
 
     async def health(self) -> rest.Health:
         """Whether the coordinator's process is alive; needs no key."""

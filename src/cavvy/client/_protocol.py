@@ -222,9 +222,9 @@ def revoke_key_request(key_id: str, tenant: str | None) -> Request:
     return get(key_path(key_id), tenant=tenant)._replace(method="DELETE")
 
 
-def create_tenant_request(tenant_id: str) -> Request:
+def create_tenant_request(tenant_id: str, weight: float) -> Request:
     """Not repeated: its key would be lost with the answer."""
-    return _sending(rest.TenantBody(id=tenant_id), "/v1/tenants")
+    return _sending(rest.TenantBody(id=tenant_id, weight=weight), "/v1/tenants")
 
 
 def _sending(body: msgspec.Struct, path: str) -> Request:

@@ -96,7 +96,7 @@ class Coordinator:
         self._board = Board(settings, dice, self._out)
         self._timekeeper = Timekeeper(self._board)
         self._roster = Roster(settings, self._board, self._out)
-        self._key_book = KeyBook(self._out)
+        self._key_book = KeyBook(self._out, self._board.waiting.weigh)
         self._stopping = Stopping(self._board, self._out)
         self._eraser = Eraser(self._board, self._out)
         self._retrying = Retrying(self._board, self._stopping, self._eraser, self._out)

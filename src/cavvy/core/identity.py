@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from cavvy import defaults
+
 __all__ = ["OF_NO_TENANT", "ApiKey", "Role", "Tenant"]
 
 
@@ -23,8 +25,11 @@ OF_NO_TENANT = frozenset({Role.OPERATOR, Role.METRICS})
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
+    """`weight` is its share of the workers it has in common with others, relative to theirs."""
+
     id: str
     created_at_ms: int
+    weight: float = defaults.TENANT_WEIGHT
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):

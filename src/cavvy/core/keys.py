@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec.structs import replace
 
 from cavvy import defaults
@@ -19,17 +21,20 @@ _MANAGED = {Role.OPERATOR: frozenset(Role), Role.ADMIN: frozenset(Role) - OF_NO_
 
 
 class KeyBook:
-    """Every tenant, and every key that is not revoked. Who asks is looked up here, not believed."""
+    """Every tenant, and every key that is not revoked. Who asks is looked up here, not believed. `weigh` is told each
+    tenant's weight.
+    """
 
-    def __init__(self, out: Outbox) -> None:
+    def __init__(self, out: Outbox, weigh: Callable[[str, float], None]) -> None:
         self._out = out
+        self._weigh = weigh
         self._tenants: dict[str, Tenant] = {}
         self._keys: dict[str, ApiKey] = {}
 
     def know(self, row: ApiKey | Tenant) -> None:
         """Takes up what the store holds."""
         if isinstance(row, Tenant):
-            self._tenants[row.id] = row
+            self._know_tenant(row)
         else:
             self._keys[row.key_id] = row
 
@@ -40,7 +45,7 @@ class KeyBook:
             code = ReplyCode.TENANT_TAKEN
         else:
             code = ReplyCode.OK
-            self._tenants[command.tenant.id] = command.tenant
+            self._know_tenant(command.tenant)
             self._out.write(AddTenant(tenant=command.tenant))
             self._add(command.key)
         self._out.reply(command.ref, code)
@@ -90,6 +95,10 @@ class KeyBook:
             )
             self._replace(key, rotated)
         self._out.reply(command.ref, code)
+
+    def _know_tenant(self, tenant: Tenant) -> None:
+        self._tenants[tenant.id] = tenant
+        self._weigh(tenant.id, tenant.weight)
 
     def _add(self, key: ApiKey) -> None:
         self._keys[key.key_id] = key

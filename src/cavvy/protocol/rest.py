@@ -5,7 +5,7 @@ Times are ISO 8601 with milliseconds and `Z`. Readers ignore fields they do not 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -385,15 +385,23 @@ class KeyList(msgspec.Struct, frozen=True, kw_only=True):
     keys: list[KeyView]
 
 
+Weight = Annotated[float, msgspec.Meta(ge=defaults.TENANT_WEIGHT_MIN, le=defaults.TENANT_WEIGHT_MAX)]
+
+
 class TenantBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """`POST /v1/tenants`: `id` is 1 to 63 of a-z, 0-9 and `-`, not beginning with `-`."""
+    """`POST /v1/tenants`: `id` is 1 to 63 of a-z, 0-9 and `-`, not beginning with `-`.
+
+    `weight` is its share of the workers it has in common with others, relative to theirs.
+    """
 
     id: str
+    weight: Weight = defaults.TENANT_WEIGHT
 
 
 class TenantView(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     created_at: str
+    weight: float = defaults.TENANT_WEIGHT
 
 
 class NewTenant(TenantView, frozen=True, kw_only=True):

@@ -82,6 +82,13 @@ def test_the_operators_key_is_taken_where_it_is_needed(cli: Cli) -> None:
     assert (own[0]["role"], {one["tenant"] for one in own}) == ("operator", {None})
 
 
+def test_a_tenant_is_made_with_a_weight(cli: Cli) -> None:
+    assert cli("tenants", "create", "heavy", "--weight", "2.5").code == 0
+    tenants = {one["id"]: one["weight"] for one in json.loads(cli("tenants", "list", "--json").out)["tenants"]}
+    assert (tenants["default"], tenants["heavy"]) == (1.0, 2.5)
+    assert cli("tenants", "create", "nobody", "--weight", "0").code == 2
+
+
 def test_a_tenants_key_in_the_environment_is_passed_over_for_the_operators(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, credentials: Credentials
 ) -> None:

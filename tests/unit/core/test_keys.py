@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from cavvy import defaults
 from cavvy.core.commands import CreateApiKey, CreateTenant, RevokeApiKey, RotateApiKey
-from cavvy.core.effects import Effect, KeyChanged, Reply, ReplyCode
+from cavvy.core.effects import Assign, Effect, KeyChanged, Reply, ReplyCode
 from cavvy.core.identity import ApiKey, Role, Tenant
 from cavvy.core.writes import AddApiKey, AddTenant, ReplaceApiKey
-from cavvy.testing import Stack
+from cavvy.testing import FakeWorker, Stack
 
 REFS = count(1)
 OPERATOR = ApiKey(key_id="op", secret_hash=b"o", role=Role.OPERATOR, tenant="", user_id="owner", created_at_ms=0)
@@ -171,6 +171,19 @@ async def test_a_tenant_comes_with_its_first_key(stack: Stack) -> None:
     assert stack.writes == [AddTenant(tenant=tenant), AddApiKey(key=first)]
     assert code(await stack.do(command)) is ReplyCode.TENANT_TAKEN
     assert code(await stack.do(create(key("k", tenant="v"), by="first"))) is ReplyCode.OK
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_tenants_jobs_are_granted_by_its_weight(stack: Stack, restarted: bool) -> None:
+    tenant = Tenant(id="v", created_at_ms=7, weight=3.0)
+    await stack.do(CreateTenant(ref=next(REFS), by="op", tenant=tenant, key=key("first", Role.ADMIN, "v")))
+    if restarted:
+        await stack.restart()
+    await stack.do(*(stack.submission(tenant=tenant) for tenant in ("t", "v") for _ in range(20)))
+    worker = FakeWorker(stack, slots=20)
+    await worker.join(tenant=defaults.SHARED)
+    mine = {job.id for job in stack.core._board.jobs.values() if job.needs.tenant == "v"}
+    assert len([one for one in stack.all(Assign) if one.job_id in mine]) == 15
 
 
 async def test_only_the_operator_makes_tenants(stack: Stack) -> None:

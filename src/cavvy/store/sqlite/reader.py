@@ -203,7 +203,8 @@ class Reader:
         return [records.api_key(row) for row in self._rows("api_keys")]
 
     def tenants(self) -> list[Tenant]:
-        return [Tenant(id=tenant.decode(), created_at_ms=at_ms) for tenant, at_ms in self._rows("tenants")]
+        rows = self._rows("tenants")
+        return [Tenant(id=tenant.decode(), created_at_ms=at_ms, weight=weight) for tenant, at_ms, weight in rows]
 
     def stops(self) -> list[StopLatch]:
         return [records.stop(row) for row in self._rows("stops")]

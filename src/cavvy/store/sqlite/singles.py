@@ -35,7 +35,7 @@ class Single(NamedTuple):
     """The statement `name` of `queries/write.sql`; refused unless it changes `rows` rows (None: any number)."""
 
     name: str
-    parameters: Mapping[str, bytes | str | int | None]
+    parameters: Mapping[str, bytes | str | float | None]
     rows: int | None = 1
 
 
@@ -123,7 +123,8 @@ def _secrets(key: ApiKey) -> dict[str, bytes | str | int | None]:
 
 
 def _add_tenant(write: AddTenant) -> Iterator[Single]:
-    yield Single("insert_tenant", {"id": write.tenant.id.encode(), "created_at_ms": write.tenant.created_at_ms})
+    one = write.tenant
+    yield Single("insert_tenant", {"id": one.id.encode(), "created_at_ms": one.created_at_ms, "weight": one.weight})
 
 
 def _set_stop(write: SetStop) -> Iterator[Single]:

@@ -121,7 +121,8 @@ CREATE INDEX worker_token_used ON worker_token (expires_at_ms) WHERE used_by IS 
 
 CREATE TABLE tenant (
     id BLOB NOT NULL UNIQUE,
-    created_at_ms INTEGER NOT NULL
+    created_at_ms INTEGER NOT NULL,
+    weight REAL NOT NULL
 ) STRICT;
 
 CREATE TABLE api_key (

@@ -136,7 +136,7 @@ FROM api_key
 ORDER BY rowid;
 
 -- name: tenants
-SELECT id, created_at_ms FROM tenant ORDER BY rowid;
+SELECT id, created_at_ms, weight FROM tenant ORDER BY rowid;
 
 -- name: stops
 SELECT tenant, stop_seq, by, reason, at_ms, latched FROM stop ORDER BY rowid;

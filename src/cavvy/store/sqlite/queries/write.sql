@@ -418,7 +418,7 @@ SET
 WHERE key_id = :key_id AND secret_hash = :secret_hash_before AND revoked_at_ms IS NULL;
 
 -- name: insert_tenant
-INSERT INTO tenant (id, created_at_ms) VALUES (:id, :created_at_ms);
+INSERT INTO tenant (id, created_at_ms, weight) VALUES (:id, :created_at_ms, :weight);
 
 -- name: set_stop
 INSERT INTO stop (tenant, stop_seq, by, reason, at_ms, latched)
