@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import resource
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -66,6 +67,8 @@ class Connections:
         self._count: Counter[str] = Counter()
         self._waiting: dict[Waiting, float] = {}
         self._sweep: asyncio.TimerHandle | None = None
+        self._turned_away = 0
+        self._told_s = -math.inf
 
     def __len__(self) -> int:
         return len(self._addresses)
@@ -94,6 +97,13 @@ class Connections:
             self._count[address] -= 1
             if not self._count[address]:
                 del self._count[address]
+
+    def turned_away(self, now_s: float) -> None:
+        """A connection found no room. The log hears of it only now and then, so that nobody can fill the disk."""
+        self._turned_away += 1
+        if now_s - self._told_s >= defaults.TURNED_AWAY_LOG_S:
+            log.warning("too_many_connections", open=len(self), turned_away=self._turned_away)
+            self._turned_away, self._told_s = 0, now_s
 
     def wait(self, one: Waiting, seconds: float) -> None:
         """From now on `one` has `seconds` to get on."""
@@ -173,7 +183,7 @@ class HttpConnection(HttpToolsProtocol):
         if self._open.join(self, self.client[0] if self.client else ""):
             self._open.wait(self, self._limits.header_timeout_s)
         else:
-            log.warning("too_many_connections", open=len(self._open))
+            self._open.turned_away(self.loop.time())
             self._refuse("too_many_connections", "There are too many connections; close some, or come back later.")
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -14,12 +14,10 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from cavvy import defaults, logs
+from cavvy import defaults
 from cavvy.api.connections import HttpConnection, LimitedConfig
 
 __all__ = ["TlsHandshake"]
-
-log = logs.get_logger()
 
 
 class TlsHandshake(asyncio.Protocol):
@@ -46,7 +44,7 @@ class TlsHandshake(asyncio.Protocol):
                 self._open.wait(self, self._open.limits.header_timeout_s)
                 self._task = self.loop.create_task(self._shake_hands())
         else:
-            log.warning("too_many_connections", open=len(self._open))
+            self._open.turned_away(self.loop.time())
         transport.abort()  # type: ignore[attr-defined]
 
     def time_out(self) -> None:

@@ -18,7 +18,8 @@ STOP_WAIT_S = 2.0  # how long Ctrl-C waits for the job to stop
 def follow(client: Cavvy, job: Job | str, *, live: bool, as_json: bool, restart: bool) -> int:
     """Writes the job's output, as it comes if `live`, else once it is whole. Raises JobFailed."""
     shown = _Shown(live=live, as_json=as_json)
-    with client.follow(job, restart=restart, on_status=shown.status) as stream:
+    thoughts = live and not as_json and _output.stderr_is_terminal()
+    with client.follow(job, restart=restart, reasoning=thoughts, on_status=shown.status) as stream:
         try:
             for delta in stream:
                 shown.delta(delta)
@@ -42,6 +43,7 @@ class _Shown:
         self._live = live
         self._as_json = as_json
         self._last = "\n"
+        self._thought = 0
         self._reason: str | None = None
         self._filter = _output.TerminalFilter() if _output.stdout_is_terminal() else None
 
@@ -58,13 +60,30 @@ class _Shown:
         if self._as_json:
             _output.print_json({"event": "delta", "delta": delta}, line=True)
             return
+        if delta.kind == "reasoning":
+            self._think(delta.text)
+            return
+        self._thought_enough()
         if delta.offset == 0 and not delta.text:
             self.broken()
             _output.note(f"attempt {delta.attempt} begins anew; forget the text above")
         self._write(delta.text)
 
+    def _think(self, text: str) -> None:
+        """What the model thinks is no part of its answer: that it does is said, and how much it was."""
+        if not self._thought:
+            self.broken()
+            _output.note("thinking …")
+        self._thought += len(text)
+
+    def _thought_enough(self) -> None:
+        if self._thought:
+            _output.note(f"thought {self._thought} characters; they are not part of the answer")
+            self._thought = 0
+
     def end(self, job: Job) -> None:
         """The last words on stdout."""
+        self._thought_enough()
         if self._as_json:
             _output.print_json({"event": "end", "job": job} if self._live else job, line=self._live)
         elif self._live:

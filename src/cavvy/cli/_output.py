@@ -22,6 +22,7 @@ __all__ = [
     "print_table",
     "print_text",
     "settle",
+    "stderr_is_terminal",
     "stdout_is_terminal",
 ]
 
@@ -104,6 +105,10 @@ def clean(text: str) -> str:
 
 def stdout_is_terminal() -> bool:
     return sys.stdout.isatty()
+
+
+def stderr_is_terminal() -> bool:
+    return sys.stderr.isatty()
 
 
 def print_text(text: str, *, end: str = "\n") -> None:

@@ -13,6 +13,7 @@ from cavvy.cli import _output, _queue
 from cavvy.cli._exits import Exit
 from cavvy.cli._options import Common, client_options
 from cavvy.cli.stop import stopping
+from cavvy.cli.workers import find_worker
 from cavvy.errors import RequestRefused
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def _jobs(common: Common) -> None:
 def list_jobs(
     common: Common,
     status: Annotated[str | None, typer.Option(help="Only those in this status.")] = None,
-    worker: Annotated[str | None, typer.Option(metavar="W", help="Only those this worker has been given.")] = None,
+    worker: Annotated[
+        str | None, typer.Option(metavar="W", help="Only those this worker, by id or name, has had.")
+    ] = None,
     thread: Annotated[str | None, typer.Option(metavar="NAME", help="Only those of this conversation.")] = None,
     effort: Annotated[str | None, typer.Option(metavar="E", help="Only those of this effort.")] = None,
     q: Annotated[
@@ -47,6 +50,7 @@ def list_jobs(
 ) -> None:
     """List jobs, newest first."""
     with common.client() as client:
+        worker = find_worker(client, worker).id if worker else None
         page = client.jobs(status=status, worker=worker, thread=thread, effort=effort, q=q, cursor=cursor, limit=limit)
     if common.json:
         _output.print_json(page)

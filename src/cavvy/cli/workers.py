@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cavvy.client import Cavvy
     from cavvy.protocol.rest import WorkerView
 
-__all__ = ["app"]
+__all__ = ["app", "find_worker"]
 
 Which = Annotated[str, typer.Argument(metavar="WORKER", help="The worker's id, or its name if only one has it.")]
 OnlyShared = Annotated[bool, typer.Option("--shared", help="Only the shared ones, with the operator's key.")]
@@ -53,7 +53,7 @@ def show(common: Common, worker: Which, shared: Shared = False) -> None:
     import msgspec
 
     with common.client(operator=shared) as client:
-        found = _find(client, worker)
+        found = find_worker(client, worker)
     if common.json:
         _output.print_json(found)
         return
@@ -125,7 +125,7 @@ def token(
 
 def _manage(common: Common, word: str, shared: bool, action: str, outcome: str) -> None:
     with common.client(operator=shared) as client:
-        found = _find(client, word)
+        found = find_worker(client, word)
         after = getattr(client, f"{action}_worker")(found.id)
     if common.json:
         _output.print_json(after)
@@ -133,7 +133,7 @@ def _manage(common: Common, word: str, shared: bool, action: str, outcome: str) 
         _output.print_text(_output.clean(f"{after.id} ({after.name}) {outcome}"))
 
 
-def _find(client: Cavvy, word: str) -> WorkerView:
+def find_worker(client: Cavvy, word: str) -> WorkerView:
     """The worker with this id or key, else the one of this name. Raises InvalidInput when several have it."""
     workers = client.workers()
     named = [each for each in workers if each.name == word]

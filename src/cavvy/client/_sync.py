@@ -90,16 +90,21 @@ class Cavvy:
         """Submits and waits; the completed job. Raises JobFailed; JobTimeout after `wait_s`: the job goes on."""
         return self._carry_out(self._flows.run(prompt, fields, wait_s))
 
-    def stream(self, prompt: Prompt, *, restart: bool = False, **fields: Any) -> JobStream:
+    def stream(self, prompt: Prompt, *, restart: bool = False, reasoning: bool = False, **fields: Any) -> JobStream:
         """Submits; iterate over the answer's deltas as they come. See JobStream."""
-        text = StreamText(restart=restart, job=self.submit(prompt, **fields))
+        text = StreamText(restart=restart, reasoning=reasoning, job=self.submit(prompt, **fields))
         return self._stream(self._flows.follow(text, None), text)
 
     def follow(
-        self, job: Job | str, *, restart: bool = False, on_status: Callable[[Job], None] | None = None
+        self,
+        job: Job | str,
+        *,
+        restart: bool = False,
+        reasoning: bool = False,
+        on_status: Callable[[Job], None] | None = None,
     ) -> JobStream:
         """The deltas of a job there is already, from the first on. `on_status` hears of each change of status."""
-        text = StreamText(restart=restart, job=job)
+        text = StreamText(restart=restart, reasoning=reasoning, job=job)
         return self._stream(self._flows.follow(text, on_status), text)
 
     def job(self, job_id: str, *, wait: int = 0) -> Job:
@@ -274,8 +279,10 @@ class JobStream:
     """The answer of one job, delta by delta: `for delta in stream: print(delta.text, end="")`.
 
     Goes on by itself after a broken connection, without gap or repetition; ends only when the answer is whole, and
-    raises JobFailed if the job failed. A new attempt after text was shown raises AttemptRestarted, or with
-    `restart=True` gives a delta with offset 0: forget the text before. Leaving early stops nothing: the job goes on.
+    raises JobFailed if the job failed. With `reasoning` there are deltas of that `kind` too, of what the model thinks:
+    no part of the answer, and not told again after a broken connection. A new attempt after text was shown raises
+    AttemptRestarted, or with `restart=True` gives a delta with offset 0: forget the text before. Leaving early stops
+    nothing: the job goes on.
     """
 
     def __init__(self, deltas: Generator[Delta], text: StreamText) -> None:

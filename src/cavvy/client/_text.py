@@ -19,7 +19,7 @@ class StreamText:
     `retry_s`: the pause the coordinator asked for. `job`: the newest snapshot.
     """
 
-    def __init__(self, *, restart: bool = False, job: Job | str = "") -> None:
+    def __init__(self, *, restart: bool = False, reasoning: bool = False, job: Job | str = "") -> None:
         self.job = None if isinstance(job, str) else job
         self.job_id = job if isinstance(job, str) else job.id
         self.last_id = ""
@@ -27,6 +27,7 @@ class StreamText:
         self.over = False
         self.retry_s: float | None = None
         self._restart = restart
+        self._reasoning = reasoning
         self._attempt = 0
         self._offset = 0
 
@@ -69,7 +70,11 @@ class StreamText:
         return [Delta(attempt=attempt, offset=0, kind="text", text="")]
 
     def _delta(self, delta: Delta) -> list[Delta]:
-        if delta.kind != "text" or delta.attempt < self._attempt:
+        if delta.attempt < self._attempt:
+            return []
+        if delta.kind == "reasoning" and self._reasoning:
+            return [*self._begin(delta.attempt), delta]
+        if delta.kind != "text":
             return []
         deltas = self._begin(delta.attempt)
         if delta.offset > self._offset:

@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import uvloop
+from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from cavvy import defaults
+from cavvy.api.connections import ConnectionLimits, Connections
 from cavvy.api.listening import Listen
 from cavvy.protocol.pinning import pinned_context
 from cavvy.store.memory import MemoryStore
@@ -286,3 +288,12 @@ async def test_nothing_is_compressed_on_the_workers_socket(stack: LiveStack) -> 
     async with connect(stack.server.url.replace("http", "ws") + "/v1/workers/connect", compression="deflate") as socket:
         assert socket.response is not None
         assert "Sec-WebSocket-Extensions" not in socket.response.headers
+
+
+def test_a_flood_of_connections_does_not_fill_the_log() -> None:
+    connections = Connections(ConnectionLimits())
+    with capture_logs() as logged:
+        for tenths in range(1001):
+            connections.turned_away(tenths / 10)
+    assert [one["turned_away"] for one in logged] == [1, *[100] * 10]
+    assert {one["event"] for one in logged} == {"too_many_connections"}

@@ -250,8 +250,28 @@ def test_jobs_list_says_how_to_go_on(cli: Cli, answering: FakeCoordinator) -> No
 
 def test_jobs_list_takes_filters_and_keeps_them_for_the_next_page(cli: Cli, answering: FakeCoordinator) -> None:
     err = cli("jobs", "list", "--status", "failed", "--worker", "wkr_1", "--q", "three rivers").err
-    assert answering.requests[0].target == "/v1/jobs?status=failed&worker=wkr_1&q=three+rivers"
+    assert answering.requests[-1].target == "/v1/jobs?status=failed&worker=wkr_1&q=three+rivers"
     assert "cavvy jobs list --status failed --worker wkr_1 --q 'three rivers' --cursor next" in err
+
+
+def test_jobs_list_knows_workers_by_name(cli: Cli, answering: FakeCoordinator) -> None:
+    assert cli("jobs", "list", "--worker", WORKER["name"]).code == 0
+    assert answering.requests[-1].target == "/v1/jobs?worker=wkr_1"
+
+
+def test_what_a_model_thinks_is_folded_and_on_a_terminal_only(
+    cli: Cli, answering: FakeCoordinator, coordinator: FakeCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thoughts = [
+        event("delta", {"attempt": 1, "offset": 0, "kind": "reasoning", "text": one}, "1.0") for one in ("hm", "!")
+    ]
+    job_id = "01990000-0000-7000-8000-000000000002"
+    coordinator.on("GET", f"/v1/jobs/{job_id}/events", stream(*thoughts, delta(1, 0, "Paris."), end(1, 6)))
+    coordinator.on("GET", f"/v1/jobs/{job_id}", json(completed("Paris.") | {"id": job_id}))
+    assert cli("jobs", "watch", job_id)[1:] == ("Paris.\n", "")
+    monkeypatch.setattr("cavvy.cli._output.stderr_is_terminal", lambda: True)
+    folded = "thinking …\nthought 3 characters; they are not part of the answer\n"
+    assert cli("jobs", "watch", job_id)[1:] == ("Paris.\n", folded)
 
 
 def test_jobs_show_tells_the_output(cli: Cli, answering: FakeCoordinator) -> None:

@@ -368,6 +368,16 @@ def test_unknown_events_and_kinds_are_ignored(driver: Any, coordinator: FakeCoor
     assert text_of(seen) == "Hi"
 
 
+def test_what_the_model_thinks_is_given_to_who_asks(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    reasoning = event("delta", {"attempt": 1, "offset": 0, "kind": "reasoning", "text": "hm"}, "1.0")
+    coordinator.on_job("/events", stream(reasoning, delta(1, 0, "Hi"), end(1, 2)))
+    coordinator.on_job("", json(completed("Hi")))
+    seen: list[Delta] = []
+    driver.stream(coordinator.url, seen.append, reasoning=True)
+    assert [(each.kind, each.text) for each in seen] == [("reasoning", "hm"), ("text", "Hi")]
+
+
 def test_the_stream_of_a_job_that_fails_raises(driver: Any, coordinator: FakeCoordinator) -> None:
     coordinator.on("POST", "/v1/jobs", json(job(), 201))
     coordinator.on_job("/events", stream(delta(1, 0, "Pa"), end(1, 2, None)))
