@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 from cavvy.cli import _serve, main
 from cavvy.core.writes import Usage
-from cavvy.protocol.messages import RegisterAck
+from cavvy.protocol.messages import Hello, RegisterAck
 from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, TextChunk
 from cavvy.providers.build import Discovered
 from cavvy.worker import agent, session
@@ -73,12 +73,12 @@ class Noted(Attempts):
         super().receive(frame)
 
 
-async def noted_login(socket: Any, request: Any) -> tuple[str, RegisterAck]:
-    key, ack = await session.login(socket, request)
+async def noted_login(socket: Any, request: Any) -> tuple[Hello, RegisterAck]:
+    hello, ack = await session.login(socket, request)
     _note("heard", "register_ack")
     for entry in ack.resume:
         _note("heard", entry.verdict)
-    return key, ack
+    return hello, ack
 
 
 def dialling(*arguments: Any, **options: Any) -> Any:

@@ -11,6 +11,7 @@ CavvyError
 │   ├── Refused                the store will never take these writes: replay them singly
 │   ├── CommitUnknown          nobody knows whether it was written: exit 75, start again
 │   └── Fenced                 a newer term rules: decide nothing more, exit 75
+├── BackupError                a backup cannot be made, or cannot be used
 ├── ConfigInvalid              cavvy.toml says what cannot be followed
 ├── InvalidInput               what came from outside breaks the contract
 ├── WorkerRefused              the coordinator refused this worker, for good
@@ -36,6 +37,7 @@ from typing import Any
 
 __all__ = [
     "AttemptRestarted",
+    "BackupError",
     "CavvyError",
     "CertificateRefused",
     "ClientError",
@@ -108,6 +110,10 @@ class CommitUnknown(StoreError):
 
 class Fenced(StoreError):
     """A newer term rules this store; this process must decide nothing more."""
+
+
+class BackupError(CavvyError):
+    """A backup cannot be made, or cannot be used; nothing half done is left behind."""
 
 
 class ConfigInvalid(CavvyError):

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cavvy.cli import _output, demo, doctor, jobs, keys, login, receipt, run, servers, stop, tenants, workers
+from cavvy.cli import _output, backup, demo, doctor, jobs, keys, login, receipt, run, servers, stop, tenants, workers
 from cavvy.cli._exits import Exit, exit_code
 from cavvy.cli._help import add_pages
 from cavvy.cli._options import Common, client_options
@@ -37,6 +37,8 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(receipt.app, name="receipt")
 app.command("doctor")(doctor.doctor)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("login")(login.login)
 app.command("demo")(demo.demo)
 add_pages(app)

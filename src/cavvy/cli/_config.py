@@ -24,6 +24,7 @@ __all__ = [
     "ListenFlags",
     "ModelFlags",
     "WorkerPlan",
+    "coordinator_data_dir",
     "coordinator_plan",
     "limits",
     "provider_tables",
@@ -128,6 +129,12 @@ def worker_plan(
         providers=_with_flags(provider_tables(file), flags, at_once.value),
         cloud=cloud,
     )
+
+
+def coordinator_data_dir(file: ConfigFile, option: Path | None) -> Path:
+    """Where the coordinator keeps its data. Raises ConfigInvalid."""
+    file.refuse_unnamed("coordinator")
+    return _data_dir(file, "coordinator", option).value
 
 
 def provider_tables(file: ConfigFile) -> dict[str, ProviderTable]:

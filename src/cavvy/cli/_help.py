@@ -41,6 +41,12 @@ class Page(NamedTuple):
 
 #: By the command's full name.
 PAGES: dict[str, Page] = {
+    "backup": Page(
+        "The directory it made; with --json the path and what is in it. A coordinator may run meanwhile.",
+        (Exit.OK, Exit.FAILED, Exit.USAGE),
+        ("cavvy backup /backups/cavvy-monday", "cavvy backup --data-dir ./data /backups/cavvy-1 --json"),
+        {Exit.FAILED: "no backup was made, and nothing is left of the try: DEST is there already, or the disk is full"},
+    ),
     "coordinator": Page(
         'Says on stderr where it listens; with --json prints {"url", "pid"} once it does. Ctrl-C or TERM stops it in'
         " order, a second one at once.",
@@ -128,6 +134,15 @@ PAGES: dict[str, Page] = {
             f"cavvy receipt verify receipt.json --key {'d7' * 32} --result result.json",
         ),
         {Exit.FAILED: "the receipt is invalid", Exit.UNDECIDABLE: "undecidable: the worker's key is not known"},
+    ),
+    "restore": Page(
+        "The directory it filled, and what to know before the next start; with --json the same.",
+        (Exit.OK, Exit.FAILED, Exit.USAGE, Exit.CANNOT_START),
+        ("cavvy restore /backups/cavvy-monday", "cavvy restore /backups/cavvy-monday --data-dir ./new"),
+        {
+            Exit.FAILED: "nothing was restored: SRC is damaged, or the data directory is not empty",
+            Exit.CANNOT_START: "a process has the data directory, or the backup is of a newer Cavvy",
+        },
     ),
     "run": Page(
         "The answer: token by token on a terminal; into a pipe or a file once, when it is whole, or with --live as it"

@@ -185,6 +185,12 @@ class Engine:
         """The stop that keeps this tenant's new work out, durable or not yet; None when nothing does."""
         return self._core.stop_of(tenant) or self._ahead.latch_of(tenant)
 
+    @property
+    def store_id(self) -> str:
+        """Which store this coordinator speaks for."""
+        assert self._opened is not None
+        return self._opened.store_id
+
     async def scrub(self) -> bool:
         """Leaves nothing of what was erased in the store's files; see Store.scrub."""
         return self._opened is not None and await self.store.scrub(term=self._opened.term)

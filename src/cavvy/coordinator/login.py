@@ -80,7 +80,12 @@ class Login:
 
     async def run(self, audience: str) -> wire.RegisterAck:
         nonce = os.urandom(32)
-        hello = wire.Hello(version=wire.VERSION, coordinator_key=self._session.all.key.hex(), server_nonce=nonce.hex())
+        hello = wire.Hello(
+            version=wire.VERSION,
+            coordinator_key=self._session.all.key.hex(),
+            server_nonce=nonce.hex(),
+            store_id=self._session.engine.store_id,
+        )
         await self._session.send(hello)
         register = await self._first_frame()
         transcript = Transcript(

@@ -58,6 +58,7 @@ from cavvy.core.worker_messages import (
     SendRejected,
     SendStarted,
     SendStopped,
+    StoreChanged,
     Tick,
     WorkerCommand,
     WorkerEffect,
@@ -131,6 +132,7 @@ class WorkerCore:
             Connected: self._on_connected,
             Disconnected: self._on_disconnected,
             ConnectFailed: self._on_connect_failed,
+            StoreChanged: self._on_store_changed,
             Heard: lambda _: None,
             DrainReceived: self._on_drain,
             LeaveRequested: self._on_leave,
@@ -157,6 +159,11 @@ class WorkerCore:
     def finished(self) -> tuple[AttemptRef, ...]:
         """For `register`: the results nobody has acknowledged."""
         return tuple(ref for ref, attempt in self._attempts.items() if type(attempt.report) is SendComplete)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is held, nothing is still stopping."""
+        return not self._attempts
 
     @property
     def wake_s(self) -> float | None:
@@ -212,6 +219,12 @@ class WorkerCore:
         self._watchdog.connect_failed(refused=command.refused)
         if self._now_s >= self._watchdog.deadline_s:
             self._give_up()
+
+    def _on_store_changed(self, _: StoreChanged) -> None:
+        """Another store may use the names of these attempts for others."""
+        for attempt in tuple(self._attempts.values()):
+            self._drop(attempt)
+        self._past.clear()
 
     def _give_up(self) -> None:
         """Whoever it was granted to may be running it already; what is ready may still be wanted."""

@@ -43,6 +43,7 @@ __all__ = [
     "SendRejected",
     "SendStarted",
     "SendStopped",
+    "StoreChanged",
     "Tick",
     "WorkerCommand",
     "WorkerEffect",
@@ -98,6 +99,10 @@ class ConnectFailed(_Command, frozen=True, kw_only=True, tag=True):
     """A try to connect came to nothing. `refused`: the machine answered that nobody listens there."""
 
     refused: bool
+
+
+class StoreChanged(_Command, frozen=True, kw_only=True, tag=True):
+    """The coordinator was restored from a backup: what is held, and known of what ended, is of another store."""
 
 
 class Heard(_Command, frozen=True, kw_only=True, tag=True):
@@ -262,6 +267,7 @@ WorkerCommand = (
     Connected
     | Disconnected
     | ConnectFailed
+    | StoreChanged
     | Heard
     | DrainReceived
     | LeaveRequested

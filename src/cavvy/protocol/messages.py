@@ -152,11 +152,15 @@ class Draining(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="hello"):
-    """The coordinator's first frame: its key (hex) and a nonce."""
+    """The coordinator's first frame: its key (hex), a nonce, and which store it speaks for.
+
+    A coordinator restored from a backup has the same key and another `store_id`: attempts of another store are void.
+    """
 
     version: int
     coordinator_key: Hex32
     server_nonce: Hex32
+    store_id: Annotated[str, Meta(max_length=defaults.MAX_NAME_CHARS)] = ""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,7 +29,7 @@ from cavvy.worker.clock import Clock, boot_clock_s
 from cavvy.worker.connecting import is_refusal, keep_alive
 from cavvy.worker.identity import JoinLine, Membership, WorkerHome
 from cavvy.worker.runner import Runner
-from cavvy.worker.session import LoginBroken, LoginRequest, Outbox, login
+from cavvy.worker.session import LoginBroken, LoginRequest, OtherStore, Outbox, login
 
 __all__ = ["Worker"]
 
@@ -91,6 +91,7 @@ class Worker:
         self._name = name or (known.name if known else f"worker-{self._identity.key[:8]}")
         self._instance = secrets.token_hex(16)
         self._capabilities = b""
+        self._store_id = ""
         self._with_token = known is None
         self._not_allowed: dict[bool, str] = {}
         self._attempts: Attempts | None = None
@@ -226,14 +227,21 @@ class Worker:
 
     async def _log_in_and_talk(self, socket: ClientConnection, attempts: Attempts) -> None:
         try:
-            coordinator_key, ack = await login(socket, self._login_request(attempts))
+            hello, ack = await login(socket, self._login_request(attempts))
+        except OtherStore as error:
+            attempts.store_changed()
+            if attempts.idle:
+                self._log.warning("other store", hint=f"{error}; what this worker held of it is dropped")
+                self._store_id = ""
+            return
         except ConnectionClosed as closed:
             if not self._may_try_other_way(closed):
                 self._judge(closed)
                 raise
             return
-        self._admitted(coordinator_key, ack)
-        await self._talk(socket, attempts, coordinator_key, ack)
+        self._store_id = hello.store_id
+        self._admitted(hello.coordinator_key, ack)
+        await self._talk(socket, attempts, hello.coordinator_key, ack)
 
     async def _talk(self, socket: ClientConnection, attempts: Attempts, coordinator_key: str, ack: RegisterAck) -> None:
         outbox = self._outbox = Outbox(socket)
@@ -268,6 +276,7 @@ class Worker:
             time_ms=int(time.time() * 1000),
             held=attempts.held,
             finished=attempts.finished,
+            store_id=self._store_id,
         )
 
     def _offer(self) -> Capabilities:

@@ -31,6 +31,7 @@ from cavvy.core.worker_messages import (
     ResendText,
     RunAttempt,
     SendComplete,
+    StoreChanged,
     Tick,
     WorkerCommand,
 )
@@ -123,6 +124,15 @@ class Attempts:
     def connect_failed(self, *, refused: bool) -> None:
         """`refused`: the machine answered that nobody listens there."""
         self._feed(ConnectFailed(refused=refused))
+
+    @property
+    def idle(self) -> bool:
+        """Whether it holds nothing, and every provider that was told to stop has stopped."""
+        return self._core.idle
+
+    def store_changed(self) -> None:
+        """The coordinator was restored from a backup: all that is held, and known of what ended, is void."""
+        self._feed(StoreChanged())
 
     def heard(self) -> None:
         """The coordinator has given a sign of life that is no frame."""

@@ -25,10 +25,14 @@ from cavvy.protocol.messages import (
 )
 from cavvy.worker.identity import Identity, JoinLine
 
-__all__ = ["LoginBroken", "LoginRequest", "Outbox", "login"]
+__all__ = ["LoginBroken", "LoginRequest", "OtherStore", "Outbox", "login"]
 
 
 Wanted = TypeVar("Wanted", Hello, RegisterAck)
+
+
+class OtherStore(CavvyError):
+    """It is the coordinator that was joined, but restored from a backup: what this worker has of it counts no more."""
 
 
 class LoginBroken(CavvyError):
@@ -48,15 +52,19 @@ class LoginRequest(msgspec.Struct, frozen=True, kw_only=True):
     time_ms: int
     held: tuple[AttemptRef, ...]
     finished: tuple[AttemptRef, ...]
+    store_id: str = ""  # that `held` and `finished` are of; empty when there never was one
 
 
-async def login(socket: ClientConnection, request: LoginRequest) -> tuple[str, RegisterAck]:
-    """Proves this worker to the coordinator and the other way round; the coordinator's key (hex) and its answer.
+async def login(socket: ClientConnection, request: LoginRequest) -> tuple[Hello, RegisterAck]:
+    """Proves this worker to the coordinator and the other way round; what that said of itself, and its answer.
 
-    Raises WorkerRefused when the other end is not the coordinator that was joined, LoginBroken when it speaks no sense.
+    Raises WorkerRefused when the other end is not the coordinator that was joined, OtherStore before anything is said
+    to one that was restored from a backup, LoginBroken when it speaks no sense.
     """
     hello = await _receive(socket, Hello)
     _check_hello(hello, request)
+    if request.store_id not in ("", hello.store_id):
+        raise OtherStore(f"the coordinator at {request.url} was restored from a backup")
     transcript = Transcript(
         coordinator_key=bytes.fromhex(hello.coordinator_key),
         audience=request.url,
@@ -73,7 +81,7 @@ async def login(socket: ClientConnection, request: LoginRequest) -> tuple[str, R
             f"What answers at {request.url} could not prove that it is the coordinator: its signature is wrong."
             " Check that nothing sits between this worker and the coordinator."
         )
-    return hello.coordinator_key, ack
+    return hello, ack
 
 
 def _register(request: LoginRequest, transcript: Transcript) -> Register:

@@ -70,6 +70,7 @@ _NOT_OPERATOR = "tenants create acme --key {admin}"
 
 #: By the command's full name.
 ENTRIES: dict[str, Entry] = {
+    "backup": Entry("# it works on files, not on a coordinator: tests/unit/cli/test_backup.py", client=False),
     "coordinator": Entry(
         "coordinator --port 0 --data-dir {data}",
         {Condition.NOBODY: _STARTS, Condition.WRONG_KEY: _OWN, Condition.FULL_DISK: _STARTS},
@@ -89,6 +90,7 @@ ENTRIES: dict[str, Entry] = {
     "keys rotate": Entry("keys rotate {spare_key} --grace 2h"),
     "login": Entry("login {login}", {Condition.WRONG_KEY: "login {wrong_login}"}),
     "receipt verify": Entry("receipt verify {job}"),
+    "restore": Entry("# it works on files, not on a coordinator: tests/unit/cli/test_backup.py", client=False),
     "run": Entry("run hello --max-tokens 5"),
     "stop": Entry("stop {waiting} --reason enough"),
     "tenants create": Entry("tenants create {fresh_name} --key {operator}", {Condition.WRONG_KEY: _NOT_OPERATOR}),

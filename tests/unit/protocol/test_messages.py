@@ -68,7 +68,7 @@ FROM_WORKER: list[WorkerMessage] = [
     Draining(),
 ]
 FROM_COORDINATOR: list[CoordinatorMessage] = [
-    Hello(version=1, coordinator_key="aa" * 32, server_nonce="bb" * 32),
+    Hello(version=1, coordinator_key="aa" * 32, server_nonce="bb" * 32, store_id="cc" * 16),
     RegisterAck(
         worker_id="w",
         sig="cc" * 64,

@@ -59,6 +59,7 @@ class FakeCoordinator:
         self.frames: asyncio.Queue[WorkerMessage] = asyncio.Queue()
         self.closed: asyncio.Queue[int | None] = asyncio.Queue()
         self.port = 0
+        self.store_id = "first-store"
         self._socket: ServerConnection | None = None
         self._server: Server | None = None
 
@@ -103,9 +104,10 @@ class FakeCoordinator:
 
     async def _serve(self, socket: ServerConnection) -> None:
         nonce = secrets.token_bytes(32)
-        await socket.send(
-            encode(Hello(version=VERSION, coordinator_key=self.shown_key.hex(), server_nonce=nonce.hex()))
+        hello = Hello(
+            version=VERSION, coordinator_key=self.shown_key.hex(), server_nonce=nonce.hex(), store_id=self.store_id
         )
+        await socket.send(encode(hello))
         try:
             register = decode_worker_message(await socket.recv())
         except ConnectionClosed:

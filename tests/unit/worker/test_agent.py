@@ -273,6 +273,21 @@ class TestJobs:
         assert msgspec.json.decode(register.capabilities, type=Capabilities).slots == 3
         assert [log["asked"] for log in logs if log["event"] == "fewer slots than asked for"] == [5]
 
+    async def test_a_coordinator_restored_from_a_backup_meets_a_worker_that_holds_nothing(
+        self, coordinator: FakeCoordinator, site: Site
+    ) -> None:
+        async with site.running(coordinator.join):
+            await coordinator.login()
+            await coordinator.send(assign(1, "hold on"))
+            await coordinator.receive(JobStartedMessage)
+            await coordinator.receive(JobDelta)
+            coordinator.store_id = "restored"
+            await coordinator.drop()
+            register = await coordinator.login()
+            assert (register.held, register.finished, site.provider.idle) == ((), (), 1)
+            await coordinator.send(assign(1, "again"))
+            assert (await coordinator.receive(JobStartedMessage)).epoch == 1
+
     async def test_a_job_cancelled_in_the_same_breath_never_reaches_the_provider(
         self, coordinator: FakeCoordinator, site: Site
     ) -> None:

@@ -34,3 +34,15 @@ FROM tenants
 WHERE tenant IS NOT NULL
 UNION ALL
 SELECT tenant, number FROM dropped;
+
+-- name: rename_store
+UPDATE store SET store_id = :store_id;
+
+-- name: summary
+SELECT
+    (SELECT store_id FROM store),
+    (SELECT count(*) FROM job),
+    (SELECT count(*) FROM job WHERE completed_at_ms IS NULL);
+
+-- name: key_ids
+SELECT key_id FROM api_key WHERE revoked_at_ms IS NULL;
