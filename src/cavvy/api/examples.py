@@ -207,6 +207,8 @@ WORKER = WorkerView(
     version="0.1.0",
     skew_ms=3,
     leaving=False,
+    stopping=0,
+    unanswered_stops=0,
 )
 CHANGE = JobChange(
     id=JOB_ID,

@@ -78,8 +78,8 @@ def _workers(here: Services) -> Iterator[Family]:
     shown = {one.value: statuses[one] for one in WorkerStatus if one is not WorkerStatus.REVOKED}
     yield gauge("cavvy_workers_online", "Workers that are connected.", shown, "status")
     slots = sum(one.slots for one in online)
-    free, busy = sum(one.free for one in online), here.sessions.held()
-    states = {"free": free, "busy": busy, "stopping": max(0, slots - free - busy)}
+    free, stopping = sum(one.free for one in online), sum(one.stopping for one in online)
+    states = {"free": free, "busy": max(0, slots - free - stopping), "stopping": stopping}
     about = "What connected workers can do at once; stopping: the model goes on with what was stopped."
     yield gauge("cavvy_worker_slots", about, states, "state")
     age_s = here.sessions.oldest_heartbeat_s()

@@ -171,6 +171,8 @@ def worker_view(record: WorkerRecord, online: OnlineWorker | None, now_ms: int, 
         version=known.version if known else None,
         skew_ms=known.skew_ms if known else None,
         leaving=known.leaving if known else None,
+        stopping=known.stopping if known else None,
+        unanswered_stops=known.unanswered_stops if known else None,
         cooling_until=iso(known.cooling_until_ms) if known and cooling else None,
     )
 
@@ -272,6 +274,7 @@ def _failure(failure: Failure) -> FailureView:
         by=failure.by,
         reason=failure.reason,
         attempt=failure.attempt,
+        stop_ms=failure.stop_ms,
     )
 
 

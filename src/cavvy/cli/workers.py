@@ -60,7 +60,7 @@ def show(common: Common, worker: Which, shared: Shared = False) -> None:
     for name, value in msgspec.structs.asdict(found).items():
         if value is not None:
             shown = ", ".join(value) if isinstance(value, list) else str(value)
-            _output.print_text(f"{name + ':':<13}{_output.clean(shown)}")
+            _output.print_text(f"{name + ':':<18}{_output.clean(shown)}")
 
 
 @app.command("approve")

@@ -55,7 +55,8 @@ class Sent(NamedTuple):
 
 class OnlineWorker(msgspec.Struct, frozen=True, kw_only=True):
     """What a connected worker says of itself, and its status. `leaving`: it said that it is about to go.
-    Before `cooling_until_ms` it gets no work.
+    Before `cooling_until_ms` it gets no work. `stopping` slots still end what was stopped; `unanswered_stops` were not
+    answered in time since it connected.
     """
 
     profile: Profile
@@ -66,6 +67,8 @@ class OnlineWorker(msgspec.Struct, frozen=True, kw_only=True):
     skew_ms: int
     leaving: bool = False
     cooling_until_ms: int = 0
+    stopping: int = 0
+    unanswered_stops: int = 0
 
     @property
     def offer(self) -> Offer:

@@ -15,6 +15,7 @@ import msgspec
 from cavvy import defaults, logs
 from cavvy.coordinator.engine import Engine
 from cavvy.coordinator.login import Closed, Login, OnlineWorker, Sent
+from cavvy.coordinator.stopping_slots import StoppingSlots
 from cavvy.core.canonical import sha256_hex
 from cavvy.core.commands import (
     Command,
@@ -37,6 +38,7 @@ from cavvy.core.effects import (
     FrameRefused,
     HeartbeatAnswered,
     StopAttempt,
+    StopUnanswered,
     Verdict,
     WorkerChanged,
     WorkerCooled,
@@ -76,6 +78,7 @@ class Session:
         self.heard_s = sessions.clock().mono_s
         self._alive: dict[str, int] = {}
         self._report: asyncio.TimerHandle | None = None
+        self._stopping = StoppingSlots()
         self._heard = asyncio.Event()
         self._condemned: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
 
@@ -89,9 +92,15 @@ class Session:
             self._condemn(Closed(CloseCode.SLOW, "frames piled up"))
         elif isinstance(effect, WorkerCooled):
             self._note(cooling_until_ms=effect.until_ms)
+        elif isinstance(effect, StopUnanswered):
+            log.warning("stop_unanswered", worker=self.worker[:16], session=self.id, job_id=effect.job_id)
+            self._note(unanswered_stops=self.info.unanswered_stops + 1 if self.info else 0)
         else:
             if isinstance(effect, WorkerChanged):
                 self._note_status(effect.status)
+            elif isinstance(effect, StopAttempt):
+                self._stopping.told(AttemptRef(effect.job_id, effect.epoch))
+                self._note(stopping=self._stopping.count)
             self._queue.append(effect)
             self._queued.set()
 
@@ -110,6 +119,11 @@ class Session:
     def _note(self, **what: Any) -> None:
         if self.info is not None:
             self.show(msgspec.structs.replace(self.info, **what))
+
+    def _note_end(self, job_id: str, epoch: int) -> None:
+        self._stopping.ended(AttemptRef(job_id, epoch))
+        if self.info is not None and self.info.stopping != self._stopping.count:
+            self._note(stopping=self._stopping.count)
 
     def _condemn(self, closed: Closed) -> None:
         if not self._condemned.done():
@@ -217,12 +231,15 @@ class Session:
                     self.all.sent[job_id] = sent._replace(started=True)
                 self.engine.post(JobStarted(session=self.id, job_id=job_id, epoch=epoch))
             case wire.JobComplete():
+                self._note_end(message.job_id, message.epoch)
                 await self._take_completion(message)
             case wire.HeartbeatMessage(held=held, free=free):
                 self.held, self.heard_s = held, self.all.clock().mono_s
-                self._note(free=free)
+                self._stopping.beat(held, self.info.slots - free if self.info else 0)
+                self._note(free=free, stopping=self._stopping.count)
                 self.engine.post(Heartbeat(session=self.id, held=held, free=free))
             case wire.JobFailedMessage():
+                self._note_end(message.job_id, message.epoch)
                 self.engine.post(
                     JobFailed(
                         session=self.id,
@@ -235,8 +252,15 @@ class Session:
                     )
                 )
             case wire.JobStoppedMessage():
+                self._note_end(message.job_id, message.epoch)
                 self.engine.post(
-                    JobStopped(session=self.id, job_id=message.job_id, epoch=message.epoch, usage=message.usage)
+                    JobStopped(
+                        session=self.id,
+                        job_id=message.job_id,
+                        epoch=message.epoch,
+                        usage=message.usage,
+                        stopped_ms=message.stopped_ms,
+                    )
                 )
             case wire.JobReject(job_id=job_id, epoch=epoch, reason=reason):
                 if reason is RejectReason.DRAINING:

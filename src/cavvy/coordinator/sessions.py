@@ -27,6 +27,7 @@ from cavvy.core.effects import (
     KeyChanged,
     StopAttempt,
     StopChanged,
+    StopUnanswered,
     WorkerChanged,
     WorkerCooled,
 )
@@ -105,6 +106,7 @@ class Sessions:
             case (
                 Assign()
                 | StopAttempt()
+                | StopUnanswered()
                 | CompletionAnswered()
                 | FrameRefused()
                 | HeartbeatAnswered()
@@ -137,10 +139,6 @@ class Sessions:
     def sockets(self) -> int:
         """How many there are, those that are logging in too."""
         return len(self._sessions)
-
-    def held(self) -> int:
-        """How many attempts the connected workers say they have."""
-        return sum(len(one.held) for one in self._sessions.values() if one.info is not None)
 
     def oldest_heartbeat_s(self) -> float:
         """For how long the connected worker that was silent for longest has been; 0 if there is none."""

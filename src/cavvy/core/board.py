@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 
 from cavvy.core.commands import SubmitJob
-from cavvy.core.effects import Assign
+from cavvy.core.effects import Assign, StopUnanswered
 from cavvy.core.fairness import Ages, place
 from cavvy.core.fleet import Fleet, Session
 from cavvy.core.job import AttemptEnd, AttemptRef, CancelRequest, Failure, FailureCode, JobHeader, JobStatus, Now
@@ -166,6 +166,7 @@ class Board:
         code: FailureCode | None = None,
         usage: Usage | None = None,
         cancel: CancelRequest | None = None,
+        stop_ms: int | None = None,
     ) -> None:
         """Applies the transition table to an attempt that ends or a job that is cancelled; where it has no row,
         nothing.
@@ -177,7 +178,9 @@ class Board:
         if change.status is JobStatus.PENDING:
             self._requeue(job, change, now, message=message, code=code, usage=usage)
         else:
-            self._fail(job, change, now, message=message, code=code, usage=usage, cancel=cancel)
+            if event is not Event.STOP_UNANSWERED and (request := cancel or job.cancel) is not None:
+                message = f"Stopped by {request.by}." if change.failure is FailureCode.ABORTED else message
+            self._fail(job, change, now, message=message, code=code, usage=usage, cancel=cancel, stop_ms=stop_ms)
 
     def _requeue(
         self, job: JobHeader, change: Step, now: Now, *, message: str, code: FailureCode | None, usage: Usage | None
@@ -217,6 +220,7 @@ class Board:
         code: FailureCode | None,
         usage: Usage | None,
         cancel: CancelRequest | None,
+        stop_ms: int | None,
     ) -> None:
         reason = _reason(change, code)
         assert reason is not None
@@ -224,11 +228,12 @@ class Board:
         aborted = request if reason is FailureCode.ABORTED else None
         failure = Failure(
             code=reason,
-            message=message if aborted is None else f"Stopped by {aborted.by}.",
+            message=message,
             at_ms=now.wall_ms,
             by=aborted.by if aborted else None,
             reason=aborted.reason if aborted else None,
             attempt=job.epoch or None,
+            stop_ms=stop_ms if aborted else None,
         )
         self.drop(job)
         job.status = JobStatus.FAILED
@@ -315,11 +320,22 @@ class Board:
     def _lapse(self, job: JobHeader, what: Lapse, now: Now) -> None:
         match what:
             case Lapse.STOP_UNANSWERED:
-                self.event(job, Event.STOP_UNANSWERED, now, message="The worker did not answer the stop.")
+                self._stop_unanswered(job, now)
             case Lapse.LEASE_END:
                 self.event(job, Event.LEASE_END, now, message="Its worker was not heard of for a lease.")
             case Lapse.NOT_TAKEN:
                 self.event(job, Event.UNDELIVERED, now, message="Its worker never took it.")
+
+    def _stop_unanswered(self, job: JobHeader, now: Now) -> None:
+        """Its worker is marked, and its slot stays taken until the worker says that it is free."""
+        lease, request = self.leases[job.id], job.cancel
+        if lease.session is not None:
+            self.out.effect(StopUnanswered(session=lease.session, job_id=job.id, epoch=job.epoch))
+        within = f"within {self.settings.stop_ack_timeout_s:g} s"
+        by = request.by if request is not None else "somebody"
+        self.event(
+            job, Event.STOP_UNANSWERED, now, message=f"Stopped by {by}. Its worker did not answer the stop {within}."
+        )
 
     # -- grants
 

@@ -253,10 +253,13 @@ class JobFailed(CommandBase, frozen=True, kw_only=True, tag=True):
 
 
 class JobStopped(CommandBase, frozen=True, kw_only=True, tag=True):
+    """`stopped_ms` is how long its provider took to be idle."""
+
     session: int
     job_id: str
     epoch: int
     usage: Usage | None = None
+    stopped_ms: int | None = None
 
 
 class JobRejected(CommandBase, frozen=True, kw_only=True, tag=True):

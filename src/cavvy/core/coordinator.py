@@ -424,7 +424,10 @@ class Coordinator:
         if found is not None:
             session, job = found
             session.occupied.discard(AttemptRef(job.id, job.epoch))
-            self._board.event(job, Event.STOPPED, now, message="The worker stopped it.", usage=command.usage)
+            took_ms = command.stopped_ms
+            self._board.event(
+                job, Event.STOPPED, now, message="The worker stopped it.", usage=command.usage, stop_ms=took_ms
+            )
 
     def _rejected(self, command: JobRejected, now: Now) -> None:
         found = self._mine(command)

@@ -29,6 +29,7 @@ __all__ = [
     "Resume",
     "StopAttempt",
     "StopChanged",
+    "StopUnanswered",
     "Verdict",
     "WorkerChanged",
     "WorkerCooled",
@@ -203,6 +204,14 @@ class KeyChanged(EffectBase, frozen=True, kw_only=True, tag=True):
     key: ApiKey
 
 
+class StopUnanswered(EffectBase, frozen=True, kw_only=True, tag=True):
+    """This worker was told to stop an attempt and did not answer in time: the job has ended without it."""
+
+    session: int
+    job_id: str
+    epoch: int
+
+
 class StopChanged(EffectBase, frozen=True, kw_only=True, tag=True):
     """From now on this is the tenant's stop."""
 
@@ -223,5 +232,6 @@ Effect = (
     | JobChanged
     | JobEnded
     | KeyChanged
+    | StopUnanswered
     | StopChanged
 )

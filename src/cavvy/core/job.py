@@ -143,7 +143,7 @@ class CancelRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why and when a job failed; `by` and `reason` belong to an abort."""
+    """Why and when a job failed; `by`, `reason` and `stop_ms` (until its model was idle) belong to an abort."""
 
     code: FailureCode
     message: str
@@ -151,6 +151,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     by: str | None = None
     reason: str | None = None
     attempt: int | None = None
+    stop_ms: int | None = None
 
 
 #: Stands in a failure for the words that were erased.

@@ -151,12 +151,15 @@ class StopAnswer(StopView, frozen=True, kw_only=True):
 
 
 class FailureView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a job failed. `by`, `reason` and `stop_ms` (until its model was idle) belong to an abort."""
+
     code: FailureCode
     message: str
     at: str
     by: str | None = None
     reason: str | None = None
     attempt: int | None = None
+    stop_ms: int | None = None
 
 
 class CancelView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -281,8 +284,9 @@ class BatchBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     """A worker: `key` (hex) is what its receipts are signed with; the rest from `slots` on is null while it is
     offline. `leaving`: it was told to end, takes nothing new and finishes what it runs. Until `cooling_until`
-    it gets nothing: it did not take the last jobs it was given. A `shared` one serves every
-    tenant; all but the operator see only its `models`.
+    it gets nothing: it did not take the last jobs it was given. `stopping` slots still end what was stopped;
+    `unanswered_stops` were not answered in time since it connected. A `shared` one serves every tenant; all but the
+    operator see only its `models`.
     """
 
     id: str
@@ -299,6 +303,8 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     skew_ms: int | None = None
     leaving: bool | None = None
     cooling_until: str | None = None
+    stopping: int | None = None
+    unanswered_stops: int | None = None
 
 
 class WorkerList(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cavvy.testing import LiveStack, ScriptedProvider
+from cavvy.core.ed25519 import public_key
+from cavvy.core.settings import Settings
+from cavvy.core.writes import Usage
+from cavvy.protocol.keyfile import load_or_create_seed
+from cavvy.protocol.messages import JobAssign, JobCancel, JobStartedMessage, JobStoppedMessage
+from cavvy.store.sqlite import SqliteStore
+from cavvy.testing import LiveStack, ScriptedProvider, live_stack
+from tests.unit.api.raw_worker import RawWorker
 
 
 async def key_of(stack: LiveStack, role: str) -> dict[str, str]:
@@ -98,3 +108,52 @@ async def test_p10_a_thread_is_stopped_with_all_its_jobs(stack: LiveStack) -> No
 async def test_a_thread_id_that_no_address_can_hold_is_refused(stack: LiveStack, thread_id: str) -> None:
     answer = await stack.http.post("/v1/jobs", json={"prompt": "hi", "thread_id": thread_id})
     assert (answer.status_code, answer.json()["field"]) == (422, "thread_id")
+
+
+@pytest.fixture
+async def hasty(tmp_path: Path) -> AsyncIterator[LiveStack]:
+    """A coordinator that waits a moment only for a worker's answer to a stop."""
+    directory = tmp_path / "hasty"
+    key = public_key(load_or_create_seed(directory / "coordinator.key"))
+    settings = Settings(coordinator_key=key.hex(), stop_ack_timeout_s=0.2, sweep_s=0.05)
+    async with live_stack(directory, SqliteStore(directory), settings=settings) as stack:
+        yield stack
+
+
+async def worker_view(stack: LiveStack) -> Any:
+    return (await stack.http.get("/v1/workers")).json()["workers"][0]
+
+
+async def test_p10_a_worker_shows_the_slots_that_stop_and_the_stops_it_did_not_answer(hasty: LiveStack) -> None:
+    worker = RawWorker(hasty, "deaf")
+    await worker.join()
+    job_id = (await hasty.http.post("/v1/jobs", json={"prompt": "hi", "model": "deaf"})).json()["id"]
+    grant = await worker.receive(JobAssign)
+    await worker.send(JobStartedMessage(job_id=grant.job_id, epoch=grant.epoch))
+    asked = (await hasty.http.post(f"/v1/jobs/{job_id}/cancel")).json()
+    assert asked["cancel_requested"]["by"] == "owner"
+    await worker.receive(JobCancel)
+    assert (await worker_view(hasty))["stopping"] == 1
+    ended = (await hasty.http.get(f"/v1/jobs/{job_id}?wait=10")).json()
+    assert "did not answer" in ended["failure"]["message"]
+    shown = await worker_view(hasty)
+    assert (shown["stopping"], shown["unanswered_stops"]) == (1, 1)
+    await worker.send(JobStoppedMessage(job_id=grant.job_id, epoch=grant.epoch, stopped_ms=900))
+    while (shown := await worker_view(hasty))["stopping"]:
+        pass
+    assert shown["unanswered_stops"] == 1
+
+
+async def test_p10_a_stopped_job_says_what_was_used_and_how_long_its_model_took(stack: LiveStack) -> None:
+    worker = RawWorker(stack, "raw")
+    await worker.join()
+    job_id = (await stack.http.post("/v1/jobs", json={"prompt": "hi", "model": "raw"})).json()["id"]
+    grant = await worker.receive(JobAssign)
+    await worker.send(JobStartedMessage(job_id=grant.job_id, epoch=grant.epoch))
+    await stack.http.post(f"/v1/jobs/{job_id}/cancel", json={"reason": "enough"})
+    await worker.receive(JobCancel)
+    used = Usage(input_tokens=7, output_tokens=3)
+    await worker.send(JobStoppedMessage(job_id=grant.job_id, epoch=grant.epoch, usage=used, stopped_ms=120))
+    ended = (await stack.http.get(f"/v1/jobs/{job_id}?wait=10")).json()
+    assert (ended["failure"]["stop_ms"], ended["failure"]["reason"]) == (120, "enough")
+    assert ended["usage"] == {"input_tokens": 7, "output_tokens": 3}

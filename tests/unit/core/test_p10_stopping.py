@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from cavvy.core.commands import CancelThread, ReleaseStop, StopTenant, SubmitJob
-from cavvy.core.effects import Assign, JobEnded, Reply, ReplyCode, StopAttempt, StopChanged, Verdict
+from cavvy.core.effects import Assign, JobEnded, Reply, ReplyCode, StopAttempt, StopChanged, StopUnanswered, Verdict
 from cavvy.core.job import FailureCode, JobStatus, Terms
 from cavvy.core.latch import StopLatch, Stopped
 from cavvy.core.writes import FailJob, RequestCancel, SetStop
@@ -272,3 +272,42 @@ async def test_p10_a_job_that_rests_is_stopped_like_one_that_waits(stack: Stack,
     await stack.later(70.0, worker.beat(), step_s=2.0)
     assert await statuses(stack, later.id) == ["failed"]
     assert stack.all(Assign) == []
+
+
+# -- a worker that does not answer
+
+
+async def test_p10_a_stop_nobody_answers_ends_the_job_and_marks_its_worker(stack: Stack, worker: FakeWorker) -> None:
+    grant = stack.assigned(await stack.submit())
+    await stack.do(worker.started(grant), stack.cancellation(grant.job_id))
+    effects = await stack.later(5.0)
+    assert [(one.session, one.job_id) for one in effects if isinstance(one, StopUnanswered)] == [
+        (worker.session, grant.job_id)
+    ]
+    failure = (await stack.job(grant.job_id)).failure
+    assert failure is not None
+    assert (failure.code, failure.by) == (FailureCode.ABORTED, "owner")
+    assert "did not answer" in failure.message
+
+
+async def test_p10_its_slot_is_taken_until_it_says_otherwise(stack: Stack, worker: FakeWorker) -> None:
+    grant = stack.assigned(await stack.submit())
+    await stack.do(worker.started(grant), stack.cancellation(grant.job_id))
+    await stack.later(5.0)
+    waiting = await stack.submit()
+    await stack.do(worker.beat(worker.ref(grant)))
+    assert await statuses(stack, waiting) == ["pending"]
+    await stack.do(worker.beat(free=0))
+    assert await statuses(stack, waiting) == ["pending"]
+    await stack.do(worker.beat())
+    assert await statuses(stack, waiting) == ["assigned"]
+
+
+async def test_p10_an_aborted_job_says_how_long_its_model_took_to_be_idle(stack: Stack, worker: FakeWorker) -> None:
+    grant = stack.assigned(await stack.submit())
+    await stack.do(worker.started(grant), stack.cancellation(grant.job_id))
+    await stack.do(msgspec.structs.replace(worker.stopped(grant), stopped_ms=120))
+    job = await stack.job(grant.job_id)
+    assert job.failure is not None
+    assert job.attempts[-1].usage is not None
+    assert (job.failure.stop_ms, job.attempts[-1].usage.output_tokens) == (120, 3)

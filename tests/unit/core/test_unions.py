@@ -54,6 +54,7 @@ from cavvy.core.effects import (
     Resume,
     StopAttempt,
     StopChanged,
+    StopUnanswered,
     Verdict,
     WorkerChanged,
     WorkerCooled,
@@ -129,7 +130,7 @@ PROFILE = Profile(tenant="t", job_types=frozenset(JobType), models=frozenset({"m
 USAGE = Usage(input_tokens=7, output_tokens=2**53 - 1)
 KEYED = Idempotency(key="k", fingerprint=BYTES)
 ASKED = CancelRequest(by="owner", reason=TEXT, at_ms=5)
-FAILURE = Failure(code=FailureCode.ABORTED, message=TEXT, at_ms=6, by="owner", reason="no", attempt=3)
+FAILURE = Failure(code=FailureCode.ABORTED, message=TEXT, at_ms=6, by="owner", reason="no", attempt=3, stop_ms=9)
 KEY = ApiKey(
     key_id="k",
     secret_hash=BYTES,
@@ -202,7 +203,7 @@ COMMANDS: list[Command] = [
     JobStarted(session=9, **ATTEMPT),
     JobCompleted(session=9, result=BYTES, receipt=BYTES, input_hash="aa", params_hash="bb", **ATTEMPT),
     JobFailed(session=9, code="worker_error", message=TEXT, retryable=True, usage=USAGE, **ATTEMPT),
-    JobStopped(session=9, usage=USAGE, **ATTEMPT),
+    JobStopped(session=9, usage=USAGE, stopped_ms=7, **ATTEMPT),
     JobRejected(session=9, reason=RejectReason.BUSY, message=TEXT, **ATTEMPT),
     Undelivered(session=9, code="input_too_large", **ATTEMPT),
 ]
@@ -243,6 +244,7 @@ EFFECTS: list[Effect] = [
         **ATTEMPT,
     ),
     KeyChanged(key=KEY),
+    StopUnanswered(session=9, **ATTEMPT),
     StopChanged(latch=LATCH),
 ]
 WRITES: list[Write] = [
@@ -405,6 +407,11 @@ async def recorded_session() -> Recorder:
     await picky.join()
     for _ in range(5):
         await stack.do(picky.rejected(stack.assigned(await stack.submit(model="p"))))
+    deaf = FakeWorker(stack, "deaf", models=("d",))
+    await deaf.join()
+    unheard = stack.assigned(await stack.submit(model="d"))
+    await stack.do(deaf.started(unheard), stack.cancellation(unheard.job_id))
+    await stack.later(5.0)
     await stack.do(other.draining())
     await stack.token(ttl_s=20)
     await stack.do(stack.management(other.key, WorkerAction.PAUSE))
