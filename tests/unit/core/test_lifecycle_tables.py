@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from cavvy import defaults
-from cavvy.core.commands import Command
+from cavvy.core.commands import Command, StopTenant
 from cavvy.core.effects import (
     Assign,
     CloseSession,
@@ -25,7 +25,7 @@ from cavvy.core.effects import (
     StopAttempt,
     Verdict,
 )
-from cavvy.core.job import TERMINAL, AttemptRef, JobStatus
+from cavvy.core.job import DEFAULT_TERMS, TERMINAL, AttemptRef, JobStatus, Terms
 from cavvy.core.worker_status import WorkerAction
 from cavvy.core.writes import Usage
 from cavvy.errors import Refused
@@ -47,19 +47,16 @@ class Scene:
     def __init__(self) -> None:
         self.stack = Stack()
         self.worker = FakeWorker(self.stack)
+        self.terms = DEFAULT_TERMS
         self.grant: Assign
 
     async def open(self) -> None:
         await self.stack.start()
         await self.worker.join()
 
-    async def submit(self, **terms: Any) -> None:
-        """A job that the worker is granted at once."""
-        command = self.stack.submission()
-        if terms:
-            from cavvy.core.job import Terms
-
-            command = replace(command, terms=Terms(**terms))
+    async def submit(self) -> None:
+        """A job that the worker is granted at once, as `terms` say."""
+        command = self.stack.submission(terms=self.terms)
         await self.stack.do(command)
         self.grant = self.stack.assigned(command.id)
 
@@ -467,9 +464,33 @@ async def stop_ack_timeout(scene: Scene) -> None:
     await scene.stack.later(defaults.STOP_ACK_TIMEOUT_S + 2 * defaults.SWEEP_S)
 
 
+async def timeout(scene: Scene) -> None:
+    """It shows life all the time, and runs too long."""
+    for _ in range(int(HASTY.timeout_s) + 2):
+        await scene.stack.later(1.0, scene.worker.beat(scene.ref, free=0), scene.worker.progress(scene.grant))
+
+
+async def stall(scene: Scene) -> None:
+    """Its worker is there, and nothing comes."""
+    for _ in range(int(HASTY.stall_timeout_s) + 2):
+        await scene.stack.later(1.0, scene.worker.beat(scene.ref, free=0))
+
+
+async def deadline(scene: Scene) -> None:
+    """Long before any other time is over."""
+    assert HASTY.deadline_at_ms is not None
+    await scene.stack.later((HASTY.deadline_at_ms - scene.stack.clock().wall_ms) / 1000, step_s=0.1)
+
+
 async def cancel_again(scene: Scene) -> None:
     await scene.do(scene.stack.cancellation(scene.grant.job_id, "again"))
 
+
+#: Times that end an attempt soon; the deadline is the first of all.
+BEGUN_MS = Stack().clock().wall_ms
+HASTY = Terms(timeout_s=6.0, first_token_timeout_s=4.0, stall_timeout_s=4.0, deadline_at_ms=BEGUN_MS + 2_000)
+NO_DEADLINE = replace(HASTY, deadline_at_ms=None)
+TERMS: dict[Act, Terms] = {timeout: NO_DEADLINE, stall: NO_DEADLINE, deadline: HASTY}
 
 AT_WORK = {"assigned": assigned, "running": running}
 ASKED = {"assigned and asked": asked_unstarted, "running and asked": asked}
@@ -487,8 +508,15 @@ CANCEL: dict[Act, tuple[str | None, str | None, str | None]] = {
     job_reject: ("pending", "failed aborted", UNCHANGED),
     drain: ("pending", "failed aborted", UNCHANGED),
     stop_ack_timeout: (None, "failed aborted", UNCHANGED),
+    timeout: ("failed timeout", "failed aborted", UNCHANGED),
+    stall: ("failed stalled", "failed aborted", UNCHANGED),
+    deadline: ("failed deadline", "failed aborted", UNCHANGED),
     cancel_again: ("cancel requested", "cancel requested", UNCHANGED),
 }
+
+
+#: What has not started has no timeout that runs.
+IMPOSSIBLE = {(timeout, "assigned"), (timeout, "assigned and asked")}
 
 
 def _cancel_cells() -> dict[str, tuple[Act, Act, str]]:
@@ -496,13 +524,14 @@ def _cancel_cells() -> dict[str, tuple[Act, Act, str]]:
     for event, columns in CANCEL.items():
         for places, expected in zip((AT_WORK, ASKED, ENDED), columns, strict=True):
             for name, place in places.items():
-                if expected is not None:
+                if expected is not None and (event, name) not in IMPOSSIBLE:
                     found[f"{event.__name__.replace('_', ' ')}, {name}"] = (place, event, expected)
     return found
 
 
 @pytest.mark.parametrize(("place", "event", "becomes"), cells("cancel", _cancel_cells()))
 async def test_what_an_event_does_to_a_job(scene: Scene, place: Act, event: Act, becomes: str) -> None:
+    scene.terms = TERMS.get(event, DEFAULT_TERMS)
     await place(scene)
     before = await scene.job()
     await event(scene)
@@ -548,6 +577,33 @@ async def test_p10_the_slot_of_an_unanswered_stop_is_busy_until_the_worker_repor
     assert (await scene.stack.job(waiting)).status is JobStatus.PENDING
     await scene.do(scene.worker.stopped(scene.grant))
     assert (await scene.stack.job(waiting)).status is JobStatus.ASSIGNED
+
+
+@pytest.mark.parametrize("event", [timeout, stall])
+async def test_p07_timeout_and_stall_do_not_end_what_waits(scene: Scene, event: Act) -> None:
+    await running(scene)
+    scene.terms = NO_DEADLINE
+    waiting = await scene.stack.submit("next", terms=NO_DEADLINE)
+    await event(scene)
+    assert (await scene.stack.job(waiting)).status is JobStatus.PENDING
+
+
+async def test_p07_its_deadline_ends_a_job_that_waits(scene: Scene) -> None:
+    await running(scene)
+    waiting = await scene.stack.submit("next", terms=HASTY)
+    await deadline(scene)
+    job = await scene.stack.job(waiting)
+    assert job.failure is not None
+    assert (job.status, job.failure.code, job.attempts) == ("failed", "deadline", ())
+
+
+@pytest.mark.parametrize("event", [timeout, stall, deadline], ids=lambda one: one.__name__)
+async def test_p07_a_worker_is_told_to_stop_what_has_no_time_left(scene: Scene, event: Act) -> None:
+    scene.terms = TERMS[event]
+    await running(scene)
+    await event(scene)
+    stop = scene.stack.last(StopAttempt)
+    assert (stop.job_id, stop.epoch) == scene.ref
 
 
 async def test_p10_a_pending_job_that_is_cancelled_ends_in_the_same_commit(scene: Scene) -> None:
@@ -635,6 +691,22 @@ async def a_cancel_of_a_pending_job_was_not_pushed(scene: Scene) -> None:
     assert await scene.outcome() == "failed aborted"
 
 
+async def a_stop_was_not_pushed(scene: Scene) -> None:
+    """Of all the tenant has: the one that runs is told when its worker comes back, the one that waits never starts."""
+    await running(scene)
+    waiting = await scene.stack.submit("next")
+    stop = StopTenant(ref=scene.stack.next_ref(), tenant=defaults.TENANT, by="owner")
+    await scene.die_after_commit(stop)
+    assert await _registered(scene, await scene.worker.connect(held=(scene.ref,))) == "stop"
+    await scene.do(scene.worker.stopped(scene.grant))
+    assert await scene.outcome() == "failed aborted"
+    job = await scene.stack.job(waiting)
+    assert job.failure is not None
+    assert (job.failure.code, job.attempts) == ("aborted", ())
+    await scene.do(scene.stack.submission("new"))
+    assert scene.stack.last(Reply).code is ReplyCode.STOPPED, "the latch holds"
+
+
 async def a_revocation_was_not_pushed(scene: Scene) -> None:
     await running(scene)
     await scene.die_after_commit(scene.stack.management(scene.worker.key, WorkerAction.REVOKE))
@@ -671,6 +743,7 @@ CRASHES: dict[str, tuple[Act]] = {
     "commit of the completion, before the ack": (a_result_was_not_acknowledged,),
     "cancel committed, before the push": (a_cancel_was_not_pushed,),
     "cancel of a pending job committed": (a_cancel_of_a_pending_job_was_not_pushed,),
+    "stop committed, before the push": (a_stop_was_not_pushed,),
     "revocation committed, before the push": (a_revocation_was_not_pushed,),
     "end of an attempt, before its commit": (an_attempts_end_was_not_written,),
     "end of an attempt, after its commit": (an_attempts_end_was_not_told,),
