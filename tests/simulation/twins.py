@@ -10,8 +10,8 @@ from unittest import mock
 from msgspec.structs import replace
 
 from cavvy.coordinator.engine import Engine
+from cavvy.core import board, roster
 from cavvy.core import coordinator as core
-from cavvy.core import roster
 from cavvy.core.board import Board
 from cavvy.core.commands import JobCompleted
 from cavvy.core.coordinator import Coordinator
@@ -21,6 +21,7 @@ from cavvy.core.lease import Resumption, resumption
 from cavvy.core.lifecycle import TRANSITIONS
 from cavvy.core.outbox import Batch, Outbox
 from cavvy.core.receipt import parse_result
+from cavvy.core.retrying import Retrying
 from cavvy.core.settings import Settings
 from cavvy.core.stopping import Stopping
 from cavvy.core.timekeeper import Timekeeper
@@ -250,6 +251,28 @@ def a_drained_attempt_counts() -> AbstractContextManager[Any]:
     return mock.patch.dict(TRANSITIONS, counted)
 
 
+def an_epoch_reused_by_a_retry() -> AbstractContextManager[Any]:
+    again, apply = Retrying.run_again, Tables.apply
+
+    def back(self: Retrying, command: Any, now: Any) -> None:
+        again(self, command, now)
+        job = self._board.jobs.get(command.job.id)
+        if job is not None and not job.active:
+            job.epoch -= job.epoch > 0
+
+    def take(self: Tables, transaction: Any, write: Write) -> None:
+        job = self.jobs.get(getattr(write, "job_id", ""))
+        if isinstance(write, GrantJob) and job is not None and job.epoch == write.epoch:
+            transaction.put(self.jobs, job.id, replace(job, epoch=write.epoch - 1, attempts=job.attempts[:-1]))
+        apply(self, transaction, write)
+
+    return _all(mock.patch.object(Retrying, "run_again", back), mock.patch.object(Tables, "apply", take))
+
+
+def no_bound_on_tries() -> AbstractContextManager[Any]:
+    return mock.patch.object(board, "last_chance", lambda change, _: change)
+
+
 def no_timeouts() -> AbstractContextManager[Any]:
     return mock.patch.object(Timekeeper, "sweep", _nothing)
 
@@ -307,6 +330,16 @@ TWINS: dict[str, tuple[Twin, str, Plan]] = {
         replace(ROUGH, workers=1, jobs=40, stops=3, strikes=(Strike.KILL_COORDINATOR, Strike.FAIL_COMMIT)),
     ),
     "a drained attempt counts": (a_drained_attempt_counts, "P12", replace(ROUGH, strikes=(Strike.DRAIN_WORKER,))),
+    "an epoch reused by a retry": (
+        an_epoch_reused_by_a_retry,
+        "P3 P13",
+        replace(ROUGH, cancels=0.6, retries=0.8, failing=True, drop=0.0),
+    ),
+    "no bound on tries": (
+        no_bound_on_tries,
+        "P8",
+        replace(ROUGH, workers=1, faults=60, cancels=0.0, strikes=(Strike.KILL_WORKER,), hasty=True),
+    ),
     "no timeouts": (no_timeouts, "P2", replace(ROUGH, hasty=True)),
     "idempotency keys are forgotten": (idempotency_keys_are_forgotten, "P11", ROUGH),
 }

@@ -14,6 +14,8 @@ from cavvy.store.base import JobRecord
 
 __all__ = ["Attempt", "Job", "Model"]
 
+MAX_ATTEMPTS = 3
+
 
 @dataclass
 class Attempt:
@@ -25,7 +27,9 @@ class Attempt:
 
 @dataclass
 class Job:
-    """`sure` says that the start of the newest attempt is surely written: it is a lazy write."""
+    """`sure` says that the start of the newest attempt is surely written: it is a lazy write. `closed`: it was retried
+    since its newest attempt.
+    """
 
     id: str
     status: str = "pending"
@@ -34,6 +38,7 @@ class Job:
     asked: bool = False
     accepted: int | None = None
     sure: bool = True
+    closed: bool = False
     attempts: list[Attempt] = field(default_factory=list)
 
     @property
@@ -55,7 +60,7 @@ class Job:
     @property
     def lost(self) -> bool:
         """Nobody else has it, and the worker of its newest attempt may still go on."""
-        return self.status == "pending" and bool(self.attempts) and self.newest.end == "lost"
+        return self.status == "pending" and bool(self.attempts) and self.newest.end == "lost" and not self.closed
 
     # -- what an attempt's worker says
 
@@ -85,6 +90,18 @@ class Job:
         self.tries += counted
         self.status, self.code = "failed", code
 
+    def fail_for_now(self) -> None:
+        """Another try may go better, if there is one left."""
+        if self.asked or self.tries + 1 >= MAX_ATTEMPTS:
+            self.fail("worker_error", "failed", counted=True)
+        else:
+            self.newest.end, self.newest.counted = "failed", True
+            self.tries, self.status = self.tries + 1, "pending"
+
+    def run_again(self) -> None:
+        """The one way out of failed. What was lost before does not come back."""
+        self.status, self.code, self.tries, self.asked, self.closed = "pending", None, 0, False, True
+
     def abort(self) -> None:
         if self.active:
             self.newest.end = "aborted"
@@ -93,6 +110,9 @@ class Job:
     def lose(self) -> None:
         if self.asked:
             self.abort()
+            return
+        if self.newest.started and self.tries + 1 >= MAX_ATTEMPTS:
+            self.fail("worker_lost", "lost", counted=True)
             return
         self.newest.end, self.newest.counted = "lost", self.newest.started
         self.tries += self.newest.counted
@@ -145,6 +165,8 @@ class Model:
                 self._granted(write)
             case RequeueJob() if self.jobs[write.job_id].active:
                 self._lapsed(self.jobs[write.job_id], write)
+            case FailJob() if write.failure.code is FailureCode.WORKER_LOST and not self.jobs[write.job_id].over:
+                self._tried_out(self.jobs[write.job_id])
             case FailJob() if not self.jobs[write.job_id].over:
                 job = self.jobs[write.job_id]
                 assert (write.failure.code, job.asked, job.active) == (FailureCode.ABORTED, True, True), write
@@ -160,12 +182,17 @@ class Model:
         assert write.epoch == job.epoch + 1, f"epoch {write.epoch} after {job.epoch}"
         assert write.worker in self.online, "granted to a worker that is not there"
         job.attempts.append(Attempt(write.worker))
-        job.status, job.sure = "assigned", True
+        job.status, job.sure, job.closed = "assigned", True, False
 
     def _lapsed(self, job: Job, write: RequeueJob) -> None:
         assert not job.asked, "a job that was asked to stop waits again"
         assert job.newest.worker not in self.online, "taken from a worker that is there and names it"
         assert (write.end, write.counted, write.epoch) == ("lost", job.newest.started, job.epoch), write
+        job.lose()
+
+    def _tried_out(self, job: Job) -> None:
+        assert job.newest.worker not in self.online, "taken from a worker that is there and names it"
+        assert (job.active, job.newest.started, job.tries + 1) == (True, True, MAX_ATTEMPTS)
         job.lose()
 
     def compare(self, record: JobRecord) -> None:
@@ -180,4 +207,5 @@ class Model:
         assert seen == (job.status, job.code, job.epoch, job.tries, job.asked, job.accepted), (record, job)
         attempts = [(one.worker, one.end, one.counted) for one in record.attempts]
         assert attempts == [(one.worker, one.end, one.counted) for one in job.attempts], (record, job)
+        assert record.tries <= MAX_ATTEMPTS, "P8"
         assert (record.result is not None) == (job.status == "completed"), record

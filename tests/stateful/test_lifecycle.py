@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from cavvy import defaults
-from cavvy.core.commands import Command, JobStarted, SessionClosed, SubmitJob
+from cavvy.core.commands import Command, JobStarted, RunAgain, SessionClosed, SubmitJob
 from cavvy.core.effects import (
     Assign,
     CloseSession,
@@ -31,7 +31,7 @@ from cavvy.core.effects import (
     Verdict,
 )
 from cavvy.core.job import AttemptRef, RejectReason
-from cavvy.store.base import Store
+from cavvy.store.base import Store, header_of
 from cavvy.testing import FakeWorker, Stack
 from tests.conformance.conftest import make_store
 from tests.stateful.model import Job, Model
@@ -251,6 +251,31 @@ class Lifecycle(RuleBasedStateMachine):
         command = player.failed(player.holds[ref], code)
         player.drop(ref)
         self.run(self.batch(command))
+
+    @precondition(lambda self: self.somebody_holds)
+    @rule(data=st.data())
+    def fail_for_now(self, data: st.DataObject) -> None:
+        """P8: it is tried again after a while, three times in all."""
+        player, ref = self.pick_held(data)
+        job = self.model.mine(player.key, ref)
+        if job is not None and job.active:
+            job.fail_for_now()
+        self.rejected = True
+        command = player.failed(player.holds[ref], retryable=True)
+        player.drop(ref)
+        self.run(self.batch(command))
+
+    @precondition(lambda self: any(job.status == "failed" for job in self.model.jobs.values()))
+    @rule(data=st.data())
+    def run_again(self, data: st.DataObject) -> None:
+        jobs = [job for job in self.model.jobs.values() if job.status == "failed"]
+        self.run(self._run_again(data.draw(st.sampled_from(jobs), "job")))
+
+    async def _run_again(self, job: Job) -> None:
+        command = RunAgain(ref=self.stack.next_ref(), job=header_of(await self.stack.job(job.id)))
+        job.run_again()
+        effects = await self.batch(command)
+        assert [one.code for one in effects if isinstance(one, Reply)] == [ReplyCode.OK]
 
     @precondition(lambda self: self.somebody_holds)
     @rule(data=st.data())

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from cavvy import defaults
-from cavvy.core.commands import Command, StopTenant
+from cavvy.core.commands import Command, RunAgain, StopTenant
 from cavvy.core.effects import (
     Assign,
     CloseSession,
@@ -29,7 +29,7 @@ from cavvy.core.job import DEFAULT_TERMS, TERMINAL, AttemptRef, JobStatus, Terms
 from cavvy.core.worker_status import WorkerAction
 from cavvy.core.writes import Usage
 from cavvy.errors import Refused
-from cavvy.store.base import JobRecord
+from cavvy.store.base import JobRecord, header_of
 from cavvy.testing import FakeWorker, Stack
 
 #: What a later issue brings; see the module's docstring.
@@ -427,6 +427,11 @@ async def job_failed(scene: Scene) -> None:
     await scene.do(scene.worker.failed(scene.grant, "input_too_large"))
 
 
+async def job_failed_for_now(scene: Scene) -> None:
+    """With an error that another try may heal."""
+    await scene.do(scene.worker.failed(scene.grant, retryable=True))
+
+
 async def job_stopped(scene: Scene) -> None:
     await scene.do(scene.worker.stopped(scene.grant))
 
@@ -501,6 +506,7 @@ UNCHANGED = "unchanged"
 CANCEL: dict[Act, tuple[str | None, str | None, str | None]] = {
     completion: ("completed", "completed, request shown", UNCHANGED),
     job_failed: ("failed input_too_large", "failed aborted", UNCHANGED),
+    job_failed_for_now: ("pending", "failed aborted", UNCHANGED),
     job_stopped: ("failed worker_lost", "failed aborted", UNCHANGED),
     lease_end: ("pending", "failed aborted", UNCHANGED),
     grace_over: ("pending", "failed aborted", UNCHANGED),
@@ -540,6 +546,51 @@ async def test_what_an_event_does_to_a_job(scene: Scene, place: Act, event: Act,
         assert await scene.job() == before
     else:
         assert await scene.outcome() == becomes
+
+
+@pytest.mark.parametrize(
+    ("event", "becomes"), [(job_failed_for_now, "failed worker_error"), (lease_end, "failed worker_lost")]
+)
+async def test_p08_after_the_last_try_a_job_fails_for_what_ended_that(scene: Scene, event: Act, becomes: str) -> None:
+    scene.terms = Terms(max_attempts=1)
+    await running(scene)
+    await event(scene)
+    assert await scene.outcome() == becomes
+
+
+async def run_again(scene: Scene) -> ReplyCode:
+    command = RunAgain(ref=scene.stack.next_ref(), job=header_of(await scene.job()))
+    await scene.do(command)
+    return scene.stack.last(Reply).code
+
+
+@pytest.mark.parametrize("place", [failed, aborted], ids=lambda one: one.__name__)
+async def test_retry_leads_out_of_failed_to_the_next_epoch_with_no_try_counted(scene: Scene, place: Act) -> None:
+    await place(scene)
+    assert await run_again(scene) is ReplyCode.OK
+    job = await scene.job()
+    assert (job.id, job.status, job.epoch, job.tries, job.cancel) == (scene.grant.job_id, "assigned", 2, 0, None)
+
+
+@pytest.mark.parametrize("place", [assigned, running, asked], ids=lambda one: one.__name__)
+async def test_retry_of_a_job_that_has_not_ended_changes_nothing(scene: Scene, place: Act) -> None:
+    await place(scene)
+    before = await scene.job()
+    assert await run_again(scene) is ReplyCode.NOT_FAILED
+    assert await scene.job() == before
+
+
+async def test_retry_never_leads_out_of_completed(scene: Scene) -> None:
+    await completed(scene)
+    with pytest.raises(Refused):
+        await run_again(scene)
+
+
+async def test_retry_is_refused_while_everything_is_stopped(scene: Scene) -> None:
+    await failed(scene)
+    await scene.do(StopTenant(ref=scene.stack.next_ref(), tenant=defaults.TENANT, by="owner"))
+    assert await run_again(scene) is ReplyCode.STOPPED
+    assert (await scene.job()).status is JobStatus.FAILED
 
 
 @pytest.mark.parametrize("event", [job_reject, drain], ids=lambda one: one.__name__)

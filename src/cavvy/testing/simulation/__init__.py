@@ -243,6 +243,7 @@ def _shells(dice: Random, history: History) -> Iterator[None]:
         what = event.pop("event")
         error = event.pop("exc_info", None)
         history.note(asyncio.get_running_loop().time(), f"log {level}: {what} {event} {sys.exc_info()[1]!r}"[:500])
+        history.gave_up = history.gave_up or what == "attempts stopped"
         if what == "deciding_failed":
             history.broken("core", f"deciding raised {error!r} {sys.exc_info()[1]!r}")
         raise structlog.DropEvent

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, TypeVar
 from uuid import UUID
 
-from cavvy.core.job import TERMINAL, Effort, Terms
+from cavvy.core.job import TERMINAL, Effort, JobStatus, Terms
 from cavvy.testing.simulation.coordinator import NoAnswer, SimulatedCoordinator
 from cavvy.testing.simulation.plan import Plan, Strike
 
@@ -27,7 +27,7 @@ class Clients:
         self._plan = plan
 
     async def one(self, number: int) -> None:
-        """Submits one job, however often it takes; looks after it; may cancel it."""
+        """Submits one job, however often it takes; looks after it; may cancel it, may run it again."""
         dice = self._dice
         await asyncio.sleep(dice.uniform(0, self._plan.storm_s * 0.8))
         key = f"k{number}"
@@ -39,7 +39,9 @@ class Clients:
             record = await self._ask(lambda: self._coordinator.look(job_id))
             self._history.saw(job_id, record)
             if record is None or record.status in TERMINAL:
-                return
+                if record is None or record.status is JobStatus.COMPLETED or dice.random() >= self._plan.retries:
+                    return
+                await self._retry(job_id)
             await asyncio.sleep(dice.uniform(0.5, 5.0))
 
     async def stop_everything(self) -> None:
@@ -84,6 +86,12 @@ class Clients:
             deadline_at_ms=now_ms + dice.choice((20_000, 60_000)) if steady and 0.2 < chance < 0.5 else None,
             not_before_ms=now_ms + 10_000 if steady and 0.4 < chance < 0.7 else None,
         )
+
+    async def _retry(self, job_id: str) -> None:
+        record = await self._ask(lambda: self._coordinator.retry(job_id))
+        status = record.status if record else None
+        self._history.note(self._coordinator.now_s, f"client retried {job_id}: {status}")
+        self._history.saw(job_id, record)
 
     async def _cancel(self, job_id: str) -> None:
         record = await self._ask(lambda: self._coordinator.cancel(job_id))

@@ -15,15 +15,15 @@ from cavvy.coordinator.engine import CommandFailed, Engine, StoreUnavailable
 from cavvy.coordinator.hub import Hub
 from cavvy.coordinator.sessions import Sessions
 from cavvy.core.canonical import canonical
-from cavvy.core.commands import CancelJob, Command, ReleaseStop, StopTenant, SubmitJob
+from cavvy.core.commands import CancelJob, Command, ReleaseStop, RunAgain, StopTenant, SubmitJob
 from cavvy.core.effects import Effect, Reply, ReplyCode
-from cavvy.core.job import AttemptRef, Needs, Now
+from cavvy.core.job import AttemptRef, JobStatus, Needs, Now
 from cavvy.core.receipt import Params
 from cavvy.core.settings import Settings
 from cavvy.core.writes import Idempotency, InsertJob, Write
 from cavvy.errors import CommitUnknown, Refused, RolledBack
 from cavvy.protocol import messages as wire
-from cavvy.store.base import JobRecord
+from cavvy.store.base import JobRecord, header_of
 from cavvy.store.memory import MemoryStore
 from cavvy.testing.simulation.history import History
 from cavvy.testing.simulation.network import Link, Weather
@@ -292,6 +292,10 @@ class SimulatedCoordinator:
         """`POST /v1/jobs/{id}/cancel`; the job as answered. Raises NoAnswer."""
         return await self._request(lambda process: self._cancel(process, job_id))
 
+    async def retry(self, job_id: str) -> JobRecord | None:
+        """`POST /v1/jobs/{id}/retry`; the job as it is then. Raises NoAnswer."""
+        return await self._request(lambda process: self._retry(process, job_id))
+
     async def look(self, job_id: str) -> JobRecord | None:
         """`GET /v1/jobs/{id}`. Raises NoAnswer."""
         return await self._request(lambda _: self.record(job_id))
@@ -358,6 +362,13 @@ class SimulatedCoordinator:
     async def _cancel(self, process: _Process, job_id: str) -> JobRecord | None:
         ref = process.engine.next_ref()
         await process.engine.ask(CancelJob(ref=ref, tenant=defaults.TENANT, job_id=job_id, by="client"), ref)
+        return await self.record(job_id)
+
+    async def _retry(self, process: _Process, job_id: str) -> JobRecord | None:
+        found = await self.record(job_id)
+        if found is not None and found.status is JobStatus.FAILED:
+            ref = process.engine.next_ref()
+            await process.engine.ask(RunAgain(ref=ref, job=header_of(found)), ref)
         return await self.record(job_id)
 
     async def jobs(self) -> AsyncIterator[JobRecord]:

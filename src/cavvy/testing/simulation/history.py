@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from cavvy.core.job import DEFAULT_TERMS, TERMINAL, AttemptEnd, AttemptRef, FailureCode, JobStatus
-from cavvy.core.writes import CompleteJob, FailJob, GrantJob, InsertJob, Write
+from cavvy.core.writes import CompleteJob, FailJob, GrantJob, InsertJob, RetryJob, Write
 from cavvy.store.base import JobRecord
 
 __all__ = ["Call", "Forbidden", "History", "Violation"]
@@ -57,9 +57,12 @@ class History:
         self.seen_terminal: dict[str, tuple[JobStatus, bytes | None]] = {}
         self.refusals: list[str] = []
         self.working: set[Call] = set()
+        self.gave_up = False  # a worker stopped by itself what it could not know to be its own (P5)
         self._seqs: dict[str, int] = {}
         self._stopped_seq = 0
         self._latched = False
+        self._retried_since: set[str] = set()
+        self._runs: Counter[str] = Counter()
         self._running: Counter[tuple[str, int]] = Counter()
 
     def note(self, now_s: float, event: str) -> None:
@@ -78,6 +81,8 @@ class History:
                 self._granted(write)
             elif isinstance(write, (CompleteJob, FailJob)):
                 self._ended(write)
+            elif isinstance(write, RetryJob):
+                self._retried(write)
 
     def _inserted(self, write: InsertJob) -> None:
         self._seqs[write.id] = write.seq
@@ -85,7 +90,7 @@ class History:
             self.broken("P10", "was taken although everything was stopped", write.id)
 
     def _granted(self, write: GrantJob) -> None:
-        if self._seqs[write.job_id] <= self._stopped_seq:
+        if self._seqs[write.job_id] <= self._stopped_seq and write.job_id not in self._retried_since:
             self.broken("P10", f"epoch {write.epoch} was granted after the answer to a stop of it", write.job_id)
         before = self.grants[write.job_id]
         if before and write.epoch <= before[-1]:
@@ -97,6 +102,16 @@ class History:
         before = self.ended.setdefault(write.job_id, status)
         if before is not status:
             self.broken("P3", f"ended {before}, and then {status}", write.job_id)
+
+    def _retried(self, write: RetryJob) -> None:
+        """The one way out of `failed`."""
+        if self.ended.pop(write.job_id, None) is not JobStatus.FAILED:
+            self.broken("P3", "was retried and had not failed", write.job_id)
+        if self._latched:
+            self.broken("P10", "was retried although everything was stopped", write.job_id)
+        self.seen_terminal.pop(write.job_id, None)
+        self._retried_since.add(write.job_id)
+        self._runs[write.job_id] += 1
 
     # -- the workers
 
@@ -140,6 +155,7 @@ class History:
     def stop_answered(self, stop_seq: int) -> None:
         """Somebody was told that everything up to there is stopped, and that nothing new is taken."""
         self._stopped_seq, self._latched = max(self._stopped_seq, stop_seq), True
+        self._retried_since.clear()
 
     def stop_released(self) -> None:
         """Somebody has asked for new work to be taken again."""
@@ -192,15 +208,18 @@ class History:
             self.broken("P12", f"counts the attempts {given_back}, which were given back", job.id)
         if job.failure is not None and job.failure.code in BY_THE_CLOCK and job.terms == DEFAULT_TERMS:
             self.broken("P7", f"ended {job.failure.code}, and nobody had been that impatient", job.id)
-        if job.tries != sum(one.counted for one in job.attempts):
+        counted = sum(one.counted for one in job.attempts)
+        if job.tries != counted and not (self._runs[job.id] and job.tries < counted):
             self.broken("tries", f"counts {job.tries} tries", job.id)
+        if job.tries > job.terms.max_attempts:
+            self.broken("P8", f"was tried {job.tries} times and not {job.terms.max_attempts}", job.id)
 
     def _judge_gentle(self, job: JobRecord, forbidden: Forbidden) -> None:
         lost = [one.epoch for one in job.attempts if one.end is AttemptEnd.LOST]
         if forbidden.lost_attempts and lost:
             self.broken("P6", f"lost the attempts {lost} of workers that were there all the time", job.id)
         calls = sum(call.ref.job_id == job.id for call in self.calls)
-        if forbidden.repeated_calls and calls > 1:
+        if forbidden.repeated_calls and not self.gave_up and calls > 1 + self._runs[job.id]:
             self.broken("P13", f"was paid {calls} times though no worker failed", job.id)
 
     def _judge_completed(self, job: JobRecord) -> None:

@@ -52,6 +52,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     overtake: float = 0.0
     delay_s: tuple[float, float] = (0.0005, 0.02)
     failing: bool = False
+    retries: float = 0.0
     stops: int = 0
     hasty: bool = False
 
@@ -71,6 +72,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             ),
             failing=dice.random() < 0.5,
             stops=dice.choice((0, 0, 0, 1, 3)),
+            retries=dice.choice((0.0, 0.3)),
             hasty=dice.random() < 0.25,
         )
 
