@@ -154,6 +154,7 @@ PAGES: dict[str, Page] = {
             "cavvy run 'What is the capital of France?' --temperature 0",
             "cavvy run - --max-tokens 200 --json",
             "cavvy run 'Write a long story' --detach",
+            "cavvy run 'Tidy up' --effort trivial --not-before 2030-01-31T22:00:00Z --detach",
         ),
         {Exit.FAILED: "the job failed", Exit.START_AGAIN: "whether the job was taken is unknown"},
     ),

@@ -66,6 +66,8 @@ def overrun(clock: AttemptClock, terms: Terms, now_s: float) -> Overrun | None:
 
 def reason_with_times(reason: str, terms: Terms, now_ms: int) -> str:
     """Why a pending job waits, given the `reason` of a job that could start now, and what will end its wait."""
+    if terms.deadline_at_ms is not None and terms.deadline_at_ms <= now_ms:
+        return "Its deadline has passed; it fails in a moment, or when workers have had the time to come back."
     notes = [reason]
     if terms.not_before_ms is not None and now_ms < terms.not_before_ms:
         notes = [f"It is not started before {_moment(terms.not_before_ms)} (not_before)."]

@@ -389,5 +389,11 @@ def test_p02_a_job_says_why_it_waits_and_what_ends_its_wait(now_ms: int, why: st
     assert reason_with_times(BUSY, TIMES, now_ms) == f"{why} {ENDS}"
 
 
+def test_a_job_whose_deadline_has_passed_says_so_and_nothing_else() -> None:
+    told = reason_with_times(BUSY, TIMES, 2_000_003_600_000)
+    assert told.startswith("Its deadline has passed; ")
+    assert BUSY not in told
+
+
 def test_a_job_without_times_says_nothing_of_them() -> None:
     assert reason_with_times(BUSY, Terms(), 0) == BUSY
