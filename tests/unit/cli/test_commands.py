@@ -64,6 +64,17 @@ def test_run_writes_the_output_once_into_a_pipe(cli: Cli, answering: FakeCoordin
     assert sent == {"prompt": "hi", "max_tokens": 5, "stop": ["a", "b"]}
 
 
+def test_run_says_a_jobs_place_in_line_and_its_times(cli: Cli, answering: FakeCoordinator) -> None:
+    times = {
+        "timeout_s": 60, "first_token_timeout_s": 30.5, "stall_timeout_s": 5, "match_window_s": 1, "max_attempts": 2,
+        "deadline": "2030-01-31T12:00:00Z", "not_before": "2030-01-30",
+    }  # fmt: skip
+    options = [word for name, value in times.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    assert cli("run", "hi", "--effort", "deep", "--thread", "t", *options).code == 0
+    sent = msgspec.json.decode(answering.requests[0].body)
+    assert sent == {"prompt": "hi", "effort": "deep", "thread_id": "t", **times}
+
+
 def test_run_live_writes_it_as_it_comes(cli: Cli, answering: FakeCoordinator) -> None:
     assert cli("run", "--live", "hi") == (0, "Paris.\n", "")
 

@@ -8,7 +8,7 @@ import inspect
 import itertools
 import socket
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
@@ -111,6 +111,28 @@ def test_a_submit_carries_the_fields_and_the_key(driver: Any, coordinator: FakeC
     assert msgspec.json.decode(sent.body) == {
         "prompt": "hi", "model": "m", "temperature": 0.0, "stop": ["x"], "metadata": {"a": 1},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("operation", ["submit", "submit_many"])
+def test_the_times_of_a_job_are_sent_and_a_datetime_as_the_api_wants_it(
+    driver: Any, coordinator: FakeCoordinator, operation: str
+) -> None:
+    at = datetime(2030, 1, 31, 12, tzinfo=timezone(timedelta(hours=1)))
+    fields = {"effort": "deep", "thread_id": "t", "timeout_s": 1.5, "max_attempts": 1, "match_window_s": 2.0}
+    coordinator.on("POST", "/v1/jobs", json(job(), 201))
+    coordinator.on("POST", "/v1/jobs/batch", json({"results": []}))
+    prompt = "hi" if operation == "submit" else [{"prompt": "hi"}]
+    driver.call(coordinator.url, operation, prompt, deadline=at, not_before="2030-01-30", **fields)
+    sent = msgspec.json.decode(coordinator.requests[0].body)
+    sent = sent if operation == "submit" else sent["jobs"][0]
+    assert datetime.fromisoformat(sent.pop("deadline")) == at
+    assert sent == {"prompt": "hi", "not_before": "2030-01-30", **fields}
+
+
+def test_jobs_are_asked_for_by_thread_and_effort(driver: Any, coordinator: FakeCoordinator) -> None:
+    coordinator.on("GET", "/v1/jobs", json({"jobs": [], "cursor": None}))
+    driver.call(coordinator.url, "jobs", thread="a b", effort="deep")
+    assert coordinator.requests[0].target == "/v1/jobs?thread=a+b&effort=deep"
 
 
 def test_messages_are_sent_as_messages(driver: Any, coordinator: FakeCoordinator) -> None:
