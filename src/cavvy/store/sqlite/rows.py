@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cavvy.core.job import DEFAULT_TERMS, JobStatus
+from cavvy.core.job import DEFAULT_TERMS, Effort, JobStatus
 from cavvy.core.writes import (
     CompleteJob,
     FailJob,
@@ -40,6 +40,7 @@ Row = tuple[Any, ...]
 #: Every statement of the trigger.
 STATEMENTS = (
     "insert_job",
+    "mark_job",
     "insert_input",
     "insert_attempt",
     "drop_dead_keys",
@@ -101,6 +102,7 @@ Builder = Callable[[Sequence[Any], Texts], Iterator[Rows]]
 def insert(pairs: Sequence[tuple[InsertJob, GrantJob | None]], texts: Texts) -> Iterator[Rows]:
     """New jobs; one that is granted in the same batch is written as assigned at once."""
     jobs: list[Row] = []
+    marks: list[Row] = []
     inputs: list[Row] = []
     attempts: list[Row] = []
     dead: list[Row] = []
@@ -111,9 +113,10 @@ def insert(pairs: Sequence[tuple[InsertJob, GrantJob | None]], texts: Texts) -> 
         job_id, tenant = add(write.id), add(needs.tenant)
         granted = (0, JobStatus.PENDING) if grant is None else (grant.epoch, JobStatus.ASSIGNED)
         numbers = (write.seq, write.number, write.created_at_ms, *granted, needs.job_type, needs.privacy_class)
-        names = (*job_id, *tenant, *add(write.user_id), *add(needs.model), *add(write.thread_id))
-        terms = texts.add_json(None if write.terms == DEFAULT_TERMS else write.terms)
-        jobs.append((*numbers, write.effort, write.estimated_tokens, *names, *terms))
+        jobs.append((*numbers, write.estimated_tokens, *job_id, *tenant, *add(write.user_id), *add(needs.model)))
+        if _is_marked(write):
+            terms = None if write.terms == DEFAULT_TERMS else write.terms
+            marks.append((write.seq, write.effort, *add(write.thread_id), *texts.add_json(terms)))
         inputs.append((write.seq, *add(write.params), *add(write.metadata), *add(write.input)))
         if grant is not None:
             attempts.append((write.seq, grant.epoch, grant.granted_at_ms, *add(grant.worker), *add(grant.salt)))
@@ -122,10 +125,17 @@ def insert(pairs: Sequence[tuple[InsertJob, GrantJob | None]], texts: Texts) -> 
             dead.append((write.expired_before_ms, *name))
             keys.append((write.created_at_ms, *name, *add(key.fingerprint), *job_id))
     yield Rows("insert_job", jobs)
+    yield Rows("mark_job", marks)
     yield Rows("insert_input", inputs)
     yield Rows("insert_attempt", attempts)
     yield Rows("drop_dead_keys", dead)
     yield Rows("insert_key", keys)
+
+
+def _is_marked(write: InsertJob) -> bool:
+    """Whether it has anything that few jobs have."""
+    usual = write.effort is Effort.STANDARD and write.terms is DEFAULT_TERMS
+    return not usual or write.thread_id is not None
 
 
 def grant(writes: Sequence[GrantJob], texts: Texts) -> Iterator[Rows]:

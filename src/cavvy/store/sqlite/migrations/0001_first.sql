@@ -17,7 +17,7 @@ CREATE TABLE job (
     job_type TEXT NOT NULL,
     privacy_class TEXT NOT NULL,
     model BLOB,
-    effort TEXT NOT NULL,
+    effort TEXT NOT NULL DEFAULT 'standard',
     thread BLOB,
     estimated_tokens INTEGER NOT NULL,
     terms BLOB,

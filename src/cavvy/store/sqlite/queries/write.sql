@@ -21,6 +21,7 @@ SELECT
     NULL AS term,
     NULL AS texts,
     NULL AS insert_job,
+    NULL AS mark_job,
     NULL AS insert_input,
     NULL AS insert_attempt,
     NULL AS drop_dead_keys,
@@ -48,11 +49,9 @@ CREATE TEMP TRIGGER batch_written INSTEAD OF INSERT ON batch
 BEGIN
     SELECT raise(ROLLBACK, 'fenced') FROM store WHERE term <> NEW.term;
 
-    -- seq, number, created_at_ms, epoch, status, job_type, privacy_class, effort, estimated_tokens, id, tenant, user_id,
-    -- model, thread, terms
+    -- seq, number, created_at_ms, epoch, status, job_type, privacy_class, estimated_tokens, id, tenant, user_id, model
     INSERT INTO job (
-        seq, number, created_at_ms, epoch, status, job_type, privacy_class, effort, estimated_tokens, id, tenant,
-        user_id, model, thread, terms
+        seq, number, created_at_ms, epoch, status, job_type, privacy_class, estimated_tokens, id, tenant, user_id, model
     )
     SELECT
         value ->> 0,
@@ -63,14 +62,20 @@ BEGIN
         value ->> 5,
         value ->> 6,
         value ->> 7,
-        value ->> 8,
-        substr(NEW.texts, value ->> 9, value ->> 10),
-        substr(NEW.texts, value ->> 11, value ->> 12),
-        substr(NEW.texts, value ->> 13, value ->> 14),
-        substr(NEW.texts, value ->> 15, value ->> 16),
-        substr(NEW.texts, value ->> 17, value ->> 18),
-        substr(NEW.texts, value ->> 19, value ->> 20)
+        substr(NEW.texts, value ->> 8, value ->> 9),
+        substr(NEW.texts, value ->> 10, value ->> 11),
+        substr(NEW.texts, value ->> 12, value ->> 13),
+        substr(NEW.texts, value ->> 14, value ->> 15)
     FROM json_each(NEW.insert_job);
+
+    -- What few jobs have, apart from the rest, so that it costs the others nothing: seq, effort, thread, terms
+    UPDATE job
+    SET
+        effort = given.value ->> 1,
+        thread = substr(NEW.texts, given.value ->> 2, given.value ->> 3),
+        terms = substr(NEW.texts, given.value ->> 4, given.value ->> 5)
+    FROM json_each(NEW.mark_job) AS given
+    WHERE job.seq = given.value ->> 0;
 
     -- seq, params, metadata, input
     INSERT INTO job_input (job_seq, params, metadata, input)
@@ -327,6 +332,7 @@ END;
 INSERT OR ROLLBACK INTO batch (
     term, texts,
     insert_job,
+    mark_job,
     insert_input,
     insert_attempt,
     drop_dead_keys,
@@ -349,6 +355,7 @@ INSERT OR ROLLBACK INTO batch (
 VALUES (
     :term, :texts,
     :insert_job,
+    :mark_job,
     :insert_input,
     :insert_attempt,
     :drop_dead_keys,
