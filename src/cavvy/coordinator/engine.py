@@ -17,7 +17,7 @@ from typing import Protocol
 from cavvy import defaults, logs
 from cavvy.coordinator.ahead import Ahead
 from cavvy.core.census import Census
-from cavvy.core.commands import Command, Heartbeat, JobCompleted, SubmitJob
+from cavvy.core.commands import Command, Heartbeat, JobCompleted, Progress, SubmitJob
 from cavvy.core.coordinator import Batch, Coordinator, KnownToken, KnownWorker, Settings
 from cavvy.core.effects import Effect, HeartbeatAnswered, Registered, Reply
 from cavvy.core.foresight import StopCommand
@@ -370,14 +370,16 @@ class Engine:
                     await self._wake.wait()
 
     def _take_heartbeats(self) -> list[Heartbeat]:
-        """Takes them out of the inbox, and what a worker repeated meanwhile: one result is enough of each attempt."""
+        """Takes them out of the inbox, and what would pile up there: one result is enough of each attempt, and signs of
+        life say nothing when all clocks are put forward in the end.
+        """
         beats, kept = [], dict[object, Command]()
         for command in self._inbox:
             if isinstance(command, Heartbeat):
                 beats.append(command)
             elif isinstance(command, JobCompleted):
                 kept[command.session, command.job_id, command.epoch] = command
-            else:
+            elif not isinstance(command, Progress):
                 kept[len(kept), id(command)] = command
         self._inbox = deque(kept.values())
         return beats

@@ -10,7 +10,7 @@ import pytest
 
 from cavvy import defaults
 from cavvy.coordinator.engine import CommandFailed, Engine, StoreUnavailable
-from cavvy.core.commands import Command, Heartbeat, SessionResumed, SubmitJob
+from cavvy.core.commands import Command, Heartbeat, Progress, SessionResumed, SubmitJob
 from cavvy.core.effects import Assign, Effect, HeartbeatAnswered, Reply, ReplyCode
 from cavvy.core.job import AttemptRef, JobType
 from cavvy.core.matching import Profile
@@ -146,6 +146,20 @@ async def test_heartbeats_are_answered_while_the_store_takes_nothing(rig: Rig) -
         await asyncio.sleep(0)
     rig.engine.post(Heartbeat(session=7, held=(), free=1))
     assert await rig.until(HeartbeatAnswered) == HeartbeatAnswered(session=7)
+    rig.store.fail_commits.clear()
+    await first
+
+
+async def test_signs_of_life_do_not_pile_up_while_the_store_takes_nothing(rig: Rig) -> None:
+    rig.store.fail_commits = [RolledBack("the disk is full")] * 10_000
+    first = asyncio.create_task(rig.submit())
+    while rig.engine.shut is None:
+        await asyncio.sleep(0)
+    for _ in range(100):
+        rig.engine.post(Progress(session=7, refs=(AttemptRef("job", 1),)))
+    rig.engine.post(Heartbeat(session=7, held=(), free=1))
+    await rig.until(HeartbeatAnswered)
+    assert not [command for command in rig.engine._inbox if isinstance(command, Progress)]
     rig.store.fail_commits.clear()
     await first
 
