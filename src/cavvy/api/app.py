@@ -18,6 +18,7 @@ from cavvy.api.listing import list_jobs
 from cavvy.api.metrics import metrics
 from cavvy.api.openapi import describe, openapi_document
 from cavvy.api.problems import MethodsByPath, exception_handlers
+from cavvy.api.retrying import retry_job
 from cavvy.api.services import Services
 from cavvy.api.stop import stop_router
 from cavvy.api.tenant_events import tenant_events
@@ -35,6 +36,7 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     stop_router,
     tenant_events,
     erase_job,
+    retry_job,
     metrics,
     workers_router,
     keys_router,

@@ -95,6 +95,8 @@ async def _stream(here: Services, caller: Caller, job_id: str, reader: _Reader) 
                 record = await find_job(here, caller, job_id)
                 if not good_s():
                     break
+                if topic.ended is not None and record.status not in TERMINAL:
+                    break  # it ended and was retried in this moment: what is new happens elsewhere
                 snapshot = sse.event("job", job_view(record, here.waits(), topic, texts=False))
                 if record.status in TERMINAL:
                     streamed = _new_text(topic, reader) if record.accepted_epoch is None else b""

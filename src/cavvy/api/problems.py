@@ -34,6 +34,8 @@ CODES: dict[str, tuple[int, str]] = {
     "request_timeout": (408, "The request came too slowly"),
     "tenant_taken": (409, "There is a tenant of this id"),
     "not_ended": (409, "The job has not ended"),
+    "not_failed": (409, "The job has not failed"),
+    "deadline_passed": (409, "The job's deadline has passed"),
     "last_key": (409, "The last key of its kind"),
     "too_many_keys": (409, "Too many keys"),
     "stopped": (409, "Everything of this tenant was stopped"),

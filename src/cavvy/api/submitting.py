@@ -70,8 +70,7 @@ def _outcome(one: Wanted, reply: object, known: Mapping[str, IdempotencyRecord])
 
 def _answered(reply: Reply) -> Made | Exception:
     if reply.code is ReplyCode.QUEUE_FULL:
-        detail = "As many jobs wait as may; submit again when some are done, or cancel some that wait."
-        return ProblemError("queue_full", detail, headers={"Retry-After": "5"})
+        return queue_full()
     if reply.code is ReplyCode.DEADLINE_PASSED:
         return ProblemError("invalid_field", "Field 'deadline': must be in the future.", field="deadline")
     if reply.code is ReplyCode.STOPPED and reply.stop is not None:
@@ -80,6 +79,11 @@ def _answered(reply: Reply) -> Made | Exception:
         return key_reused()
     assert reply.job_id is not None
     return Made(reply.job_id, new=reply.code is ReplyCode.OK)
+
+
+def queue_full() -> ProblemError:
+    detail = "As many jobs wait as may; submit again when some are done, or cancel some that wait."
+    return ProblemError("queue_full", detail, headers={"Retry-After": "5"})
 
 
 def _command(here: Services, caller: Caller, one: Wanted) -> SubmitJob:

@@ -289,7 +289,8 @@ def _timeline(record: JobRecord, attempts: list[AttemptRecord]) -> list[Timeline
         if one.ended_at_ms is not None and one.end in _BACK_TO_PENDING:
             found.append((one.ended_at_ms, _BACK_TO_PENDING[one.end], one.epoch, worker))
     if record.retried_at_ms is not None:
-        found.append((record.retried_at_ms, "retried", None, None))
+        before = sum(number is None or number <= (record.retried_epoch or 0) for _, _, number, _ in found)
+        found.insert(before, (record.retried_at_ms, "retried", None, None))
     if record.cancel is not None:
         found.append((record.cancel.at_ms, "cancel_requested", None, None))
     if record.completed_at_ms is not None:

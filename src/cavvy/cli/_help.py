@@ -88,6 +88,11 @@ PAGES: dict[str, Page] = {
         _CLIENT,
         ("cavvy jobs list --status failed --limit 20", "cavvy jobs list --q rivers --json"),
     ),
+    "jobs retry": Page(
+        "What becomes of the job; with --json the job. `cavvy jobs watch` follows it.",
+        _WRITING,
+        ("cavvy jobs retry 01a200a6-4389-7f89-95ed-d356f6d8e82d",),
+    ),
     "jobs show": Page(
         "Status, usage, what happened when, and the output; with --json all fields of the API.",
         _CLIENT,

@@ -1,4 +1,4 @@
-"""`cavvy jobs`: list, show, watch, cancel, erase, batch."""
+"""`cavvy jobs`: list, show, watch, cancel, retry, erase, batch."""
 
 from __future__ import annotations
 
@@ -105,6 +105,18 @@ def cancel(
     """Stop a job. What has ended already stays as it is."""
     with common.client() as client:
         job = client.cancel(job_id, reason=reason)
+    if common.json:
+        _output.print_json(job)
+    else:
+        _output.print_text(f"{job.id}: {_why(job) or job.status}")
+
+
+@app.command("retry")
+@client_options
+def retry(common: Common, job_id: JobId) -> None:
+    """Run a failed or stopped job again, under the same id. Its earlier attempts stay."""
+    with common.client() as client:
+        job = client.retry(job_id)
     if common.json:
         _output.print_json(job)
     else:

@@ -38,6 +38,7 @@ __all__ = [
     "manage_worker_request",
     "outcome_is_unknown",
     "retry_after_s",
+    "retry_request",
     "revoke_key_request",
     "rotate_key_request",
     "submit_request",
@@ -146,6 +147,11 @@ def batch_request(
         raise InvalidInput("invalid_field", f"this cannot be submitted: {error}") from error
     headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
     return Request("POST", "/v1/jobs/batch", headers, body)
+
+
+def retry_request(job_id: str) -> Request:
+    """Not repeated: a job that has failed again meanwhile would run once more."""
+    return Request("POST", job_path(job_id, "/retry"), repeat=False)
 
 
 def erase_request(job_id: str) -> Request:

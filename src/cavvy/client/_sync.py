@@ -143,6 +143,10 @@ class Cavvy:
         """The job, ended or with `cancel_requested`. Cancelling twice, or what has ended, changes nothing."""
         return self._fetch(protocol.cancel_request(job_id, reason), Job)
 
+    def retry(self, job_id: str) -> Job:
+        """Runs a failed or stopped job again; the `Job`, which waits or runs. Never repeated by itself."""
+        return self._fetch(protocol.retry_request(job_id), Job)
+
     def erase(self, job_id: str) -> Job:
         """Erases the texts of a job that has ended, for good; hashes and receipt stay. Twice is the same as once."""
         return self._fetch(protocol.erase_request(job_id), Job)

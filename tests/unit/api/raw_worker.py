@@ -197,6 +197,16 @@ class RawWorker:
         assert grant.job_id == job_id
         return grant
 
+    async def assigned_next(self, job_id: str) -> JobAssign:
+        """The next assignment of this job; answers to heartbeats before it are passed over."""
+        assert self._socket is not None
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                message = decode_coordinator_message(await self._socket.recv())
+                if isinstance(message, JobAssign) and message.job_id == job_id:
+                    return message
+                assert isinstance(message, HeartbeatAck), message
+
     async def start(self, grant: JobAssign, *pieces: str) -> None:
         """Says that it has begun, and sends the text of `pieces`."""
         await self.send(JobStartedMessage(job_id=grant.job_id, epoch=grant.epoch))

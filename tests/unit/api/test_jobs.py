@@ -152,7 +152,9 @@ async def test_p10_cancelling_a_running_job_stops_its_provider(stack: LiveStack)
 
 async def test_a_failing_provider_fails_the_job_with_its_words(stack: LiveStack) -> None:
     await stack.add_worker(ScriptedProvider([], error=ProviderError("the model is broken")))
-    job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Prefer": "wait=10"})).json()
+    job = (
+        await stack.http.post("/v1/jobs", json={"prompt": "hi", "max_attempts": 1}, headers={"Prefer": "wait=10"})
+    ).json()
     assert (job["status"], job["failure"]["code"], job["result"]) == (
         "failed",
         "worker_error",
@@ -163,7 +165,9 @@ async def test_a_failing_provider_fails_the_job_with_its_words(stack: LiveStack)
 
 async def test_a_providers_bug_is_told_without_its_words_which_may_hold_the_prompt(stack: LiveStack) -> None:
     await stack.add_worker(ScriptedProvider([], error=RuntimeError("broke at 'hi'")))
-    job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Prefer": "wait=10"})).json()
+    job = (
+        await stack.http.post("/v1/jobs", json={"prompt": "hi", "max_attempts": 1}, headers={"Prefer": "wait=10"})
+    ).json()
     assert "RuntimeError" in job["failure"]["message"]
     assert "broke at" not in job["failure"]["message"]
 

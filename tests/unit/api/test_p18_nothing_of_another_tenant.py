@@ -53,6 +53,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ("DELETE", "/v1/jobs/{job_id}"): Entry(SUBMITS, HIDDEN),
     ("GET", "/v1/jobs/{job_id}/events"): Entry(READS, HIDDEN),
     ("POST", "/v1/jobs/{job_id}/cancel"): Entry(SUBMITS, HIDDEN),
+    ("POST", "/v1/jobs/{job_id}/retry"): Entry(SUBMITS, HIDDEN),
     ("GET", "/v1/jobs/{job_id}/result"): Entry(READS, HIDDEN),
     ("GET", "/v1/jobs/{job_id}/receipt"): Entry(READS, HIDDEN),
     ("GET", "/v1/stop"): Entry(READS, 200),

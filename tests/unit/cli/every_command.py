@@ -82,6 +82,7 @@ ENTRIES: dict[str, Entry] = {
     "jobs cancel": Entry("jobs cancel {waiting} --reason enough"),
     "jobs erase": Entry("jobs erase {job}"),
     "jobs list": Entry("jobs list --limit 2"),
+    "jobs retry": Entry("jobs retry {failed}"),
     "jobs show": Entry("jobs show {job}"),
     "jobs watch": Entry("jobs watch {job}"),
     "keys create": Entry("keys create --role read --name site --user ana --expires 90d --act-for-users"),
@@ -188,6 +189,12 @@ def _waiting(here: Live) -> str:
     return str(here.post("/v1/jobs", {"prompt": "hi", "model": "huge"})["id"])
 
 
+def _failed(here: Live) -> str:
+    job_id = _waiting(here)
+    here.post(f"/v1/jobs/{job_id}/cancel")
+    return job_id
+
+
 def _worker(here: Live) -> str:
     return str(here.get("/v1/workers")["workers"][0]["id"])
 
@@ -242,6 +249,7 @@ def _spare_key(here: Live) -> str:
 #: What stands for a placeholder: made on demand.
 MAKERS: dict[str, Callable[[Live], str]] = {
     "admin": lambda here: here.stack.key,
+    "failed": _failed,
     "fresh_name": lambda _: f"acme-{next(_NUMBERS)}",
     "operator": lambda here: here.stack.server.operator_key or "",
     "spare_key": _spare_key,
@@ -260,6 +268,7 @@ MAKERS: dict[str, Callable[[Live], str]] = {
 
 #: What stands for them where there is no coordinator.
 NOBODYS = {name: f"/nowhere/{name}" for name in MAKERS} | {
+    "failed": "01990000-0000-7000-8000-000000000003",
     "idler": "wrk_00000000000000000001",
     "job": "01990000-0000-7000-8000-000000000001",
     "login": "cavvy://127.0.0.1:1/cav_adm_any",

@@ -454,6 +454,7 @@ def test_leaving_a_stream_early_leaves_nothing_open(coordinator: FakeCoordinator
         ("job", (JOB_ID,), ("GET", f"/v1/jobs/{JOB_ID}"), completed("Hi")),
         ("jobs", (), ("GET", "/v1/jobs"), {"jobs": [job()], "cursor": None}),
         ("cancel", (JOB_ID,), ("POST", f"/v1/jobs/{JOB_ID}/cancel"), job("running")),
+        ("retry", (JOB_ID,), ("POST", f"/v1/jobs/{JOB_ID}/retry"), job("pending")),
         ("cancel_thread", ("chat 7",), ("POST", "/v1/threads/chat%207/cancel"), THREAD_STOPPED),
         ("stop_all", (), ("POST", "/v1/stop"), STOPPED | THREAD_STOPPED),
         ("release_stop", (), ("POST", "/v1/stop/release"), STOPPED | {"stopped": False}),
