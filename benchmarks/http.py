@@ -25,7 +25,7 @@ class Connection:
     def __init__(self, url: str, key: str) -> None:
         address = urlsplit(url)
         self._host, self._port, self._netloc = address.hostname or "", address.port or 80, address.netloc
-        self._key = key
+        self.url, self.key = url, key
 
     async def open(self) -> Connection:
         self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
@@ -45,7 +45,7 @@ class Connection:
         lines = [
             f"{method} {path} HTTP/1.1",
             f"Host: {self._netloc}",
-            f"Authorization: Bearer {self._key}",
+            f"Authorization: Bearer {self.key}",
             "Content-Type: application/json",
             f"Content-Length: {len(data)}",
             *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),

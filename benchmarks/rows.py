@@ -11,6 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from benchmarks.cancelling import (
+    cancel_idle_command_ms,
+    cancel_idle_nonstreaming_ms,
+    cancel_idle_prompt_ms,
+    cancel_idle_silent_ms,
+    cancel_idle_streaming_ms,
+)
 from benchmarks.figure import Figure, percentile
 from benchmarks.http import Connection
 from benchmarks.losing import kill_to_regrant_at_once_p99_s, kill_to_regrant_p99_s
@@ -201,6 +208,11 @@ ROWS: dict[str, Callable[[], Figure]] = {
         ttft_overhead_p50_ms,
         ttft_overhead_anyllm_p50_ms,
         deltas_per_s,
+        cancel_idle_streaming_ms,
+        cancel_idle_prompt_ms,
+        cancel_idle_silent_ms,
+        cancel_idle_nonstreaming_ms,
+        cancel_idle_command_ms,
         kill_to_regrant_p99_s,
         kill_to_regrant_at_once_p99_s,
     )

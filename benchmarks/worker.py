@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import gc
 import signal
+import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -16,9 +17,23 @@ from cavvy import defaults
 from cavvy.core.writes import Usage
 from cavvy.providers.anyllm import AnyLlm
 from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, Provider, TextChunk
+from cavvy.providers.command import Command
 from cavvy.providers.llamacpp import LlamaCpp, find_weights
 from cavvy.worker.agent import Worker
 from cavvy.worker.identity import WorkerHome, parse_join
+
+KINDS = ["instant", "endless", "numbered", "llamacpp", "llamacpp-long", "anyllm", "stubborn"]
+
+#: Notes its process id in a file, and cannot be told to end.
+STUBBORN = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+with open(sys.argv[1] + ".new", "w") as note:
+    note.write(str(os.getpid()))
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+while True:
+    time.sleep(60)
+"""
 
 
 class InstantProvider:
@@ -70,8 +85,12 @@ def _provider(kind: str, url: str | None) -> Provider:
         return NumberedProvider()
     if kind == "anyllm":
         return AnyLlm("direct", url=url, key="bench")
+    if kind == "stubborn":
+        return Command("stubborn", (sys.executable, "-S", "-c", STUBBORN, str(url)))
     weights = find_weights()
     assert weights is not None, "no weights: `make bench` installs them"
+    if kind == "llamacpp-long":
+        return LlamaCpp(weights, slots=1, threads=1, context_tokens=8192)
     return LlamaCpp(weights, slots=1, threads=1)
 
 
@@ -79,10 +98,8 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--join", required=True)
     parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument(
-        "--provider", choices=["instant", "endless", "numbered", "llamacpp", "anyllm"], default="instant"
-    )
-    parser.add_argument("--url", help="the model's server, for anyllm")
+    parser.add_argument("--provider", choices=KINDS, default="instant")
+    parser.add_argument("--url", help="the model's server, for anyllm; where to note its process id, for stubborn")
     parser.add_argument("--slots", type=int, default=8)
     options = parser.parse_args()
     await serve(options.join, options.home, _provider(options.provider, options.url), options.slots)

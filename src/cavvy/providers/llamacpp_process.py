@@ -33,7 +33,7 @@ STOP_SOON_S = 0.3  # between two batches of a prompt, or two tokens, a run stops
 STOP_DEAR_S = 2.5  # … and is waited for when loading the model anew is what takes long
 STOP_LOOK_S = 0.1
 STOP_PATIENCE_S = 30.0  # a process that does not stop a run for this long hangs: it is killed
-DEAR_LOAD_S = 3.0
+DEAR_LOAD_S = 10.0  # of a model that is far from fitting the page cache, or of a machine that is very busy
 LOG_ERROR = " E "  # marks an error in llama.cpp's log; the first one is the cause of the others
 
 
