@@ -1,8 +1,9 @@
 """The real command line with one part exchanged: in place of a model there is an answer that is known.
 
 CAVVY_TEST_DIAL is a port to connect to, whatever the coordinator's address says. CAVVY_TEST_GATED makes each answer
-wait in its middle until the file `gate` is in CAVVY_TEST_HOME. What happened is left there: `calls` has a line for each
-call of the provider, `heard` one for each frame that came, and what a login said of each attempt.
+wait in its middle until the file `gate` is in CAVVY_TEST_HOME. CAVVY_TEST_CLOCK_S is by how much its wall clock is
+wrong. The prompt `repeat N TEXT` is answered with TEXT, N times. What happened is left there: `calls` has a line for
+each call of the provider, `heard` one for each frame that came, and what a login said of each attempt.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 from cavvy.cli import _serve, main
 from cavvy.core.writes import Usage
 from cavvy.protocol.messages import Hello, RegisterAck
-from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, TextChunk
+from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, StartChunk, TextChunk
 from cavvy.providers.build import Discovered
 from cavvy.worker import agent, session
 from cavvy.worker.attempts import Attempts
@@ -27,10 +30,12 @@ __all__ = ["ANSWER", "FIRST"]
 
 FIRST = "Horses 🐎 are picked "
 ANSWER = FIRST + "in the morning ✓."
+FINAL = FinalChunk(finish_reason="stop", usage=Usage(input_tokens=1, output_tokens=9), model="scripted")
 LOOK_EVERY_S = 0.01
 
 _HOME = Path(os.environ.get("CAVVY_TEST_HOME", "/nonexistent"))
 _DIAL = os.environ.get("CAVVY_TEST_DIAL")
+_CLOCK_S = float(os.environ.get("CAVVY_TEST_CLOCK_S", "0"))
 _GATED = bool(os.environ.get("CAVVY_TEST_GATED"))
 
 
@@ -40,7 +45,7 @@ def _note(name: str, line: str) -> None:
 
 
 class KnownAnswer:
-    """Answers ANSWER, a character at a time, whatever is asked."""
+    """Answers ANSWER, a character at a time, whatever is asked; to `repeat` something, as it is asked."""
 
     name, models, job_types, slots = "scripted", ("scripted",), ("LLM_INFER",), 1024
 
@@ -51,14 +56,21 @@ class KnownAnswer:
         pass
 
     async def stream(self, request: InferenceRequest) -> AsyncGenerator[Chunk, None]:
-        _note("calls", request.messages[-1].content)
+        prompt = request.messages[-1].content
+        _note("calls", prompt)
+        yield StartChunk()
+        if prompt.startswith("repeat "):
+            _, times, text = prompt.split()
+            yield TextChunk(text * int(times), 1)
+            yield FINAL
+            return
         for character in FIRST:
             yield TextChunk(character, 1)
         while _GATED and not (_HOME / "gate").exists():
             await asyncio.sleep(LOOK_EVERY_S)
         for character in ANSWER[len(FIRST) :]:
             yield TextChunk(character, 1)
-        yield FinalChunk(finish_reason="stop", usage=Usage(input_tokens=1, output_tokens=9), model="scripted")
+        yield FINAL
 
 
 async def found(*_: Any, **__: Any) -> Discovered:
@@ -88,8 +100,9 @@ def dialling(*arguments: Any, **options: Any) -> Any:
 
 if __name__ == "__main__":
     connect = agent.connect
+    clock = SimpleNamespace(time=lambda: time.time() + _CLOCK_S)
     with (
         patch.object(_serve, "discover", found),
-        patch.multiple(agent, Attempts=Noted, login=noted_login, connect=dialling),
+        patch.multiple(agent, Attempts=Noted, login=noted_login, connect=dialling, time=clock),
     ):
         main()

@@ -18,7 +18,8 @@ import pytest
 from cavvy.errors import InputTooLarge, ModelMissing, ProviderError
 from cavvy.providers import llamacpp_process
 from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, Message, ProgressChunk, TextChunk
-from cavvy.providers.llamacpp import LlamaCpp, find_weights, model_name
+from cavvy.providers.llamacpp import LlamaCpp, _failure, find_weights, model_name
+from cavvy.providers.llamacpp_child import TOO_LONG, Failed
 
 WEIGHTS = find_weights()
 
@@ -283,6 +284,11 @@ async def test_no_process_is_left_when_the_worker_is_killed() -> None:
         parent.kill()
         parent.wait()
         await until_gone(pid)
+
+
+def test_a_request_that_the_model_refuses_is_not_worth_another_try() -> None:
+    assert not _failure(Failed(1, "invalid_request_error", "no")).retryable
+    assert not _failure(Failed(1, TOO_LONG, "no")).retryable
 
 
 async def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
