@@ -219,7 +219,7 @@ class OpenStore:
         """All that the store tells, to compare before and after."""
         told: list[Any] = await self.loaded()
         for tenant in tenants:
-            listed = await self.store.jobs(tenant, before_seq=None, limit=10_000)
+            listed = await self.store.jobs(tenant, before=None, limit=10_000)
             told.append([await self.store.job(tenant, job.id) for job in listed])
             told.append(await self.store.workers(tenant))
             told.append((await self.store.idempotent(tenant, ["once"], not_before_ms=0)).get("once"))

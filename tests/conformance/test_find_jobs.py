@@ -8,6 +8,7 @@ import pytest
 
 from cavvy import defaults
 from cavvy.core.job import Effort, JobStatus, Needs
+from cavvy.core.writes import DropJobs
 from cavvy.store.base import JobFilter
 from tests.conformance.samples import TENANT, WORKER, OpenStore, completed, failed, granted, inserted, requeued, started
 
@@ -19,11 +20,11 @@ async def found(opened: OpenStore, *, limit: int = 100, tenant: str = TENANT, **
     numbers: list[int] = []
     before: int | None = None
     while True:
-        page = await opened.store.find_jobs(tenant, JobFilter(**wanted), before_seq=before, limit=limit)
+        page = await opened.store.find_jobs(tenant, JobFilter(**wanted), before=before, limit=limit)
         assert len(page.jobs) <= limit
-        assert before is None or page.before_seq is None or page.before_seq < before, "it goes on for ever"
+        assert before is None or page.before is None or page.before < before, "it goes on for ever"
         numbers += [job.seq for job in page.jobs]
-        before = page.before_seq
+        before = page.before
         if before is None:
             return numbers
 
@@ -132,6 +133,24 @@ async def test_an_effort_finds_its_jobs_newest_first(opened: OpenStore) -> None:
     assert await found(opened, effort=Effort.QUICK) == []
     assert await found(opened, effort=Effort.DEEP, thread_id="t", statuses=frozenset({JobStatus.PENDING})) == [3]
     assert await found(opened, effort=Effort.STANDARD, thread_id="t") == []
+
+
+async def test_p18_a_cursor_is_a_number_of_the_tenants_own(opened: OpenStore) -> None:
+    """Jobs of two tenants in turns: each pages through its own as if the other were not there."""
+    for n in range(1, 21):
+        await opened.commit(inserted(n, tenant="ab"[n % 2], number=(n + 1) // 2), granted(n))
+    kinds = (JobFilter(), JobFilter(statuses=frozenset({JobStatus.ASSIGNED})), JobFilter(worker=WORKER))
+    for tenant, wanted in ((tenant, wanted) for tenant in "ab" for wanted in kinds):
+        pages = [await opened.store.find_jobs(tenant, wanted, before=before, limit=3) for before in (None, 8, 5, 2)]
+        assert [page.before for page in pages] == [8, 5, 2, None]
+
+
+async def test_a_cursor_of_a_job_that_is_gone_goes_on_behind_it(opened: OpenStore) -> None:
+    await opened.commit(*(one for n in range(1, 6) for one in (inserted(n), granted(n), failed(n))))
+    await opened.commit(DropJobs(seqs=(3, 4)))
+    for wanted in (JobFilter(), JobFilter(worker=WORKER), JobFilter(statuses=frozenset({JobStatus.FAILED}))):
+        page = await opened.store.find_jobs(TENANT, wanted, before=4, limit=9)
+        assert [job.number for job in page.jobs] == [2, 1]
 
 
 async def test_filters_hold_together(filled: OpenStore) -> None:

@@ -78,14 +78,14 @@ async def test_an_erased_failed_job_keeps_who_and_when_but_no_words(opened: Open
 async def test_an_erased_job_is_listed_as_such(opened: OpenStore) -> None:
     await complete(opened, 1)
     await opened.commit(erased(1))
-    (listed,) = await opened.store.jobs(TENANT, before_seq=None, limit=9)
+    (listed,) = await opened.store.jobs(TENANT, before=None, limit=9)
     assert (listed.erased_at_ms, listed.metadata, listed.output_hash) == (9_000, None, "cd" * 32)
 
 
 async def test_an_erased_job_is_not_found_by_its_texts(opened: OpenStore) -> None:
     await complete(opened, 1)
     await opened.commit(erased(1))
-    found = await opened.store.find_jobs(TENANT, JobFilter(text="hello"), before_seq=None, limit=9)
+    found = await opened.store.find_jobs(TENANT, JobFilter(text="hello"), before=None, limit=9)
     assert list(found.jobs) == []
 
 
@@ -123,7 +123,7 @@ async def test_a_dropped_job_is_gone_and_others_stay(opened: OpenStore) -> None:
     await opened.commit(dropped(1))
     assert await read(opened) is None
     assert await opened.store.accepted(job_id(1), 1) is None
-    assert [job.id for job in await opened.store.jobs(TENANT, before_seq=None, limit=9)] == [job_id(2)]
+    assert [job.id for job in await opened.store.jobs(TENANT, before=None, limit=9)] == [job_id(2)]
 
 
 async def test_the_counters_never_go_back_behind_a_dropped_job(opened: OpenStore) -> None:

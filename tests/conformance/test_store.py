@@ -206,7 +206,7 @@ async def test_a_job_keeps_its_effort_its_thread_and_its_terms(opened: OpenStore
     await opened.commit(inserted(1, **urgent))
     job, header = await read(opened), await opened.header(1)
     assert header is not None
-    for each in (job, header, (await opened.store.jobs(TENANT, before_seq=None, limit=1))[0]):
+    for each in (job, header, (await opened.store.jobs(TENANT, before=None, limit=1))[0]):
         assert (each.effort, each.thread_id, each.terms, each.estimated_tokens) == tuple(urgent.values())
 
 
@@ -797,7 +797,7 @@ async def test_a_batch_of_many_jobs_in_all_phases_is_one_commit(opened: OpenStor
     count = 200
     await opened.commit(*(write for number in range(count) for write in (inserted(number), granted(number))))
     await opened.commit(*(write for number in range(count) for write in (started(number), completed(number))))
-    listed = await opened.store.jobs(TENANT, before_seq=None, limit=count)
+    listed = await opened.store.jobs(TENANT, before=None, limit=count)
     assert [job.seq for job in listed if job.status is JobStatus.COMPLETED] == list(range(count))[::-1]
     assert await opened.loaded() == []
 
@@ -869,7 +869,7 @@ async def test_two_tenants_may_use_the_same_key_and_number(opened: OpenStore) ->
 async def test_p18_a_tenant_does_not_see_another_tenants_jobs_and_workers(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), completed(1), token(), enrolled())
     assert await opened.store.job("other", job_id(1)) is None
-    assert await opened.store.jobs("other", before_seq=None, limit=10) == []
+    assert await opened.store.jobs("other", before=None, limit=10) == []
     assert await opened.store.workers("other") == []
 
 
@@ -881,8 +881,8 @@ async def test_an_unknown_job_is_none(opened: OpenStore) -> None:
 async def test_jobs_are_listed_newest_first_from_below_the_cursor(opened: OpenStore) -> None:
     await opened.commit(*(inserted(number) for number in range(1, 8)), inserted(8, tenant="other"))
 
-    async def seqs(before_seq: int | None, limit: int) -> list[int]:
-        return [job.seq for job in await opened.store.jobs(TENANT, before_seq=before_seq, limit=limit)]
+    async def seqs(before: int | None, limit: int) -> list[int]:
+        return [job.seq for job in await opened.store.jobs(TENANT, before=before, limit=limit)]
 
     assert await seqs(None, 3) == [7, 6, 5]
     assert await seqs(5, 3) == [4, 3, 2]
@@ -894,7 +894,7 @@ async def test_jobs_are_listed_newest_first_from_below_the_cursor(opened: OpenSt
 async def test_a_listed_job_is_the_job_without_its_texts(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), started(1), requeued(1), granted(1, 2), completed(1, 2))
     whole = await read(opened)
-    (listed,) = await opened.store.jobs(TENANT, before_seq=None, limit=1)
+    (listed,) = await opened.store.jobs(TENANT, before=None, limit=1)
     assert listed == replace(whole, input=None, result=None, receipt=None, attempts=())
     assert listed.output_hash is not None
 

@@ -71,8 +71,8 @@ async def list_jobs(request: AnyRequest) -> Response[bytes]:
 
 async def newest(here: Services, caller: Caller) -> str | None:
     """The cursor before the newest job there is; None when there is none."""
-    found = await here.store.jobs(caller.tenant, before_seq=None, limit=1)
-    return str(found[0].seq + 1) if found else None
+    found = await here.store.jobs(caller.tenant, before=None, limit=1)
+    return str(found[0].number + 1) if found else None
 
 
 async def _page(
@@ -83,9 +83,9 @@ async def _page(
     shown: list[tuple[int, Job]] = []
     for _ in range(defaults.FIND_READS):
         records, before = await _some(here, caller, wanted, before, limit + 1 - len(shown))
-        views = ((one.seq, job_view(one, waits, here.hub.peek(one.id), texts=False)) for one in records)
+        views = ((one.number, job_view(one, waits, here.hub.peek(one.id), texts=False)) for one in records)
         # Which of the two an active job is, the view knows better: a start is written down a little later.
-        shown += [(seq, view) for seq, view in views if status not in _ACTIVE or view.status is status]
+        shown += [(number, view) for number, view in views if status not in _ACTIVE or view.status is status]
         if len(shown) > limit:
             return JobList(jobs=[view for _, view in shown[:limit]], cursor=str(shown[limit - 1][0]))
         if before is None:
@@ -98,10 +98,10 @@ async def _some(
 ) -> tuple[list[JobRecord], int | None]:
     """The next few, and from where to go on."""
     if wanted == JobFilter():
-        records = await here.store.jobs(caller.tenant, before_seq=before, limit=limit)
-        return list(records), records[-1].seq if len(records) == limit else None
-    found = await here.store.find_jobs(caller.tenant, wanted, before_seq=before, limit=limit)
-    return list(found.jobs), found.before_seq
+        records = await here.store.jobs(caller.tenant, before=before, limit=limit)
+        return list(records), records[-1].number if len(records) == limit else None
+    found = await here.store.find_jobs(caller.tenant, wanted, before=before, limit=limit)
+    return list(found.jobs), found.before
 
 
 def _one_of(kind: type[E], text: str | None, name: str) -> E | None:

@@ -184,10 +184,10 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FoundJobs(msgspec.Struct, frozen=True, kw_only=True):
-    """`before_seq` is from where to go on; None when nothing older is left to look at."""
+    """`before` is the number from below which to go on; None when nothing older is left to look at."""
 
     jobs: Sequence[JobRecord]
-    before_seq: int | None
+    before: int | None
 
 
 class Store(Protocol):
@@ -219,13 +219,13 @@ class Store(Protocol):
     async def job(self, tenant: str, job_id: str) -> JobRecord | None:
         """One job, whole; None when the tenant has no such job."""
 
-    async def jobs(self, tenant: str, *, before_seq: int | None, limit: int) -> Sequence[JobRecord]:
-        """The newest first, from below `before_seq`, without texts."""
+    async def jobs(self, tenant: str, *, before: int | None, limit: int) -> Sequence[JobRecord]:
+        """The newest first, from below the tenant's number `before`, without texts."""
 
-    async def find_jobs(self, tenant: str, wanted: JobFilter, *, before_seq: int | None, limit: int) -> FoundJobs:
+    async def find_jobs(self, tenant: str, wanted: JobFilter, *, before: int | None, limit: int) -> FoundJobs:
         """As `jobs`, of those that are `wanted`; `text` is looked for in id, model, metadata and input.
 
-        It may have looked at a part only and found fewer than there are: who wants more goes on, until `before_seq` is
+        It may have looked at a part only and found fewer than there are: who wants more goes on, until `before` is
         None.
         """
 

@@ -113,20 +113,20 @@ class MemoryStore:
         worker = self._tables.workers.get(attempt.worker)
         return replace(attempt, worker_id=None if worker is None else worker.id)
 
-    async def jobs(self, tenant: str, *, before_seq: int | None, limit: int) -> Sequence[JobRecord]:
+    async def jobs(self, tenant: str, *, before: int | None, limit: int) -> Sequence[JobRecord]:
         self._check_open()
         found = [
             job
             for job in self._tables.jobs.values()
-            if job.tenant == tenant and (before_seq is None or job.seq < before_seq)
+            if job.tenant == tenant and (before is None or job.number < before)
         ]
         found.sort(key=lambda job: -job.seq)
         return [replace(job, input=None, result=None, receipt=None, attempts=()) for job in found[:limit]]
 
-    async def find_jobs(self, tenant: str, wanted: JobFilter, *, before_seq: int | None, limit: int) -> FoundJobs:
-        listed = await self.jobs(tenant, before_seq=before_seq, limit=len(self._tables.jobs))
+    async def find_jobs(self, tenant: str, wanted: JobFilter, *, before: int | None, limit: int) -> FoundJobs:
+        listed = await self.jobs(tenant, before=before, limit=len(self._tables.jobs))
         found = [job for job in listed if _is_wanted(self._tables.jobs[job.id], wanted)]
-        return FoundJobs(jobs=found[:limit], before_seq=found[limit - 1].seq if len(found) >= limit else None)
+        return FoundJobs(jobs=found[:limit], before=found[limit - 1].number if len(found) >= limit else None)
 
     async def idempotent(
         self, tenant: str, keys: Sequence[str], *, not_before_ms: int

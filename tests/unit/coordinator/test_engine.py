@@ -173,7 +173,7 @@ async def test_of_a_refused_batch_only_the_guilty_command_fails(rig: Rig) -> Non
     )
     assert isinstance(answers[0], CommandFailed)
     assert [one.code for one in answers[1:] if isinstance(one, Reply)] == [ReplyCode.OK] * 50
-    assert len(await rig.store.jobs("default", before_seq=None, limit=100)) == 50
+    assert len(await rig.store.jobs("default", before=None, limit=100)) == 50
 
 
 async def test_an_exception_in_the_core_fails_its_own_command_only(rig: Rig) -> None:

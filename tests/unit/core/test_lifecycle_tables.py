@@ -679,14 +679,14 @@ async def the_201_is_lost(scene: Scene) -> None:
     assert found["once"].job_id == command.id
     with pytest.raises(Refused):
         await scene.do(scene.stack.submission(key="once"))
-    jobs = await scene.stack.store.jobs(defaults.TENANT, before_seq=None, limit=10)
+    jobs = await scene.stack.store.jobs(defaults.TENANT, before=None, limit=10)
     assert [one.id for one in jobs] == [command.id]
 
 
 async def the_commit_of_a_submit_is_lost(scene: Scene) -> None:
     await scene.die_before_commit(scene.stack.submission(key="once"))
     again = await scene.stack.submit(key="once")
-    assert [one.id for one in await scene.stack.store.jobs(defaults.TENANT, before_seq=None, limit=10)] == [again]
+    assert [one.id for one in await scene.stack.store.jobs(defaults.TENANT, before=None, limit=10)] == [again]
 
 
 async def a_grant_was_not_sent(scene: Scene) -> None:

@@ -15,13 +15,16 @@ from typing import Any
 
 import pytest
 
+from cavvy.core.job import Effort, JobStatus
 from cavvy.core.writes import Write
 from cavvy.errors import CommitUnknown, DataHeld, Fenced, Refused, RolledBack, SchemaTooNew, StartError
+from cavvy.store.base import JobFilter
 from cavvy.store.sqlite import SqliteStore, connection, queries
 from cavvy.store.sqlite.batch import parcels
 from cavvy.store.sqlite.reader import JobName, Reader
 from cavvy.store.sqlite.writer import Writer
 from tests.conformance.samples import (
+    WORKER,
     OpenStore,
     cancelled,
     completed,
@@ -440,8 +443,8 @@ def test_no_statement_gets_slower_with_more_jobs(tmp_path: Path) -> None:
 
 
 FINDERS = [
-    "seqs_of_tenant", "seqs_live", "seqs_active", "seqs_failed", "seqs_of_thread", "seqs_of_effort", "seqs_of_worker",
-    "jobs_of_seqs",
+    "jobs", "seq_before", "number_of", "seqs_of_tenant", "seqs_pending", "seqs_active", "seqs_failed", "seqs_of_thread",
+    "seqs_of_effort", "seqs_of_worker", "jobs_of_seqs",
 ]  # fmt: skip
 
 
@@ -455,3 +458,44 @@ def test_no_search_for_jobs_goes_through_a_whole_table_or_sorts(tmp_path: Path, 
     connected.close()
     through = [step for step in plan if step.startswith("SCAN") and "VIRTUAL TABLE" not in step and "INDEX" not in step]
     assert (through, [step for step in plan if "TEMP B-TREE" in step]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        JobFilter(statuses=frozenset({JobStatus.PENDING})),
+        JobFilter(statuses=frozenset({JobStatus.ASSIGNED})),
+        JobFilter(statuses=frozenset({JobStatus.FAILED})),
+        JobFilter(worker=WORKER),
+        JobFilter(thread_id="t"),
+        JobFilter(effort=Effort.DEEP),
+        JobFilter(text="needle"),
+    ],
+    ids=["pending", "assigned", "failed", "worker", "thread", "effort", "text"],
+)
+def test_p18_a_search_costs_the_same_however_many_jobs_other_tenants_have(tmp_path: Path, wanted: JobFilter) -> None:
+    """Also with one worker for both: whoever measures the time learns nothing of the others."""
+    connected = connection.connect_writer(tmp_path / "cavvy.db")
+    connection.migrate(connected)
+    term = connection.open_term(connected).term
+    writer, reader = Writer(connected), Reader(connected)
+
+    def fill(tenant: str, first: int, count: int) -> None:
+        """Of each kind: waiting, assigned, failed."""
+        batch: list[Write] = []
+        for n in range(first, first + count):
+            batch.append(inserted(n, tenant=tenant, effort=Effort.DEEP, thread_id="t", input=b'{"prompt":"needle"}'))
+            if n % 3:
+                batch.append(granted(n))
+            if n % 3 == 2:
+                batch.append(failed(n))
+        writer.commit(parcels(batch), term)
+
+    def cost() -> int:
+        return counted(connected, lambda: reader.find_jobs("default", wanted, 25, 5))
+
+    fill("default", 1, 30)
+    alone = cost()
+    fill("other", 100, 3_000)
+    assert cost() < 1.2 * alone
+    connected.close()

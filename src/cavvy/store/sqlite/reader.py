@@ -11,7 +11,7 @@ import msgspec
 
 from cavvy import defaults
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import TERMINAL, Effort, JobHeader, JobStatus
+from cavvy.core.job import Effort, JobHeader, JobStatus
 from cavvy.core.latch import StopLatch
 from cavvy.core.retention import Due, DueJob, Horizons
 from cavvy.core.search import holds
@@ -49,7 +49,7 @@ def _key(text: str) -> bytes:
 def _first_wanted(
     tenant: str, rows: Iterable[tuple[Any, ...]], text: str | None, limit: int
 ) -> tuple[list[JobRecord], int | None]:
-    """The first `limit` that hold `text`, and the seq at which it stopped before the end."""
+    """The first `limit` that hold `text`, and the number at which it stopped before the end."""
     found: list[JobRecord] = []
     looked_at = 0
     for body, *row in rows:
@@ -58,7 +58,7 @@ def _first_wanted(
         if text is None or holds(text, job.id, job.model, documents=(job.metadata, body)):
             found.append(job)
         if len(found) == limit or looked_at > defaults.FIND_BYTES:
-            return found, job.seq
+            return found, job.number
     return found, None
 
 
@@ -71,8 +71,8 @@ def _index_for(wanted: JobFilter) -> str:
     statuses = wanted.statuses or frozenset(JobStatus)
     if statuses <= {JobStatus.ASSIGNED, JobStatus.RUNNING}:
         return "seqs_active"
-    if not statuses & TERMINAL:
-        return "seqs_live"
+    if statuses == {JobStatus.PENDING}:
+        return "seqs_pending"
     if statuses == {JobStatus.FAILED}:
         return "seqs_failed"
     return "seqs_of_tenant" if wanted.effort in (None, Effort.STANDARD) else "seqs_of_effort"
@@ -125,21 +125,23 @@ class Reader:
             records.job(*name, found[position]) if position in found else None for position, name in enumerate(wanted)
         ]
 
-    def jobs(self, tenant: str, before_seq: int | None, limit: int) -> list[JobRecord]:
-        before = _NEWEST if before_seq is None else _bounded(before_seq)
-        rows = self._rows("jobs", tenant=_key(tenant), before_seq=before, limit=limit)
+    def jobs(self, tenant: str, before: int | None, limit: int) -> list[JobRecord]:
+        below = _NEWEST if before is None else _bounded(before)
+        rows = self._rows("jobs", tenant=_key(tenant), before=below, limit=limit)
         return [records.listed_job(tenant, row) for row in rows]
 
-    def find_jobs(self, tenant: str, wanted: JobFilter, before_seq: int | None, limit: int) -> FoundJobs:
-        """Two statements: which jobs to look at, by an index, and what they are by then."""
-        before = _NEWEST if before_seq is None else _bounded(before_seq)
+    def find_jobs(self, tenant: str, wanted: JobFilter, before: int | None, limit: int) -> FoundJobs:
+        """Which jobs to look at, by an index of the tenant's own jobs, and what they are by then."""
+        below = _NEWEST if before is None else _bounded(before)
+        from_seq = _NEWEST if before is None else self._seq_before(tenant, below)
         asked = {
             "tenant": _key(tenant),
             "worker": None if wanted.worker is None else _key(wanted.worker),
             "thread": None if wanted.thread_id is None else _key(wanted.thread_id),
             "effort": wanted.effort,
         }
-        candidates = self._rows(_index_for(wanted), **asked, before_seq=before, limit=defaults.FIND_JOBS)
+        place = {"before": below, "from_seq": from_seq, "limit": defaults.FIND_JOBS}
+        candidates = self._rows(_index_for(wanted), **asked, **place)
         parameters = {
             **asked,
             "seqs": _json([seq for (seq,) in candidates]),
@@ -149,7 +151,14 @@ class Reader:
         with contextlib.closing(self._connection.execute(_READ["jobs_of_seqs"], parameters)) as rows:
             found, stopped_at = _first_wanted(tenant, rows, wanted.text, limit)
         whole = len(candidates) < defaults.FIND_JOBS
-        return FoundJobs(jobs=found, before_seq=stopped_at or (None if whole else candidates[-1][0]))
+        if stopped_at is None and not whole:
+            ((stopped_at,),) = self._rows("number_of", seq=candidates[-1][0])
+        return FoundJobs(jobs=found, before=stopped_at)
+
+    def _seq_before(self, tenant: str, number: int) -> int:
+        """The `seq` of the tenant's newest job below `number`, where the indexes go on; before all if there is none."""
+        rows = self._rows("seq_before", tenant=_key(tenant), before=number)
+        return int(rows[0][0]) if rows else -(2**63)
 
     def due(self, horizons: Horizons, limit: int) -> Due:
         """Some statements: what ends or goes in between is found by the write's own conditions."""

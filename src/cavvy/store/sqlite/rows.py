@@ -119,7 +119,9 @@ def insert(pairs: Sequence[tuple[InsertJob, GrantJob | None]], texts: Texts) -> 
             marks.append((write.seq, write.effort, *add(write.thread_id), *texts.add_json(terms)))
         inputs.append((write.seq, *add(write.params), *add(write.metadata), *add(write.input)))
         if grant is not None:
-            attempts.append((write.seq, grant.epoch, grant.granted_at_ms, *add(grant.worker), *add(grant.salt)))
+            attempts.append(
+                (write.seq, grant.epoch, grant.granted_at_ms, *tenant, *add(grant.worker), *add(grant.salt))
+            )
         if key is not None:
             name = (*tenant, *add(key.key))
             dead.append((write.expired_before_ms, *name))

@@ -151,13 +151,13 @@ class SqliteStore:
         connected = self._now_connected()
         return await connected.job_reads.job(tenant, job_id)
 
-    async def jobs(self, tenant: str, *, before_seq: int | None, limit: int) -> Sequence[JobRecord]:
+    async def jobs(self, tenant: str, *, before: int | None, limit: int) -> Sequence[JobRecord]:
         connected = self._now_connected()
-        return await connected.reading.call(connected.reader.jobs, tenant, before_seq, limit)
+        return await connected.reading.call(connected.reader.jobs, tenant, before, limit)
 
-    async def find_jobs(self, tenant: str, wanted: JobFilter, *, before_seq: int | None, limit: int) -> FoundJobs:
+    async def find_jobs(self, tenant: str, wanted: JobFilter, *, before: int | None, limit: int) -> FoundJobs:
         connected = self._now_connected()
-        return await connected.reading.call(connected.reader.find_jobs, tenant, wanted, before_seq, limit)
+        return await connected.reading.call(connected.reader.find_jobs, tenant, wanted, before, limit)
 
     async def idempotent(
         self, tenant: str, keys: Sequence[str], *, not_before_ms: int

@@ -373,7 +373,7 @@ class SimulatedCoordinator:
 
     async def jobs(self) -> AsyncIterator[JobRecord]:
         """All that is stored."""
-        for short in await self.store.jobs(defaults.TENANT, before_seq=None, limit=1_000_000):
+        for short in await self.store.jobs(defaults.TENANT, before=None, limit=1_000_000):
             record = await self.record(short.id)
             assert record is not None
             yield record

@@ -36,7 +36,7 @@ CREATE TABLE job (
 ) STRICT;
 
 CREATE INDEX job_live ON job (seq) WHERE completed_at_ms IS NULL;
-CREATE INDEX job_of_tenant ON job (tenant, seq);
+CREATE INDEX job_pending ON job (tenant, seq) WHERE status = 'pending';
 CREATE INDEX job_active ON job (tenant, seq) WHERE status IN ('assigned', 'running');
 CREATE INDEX job_failed ON job (tenant, seq) WHERE status = 'failed';
 CREATE INDEX job_of_thread ON job (tenant, thread, seq) WHERE thread IS NOT NULL;
@@ -61,6 +61,7 @@ CREATE TABLE job_input (
 CREATE TABLE attempt (
     job_seq INTEGER NOT NULL,
     epoch INTEGER NOT NULL CHECK (epoch >= 1),
+    tenant BLOB NOT NULL,
     worker BLOB NOT NULL,
     salt BLOB NOT NULL,
     granted_at_ms INTEGER NOT NULL,
@@ -74,7 +75,7 @@ CREATE TABLE attempt (
     PRIMARY KEY (job_seq, epoch)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX attempt_of_worker ON attempt (worker, job_seq);
+CREATE INDEX attempt_of_worker ON attempt (tenant, worker, job_seq);
 
 -- The output of the one accepted attempt (job.accepted_epoch); `result` is NULL once it is erased. In the order in which
 -- they came: were they in that of the jobs, SQLite would move rows between pages and leave copies of texts behind.

@@ -34,38 +34,45 @@ SELECT
 FROM job
 JOIN job_input ON job_input.job_seq = job.seq
 LEFT JOIN attempt_output ON attempt_output.job_seq = job.seq
-WHERE job.tenant = :tenant AND job.seq < :before_seq
-ORDER BY job.seq DESC
+WHERE job.tenant = :tenant AND job.number < :before
+ORDER BY job.number DESC
 LIMIT :limit;
 
--- name: seqs_of_tenant
-SELECT seq FROM job WHERE tenant = :tenant AND seq < :before_seq ORDER BY seq DESC LIMIT :limit;
+-- name: seq_before
+-- The tenant's newest job below a number.
+SELECT seq FROM job WHERE tenant = :tenant AND number < :before ORDER BY number DESC LIMIT 1;
 
--- name: seqs_live
+-- name: number_of
+SELECT number FROM job WHERE seq = :seq;
+
+-- name: seqs_of_tenant
+SELECT seq FROM job WHERE tenant = :tenant AND number < :before ORDER BY number DESC LIMIT :limit;
+
+-- name: seqs_pending
 SELECT seq
-FROM job INDEXED BY job_live
-WHERE completed_at_ms IS NULL AND seq < :before_seq
+FROM job INDEXED BY job_pending
+WHERE status = 'pending' AND tenant = :tenant AND seq <= :from_seq
 ORDER BY seq DESC
 LIMIT :limit;
 
 -- name: seqs_active
 SELECT seq
 FROM job INDEXED BY job_active
-WHERE status IN ('assigned', 'running') AND tenant = :tenant AND seq < :before_seq
+WHERE status IN ('assigned', 'running') AND tenant = :tenant AND seq <= :from_seq
 ORDER BY seq DESC
 LIMIT :limit;
 
 -- name: seqs_failed
 SELECT seq
 FROM job INDEXED BY job_failed
-WHERE status = 'failed' AND tenant = :tenant AND seq < :before_seq
+WHERE status = 'failed' AND tenant = :tenant AND seq <= :from_seq
 ORDER BY seq DESC
 LIMIT :limit;
 
 -- name: seqs_of_thread
 SELECT seq
 FROM job INDEXED BY job_of_thread
-WHERE tenant = :tenant AND thread = :thread AND thread IS NOT NULL AND seq < :before_seq
+WHERE tenant = :tenant AND thread = :thread AND thread IS NOT NULL AND seq <= :from_seq
 ORDER BY seq DESC
 LIMIT :limit;
 
@@ -73,14 +80,14 @@ LIMIT :limit;
 -- Of any but `standard`, which most jobs are.
 SELECT seq
 FROM job INDEXED BY job_of_effort
-WHERE tenant = :tenant AND effort = :effort AND effort <> 'standard' AND seq < :before_seq
+WHERE tenant = :tenant AND effort = :effort AND effort <> 'standard' AND seq <= :from_seq
 ORDER BY seq DESC
 LIMIT :limit;
 
 -- name: seqs_of_worker
 SELECT DISTINCT job_seq
 FROM attempt INDEXED BY attempt_of_worker
-WHERE worker = :worker AND job_seq < :before_seq
+WHERE tenant = :tenant AND worker = :worker AND job_seq <= :from_seq
 ORDER BY job_seq DESC
 LIMIT :limit;
 

@@ -86,14 +86,15 @@ BEGIN
         substr(NEW.texts, value ->> 5, value ->> 6)
     FROM json_each(NEW.insert_input);
 
-    -- seq, epoch, granted_at_ms, worker, salt
-    INSERT INTO attempt (job_seq, epoch, granted_at_ms, worker, salt)
+    -- seq, epoch, granted_at_ms, tenant, worker, salt
+    INSERT INTO attempt (job_seq, epoch, granted_at_ms, tenant, worker, salt)
     SELECT
         value ->> 0,
         value ->> 1,
         value ->> 2,
         substr(NEW.texts, value ->> 3, value ->> 4),
-        substr(NEW.texts, value ->> 5, value ->> 6)
+        substr(NEW.texts, value ->> 5, value ->> 6),
+        substr(NEW.texts, value ->> 7, value ->> 8)
     FROM json_each(NEW.insert_attempt);
 
     -- expired_before_ms, tenant, key
@@ -226,11 +227,12 @@ BEGIN
     SELECT raise(ROLLBACK, 'grant_job') WHERE changes() <> json_array_length(NEW.grant_job);
 
     -- job id, epoch, granted_at_ms, worker, salt
-    INSERT INTO attempt (job_seq, epoch, granted_at_ms, worker, salt)
+    INSERT INTO attempt (job_seq, epoch, granted_at_ms, tenant, worker, salt)
     SELECT
         job.seq,
         given.value ->> 2,
         given.value ->> 3,
+        job.tenant,
         substr(NEW.texts, given.value ->> 4, given.value ->> 5),
         substr(NEW.texts, given.value ->> 6, given.value ->> 7)
     FROM json_each(NEW.open_attempt) AS given
