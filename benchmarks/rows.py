@@ -21,6 +21,13 @@ from benchmarks.cancelling import (
 from benchmarks.figure import Figure, percentile
 from benchmarks.http import Connection
 from benchmarks.losing import kill_to_regrant_at_once_p99_s, kill_to_regrant_p99_s
+from benchmarks.queue import (
+    assignment_p99_ratio,
+    burst_of_500_s,
+    hundred_one_second_jobs_s,
+    pending_job_bytes,
+    start_to_first_assignment_s,
+)
 from benchmarks.stack import BenchStack, running_stack
 from cavvy import defaults
 
@@ -215,5 +222,10 @@ ROWS: dict[str, Callable[[], Figure]] = {
         cancel_idle_command_ms,
         kill_to_regrant_p99_s,
         kill_to_regrant_at_once_p99_s,
+        assignment_p99_ratio,
+        start_to_first_assignment_s,
+        pending_job_bytes,
+        burst_of_500_s,
+        hundred_one_second_jobs_s,
     )
 }

@@ -29,25 +29,56 @@ class BenchStack:
         (home / "config" / "cavvy.toml").write_text(settings)
         self._env = {**os.environ, "CAVVY_DATA_DIR": str(home / "data"), "CAVVY_CONFIG_DIR": str(home / "config")}
         self._processes: list[subprocess.Popen[str]] = []
-        command = [sys.executable, "-m", "cavvy", "coordinator", "--port", "0", "--json"]
-        coordinator = self._start(command, stdout=subprocess.PIPE)
-        assert coordinator.stdout is not None
-        self.url: str = json.loads(coordinator.stdout.readline())["url"]
-        self.pid = coordinator.pid
+        self._joins: dict[str, str] = {}
+        self.url = ""
+        self.start()
         self.key = self._key()
+
+    def start(self) -> None:
+        """Starts the coordinator; again at the address it had. Returns when it is ready."""
+        port = self.url.rpartition(":")[2] or "0"
+        command = [sys.executable, "-m", "cavvy", "coordinator", "--port", port, "--json"]
+        self._coordinator = self._start(command, stdout=subprocess.PIPE)
+        assert self._coordinator.stdout is not None
+        self.url = json.loads(self._coordinator.stdout.readline())["url"]
+        self.pid = self._coordinator.pid
+
+    def halt(self) -> None:
+        """Stops the coordinator; the workers stay."""
+        self._coordinator.terminate()
+        self._coordinator.wait(60)
+        self._processes.remove(self._coordinator)
+
+    def halt_workers(self) -> None:
+        """Stops every worker and waits for it."""
+        workers = [one for one in self._processes if one is not self._coordinator]
+        for one in workers:
+            one.terminate()
+        for one in workers:
+            one.wait(60)
+            self._processes.remove(one)
+
+    def rss_bytes(self) -> int:
+        """What the coordinator has in memory."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
     def add_workers(
         self, count: int, *, provider: str, slots: int, url: str | None = None, online: int | None = None
     ) -> None:
         """Starts workers and waits until each is online, or as many as `online` says are in all."""
         for number in range(count):
-            join = self.request("POST", "/v1/worker-tokens")["join"]
-            home = self.home / f"{provider}-{number}"
-            module = [sys.executable, "-m", "benchmarks.worker"]
-            where = ["--url", url] if url is not None else []
-            kind = ["--provider", provider, "--slots", str(slots), *where]
-            self._start([*module, "--join", join, "--home", str(home), *kind])
+            name = f"{provider}-{number}"
+            self._joins[name] = self.request("POST", "/v1/worker-tokens")["join"]
+            self.start_worker(name, provider=provider, slots=slots, url=url)
         self.until_online(online or count)
+
+    def start_worker(self, name: str, *, provider: str, slots: int, url: str | None = None) -> None:
+        """Starts one that was added, again if it was halted."""
+        where = ["--url", url] if url is not None else []
+        kind = ["--provider", provider, "--slots", str(slots), *where]
+        home = str(self.home / name)
+        self._start([sys.executable, "-m", "benchmarks.worker", "--join", self._joins[name], "--home", home, *kind])
 
     def until_online(self, count: int) -> None:
         """Waits until so many workers are there."""

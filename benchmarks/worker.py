@@ -22,7 +22,7 @@ from cavvy.providers.llamacpp import LlamaCpp, find_weights
 from cavvy.worker.agent import Worker
 from cavvy.worker.identity import WorkerHome, parse_join
 
-KINDS = ["instant", "endless", "numbered", "llamacpp", "llamacpp-long", "anyllm", "stubborn"]
+KINDS = ["instant", "second", "endless", "numbered", "llamacpp", "llamacpp-long", "anyllm", "stubborn"]
 
 #: Notes its process id in a file, and cannot be told to end.
 STUBBORN = """
@@ -68,6 +68,15 @@ class NumberedProvider(InstantProvider):
         yield FinalChunk(finish_reason="stop", usage=Usage(input_tokens=1, output_tokens=count), model="instant")
 
 
+class SecondProvider(InstantProvider):
+    """Takes a second."""
+
+    async def stream(self, request: InferenceRequest) -> AsyncGenerator[Chunk, None]:
+        await asyncio.sleep(1.0)
+        async for chunk in super().stream(request):
+            yield chunk
+
+
 class EndlessProvider(InstantProvider):
     """Never gets to an end: for workers that are killed."""
 
@@ -79,6 +88,8 @@ class EndlessProvider(InstantProvider):
 def _provider(kind: str, url: str | None) -> Provider:
     if kind == "instant":
         return InstantProvider()
+    if kind == "second":
+        return SecondProvider()
     if kind == "endless":
         return EndlessProvider()
     if kind == "numbered":

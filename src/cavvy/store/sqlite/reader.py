@@ -96,9 +96,9 @@ class Reader:
     def _rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
         return self._connection.execute(_READ[query], parameters).fetchall()
 
-    def headers(self, after_seq: int, limit: int, known_needs: records.NeedsCache) -> list[JobHeader]:
+    def headers(self, after_seq: int, limit: int, shared: records.Shared) -> list[JobHeader]:
         rows = self._rows("headers", after_seq=after_seq, limit=limit)
-        return [records.header(row, known_needs) for row in rows]
+        return [records.header(row, shared) for row in rows]
 
     def all_workers(self) -> list[WorkerRecord]:
         return [records.worker(row) for row in self._rows("all_workers")]

@@ -29,7 +29,7 @@ from cavvy.core.latch import StopLatch
 from cavvy.core.writes import Usage
 from cavvy.store.base import AttemptRecord, JobRecord, TokenRecord, WorkerRecord
 
-__all__ = ["NeedsCache", "Row", "api_key", "header", "job", "listed_job", "stop", "token", "worker"]
+__all__ = ["Row", "Shared", "api_key", "header", "job", "listed_job", "stop", "token", "worker"]
 
 Row = tuple[Any, ...]
 
@@ -142,13 +142,20 @@ def _attempt(row: Row) -> AttemptRecord:
     )
 
 
-class NeedsCache:
-    """Jobs with equal needs share one value: a million waiting jobs have few different ones."""
+class Shared:
+    """What many waiting jobs have alike is in memory once: a million of them have few different needs and users."""
 
     def __init__(self) -> None:
         self._known: dict[Row, Needs] = {}
+        self._users: dict[bytes, str] = {}
 
-    def get(self, tenant: bytes, job_type: str, privacy_class: str, model: bytes | None) -> Needs:
+    def user(self, user_id: bytes) -> str:
+        found = self._users.get(user_id)
+        if found is None:
+            found = self._users[user_id] = user_id.decode()
+        return found
+
+    def needs(self, tenant: bytes, job_type: str, privacy_class: str, model: bytes | None) -> Needs:
         key = (tenant, job_type, privacy_class, model)
         needs = self._known.get(key)
         if needs is None:
@@ -161,7 +168,7 @@ class NeedsCache:
         return needs
 
 
-def header(row: Row, known_needs: NeedsCache) -> JobHeader:
+def header(row: Row, shared: Shared) -> JobHeader:
     (
         job_id, seq, number, user_id, tenant, job_type, privacy_class, model, status,
         created_at_ms, epoch, tries, worker_key, end, counted, cancel, effort, thread, estimated_tokens, terms,
@@ -172,8 +179,8 @@ def header(row: Row, known_needs: NeedsCache) -> JobHeader:
         id=job_id.decode(),
         seq=seq,
         number=number,
-        user_id=user_id.decode(),
-        needs=known_needs.get(tenant, job_type, privacy_class, model),
+        user_id=shared.user(user_id),
+        needs=shared.needs(tenant, job_type, privacy_class, model),
         status=_STATUS[status],
         created_at_ms=created_at_ms,
         epoch=epoch,

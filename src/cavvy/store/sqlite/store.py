@@ -26,7 +26,7 @@ from cavvy.store.sqlite.batch import parcels
 from cavvy.store.sqlite.files import DATABASE, DirectoryLock, make_private
 from cavvy.store.sqlite.grouped import JobReads
 from cavvy.store.sqlite.reader import Reader
-from cavvy.store.sqlite.records import NeedsCache
+from cavvy.store.sqlite.records import Shared
 from cavvy.store.sqlite.thread import SerialThread
 from cavvy.store.sqlite.writer import Writer
 
@@ -125,9 +125,9 @@ class SqliteStore:
     async def load(self) -> AsyncIterator[LoadRow]:
         connected = self._now_connected()
         call, reader = connected.reading.call, connected.reader
-        known_needs = NeedsCache()
+        shared = Shared()
         after_seq = _BEFORE_ALL
-        while headers := await call(reader.headers, after_seq, _LOAD_PAGE, known_needs):
+        while headers := await call(reader.headers, after_seq, _LOAD_PAGE, shared):
             after_seq = headers[-1].seq
             for header in headers:
                 yield header
