@@ -29,6 +29,7 @@ from benchmarks.queue import (
     start_to_first_assignment_s,
 )
 from benchmarks.stack import BenchStack, running_stack
+from benchmarks.stopping import stop_all_s, term_with_50_streams_s
 from cavvy import defaults
 
 __all__ = ["ROWS"]
@@ -227,5 +228,7 @@ ROWS: dict[str, Callable[[], Figure]] = {
         pending_job_bytes,
         burst_of_500_s,
         hundred_one_second_jobs_s,
+        stop_all_s,
+        term_with_50_streams_s,
     )
 }

@@ -95,6 +95,10 @@ class BenchStack:
         with urllib.request.urlopen(request) as answer:
             return json.load(answer)
 
+    def wait(self, within_s: float) -> None:
+        """Waits until the coordinator has ended by itself."""
+        self._processes[0].wait(within_s)
+
     def stop(self) -> None:
         for process in reversed(self._processes):
             process.terminate()

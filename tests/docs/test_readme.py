@@ -96,7 +96,8 @@ def known(words: list[str]) -> bool:
     command: Any = typer.main.get_command(app)
     options = set()
     while True:
-        options |= {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+        given = [(*parameter.opts, *parameter.secondary_opts) for parameter in command.params]
+        options |= {option for each in given for option in each if option.startswith("--")}
         options |= {"--help"}
         commands = getattr(command, "commands", {})
         if not words or not commands or words[0].startswith("--"):

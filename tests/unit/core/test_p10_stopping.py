@@ -104,6 +104,23 @@ async def test_what_waits_ends_in_slices_the_oldest_first(stack: Stack) -> None:
     assert ended == [jobs[:3], jobs[3:6], jobs[6:]]
 
 
+async def test_p10_a_thousand_that_run_and_ten_thousand_that_wait_end_in_ten_commits() -> None:
+    stack = Stack()
+    await stack.start()
+    worker = FakeWorker(stack, slots=1_000)
+    await worker.join()
+    await stack.do(*(stack.submission() for _ in range(11_000)))
+    grants = stack.all(Assign)
+    await stack.do(stop(stack))
+    assert stack.last(Reply).stopped == Stopped(running=1_000, pending=10_000)
+    await stack.do(*(worker.stopped(grant) for grant in grants))
+    commits = 2
+    while unfinished(stack):
+        await stack.do()
+        commits += 1
+    assert (commits, len(stack.all(Assign)), len(stack.all(JobEnded))) == (10, 1_000, 11_000)
+
+
 async def test_p10_what_is_submitted_after_a_stop_is_refused_and_told_by_whom_and_why(stack: Stack) -> None:
     await stack.do(stop(stack))
     found = await refused(stack)
