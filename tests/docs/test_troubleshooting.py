@@ -8,7 +8,7 @@ import pytest
 
 from cavvy.api.problems import CODES
 from cavvy.core.job import FailureCode, JobType, Needs, Terms, WorkerStatus
-from cavvy.core.matching import Offer, Profile, waiting_reason
+from cavvy.core.matching import Held, Offer, Profile, waiting_reason
 from cavvy.core.times import reason_with_times
 from tests.docs.test_api_page import ROOT
 from tests.unit.cli.every_command import commands
@@ -19,8 +19,9 @@ METRICS = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8
 SENTENCES = [re.split("[…']", one)[0].strip() for one in re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE)]
 
 
-def offer(status: WorkerStatus, model: str = "m") -> Offer:
-    return Offer(Profile(tenant="t", job_types=frozenset({JobType.LLM_INFER}), models=frozenset({model})), status)
+def offer(status: WorkerStatus, model: str = "m", held: Held | None = None) -> Offer:
+    profile = Profile(tenant="t", job_types=frozenset({JobType.LLM_INFER}), models=frozenset({model}))
+    return Offer(profile, status, held)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,7 @@ def offer(status: WorkerStatus, model: str = "m") -> Offer:
         pytest.param([offer(WorkerStatus.WAITING_APPROVAL)], id="waiting for approval"),
         pytest.param([offer(WorkerStatus.DRAINING)], id="draining"),
         pytest.param([offer(WorkerStatus.APPROVED, "other")], id="another model"),
+        *(pytest.param([offer(WorkerStatus.APPROVED, held=one)], id=one.name.lower()) for one in Held),
     ],
 )
 def test_every_reason_to_wait_is_on_the_page(online: list[Offer]) -> None:

@@ -133,7 +133,8 @@ class Sessions:
 
     def offers(self) -> list[Offer]:
         """What the registered workers offer, under the tenant each belongs to."""
-        return [one.info.offer for one in self._sessions.values() if one.info is not None]
+        now_ms = self.clock().wall_ms
+        return [one.info.offer(now_ms) for one in self._sessions.values() if one.info is not None]
 
     @property
     def sockets(self) -> int:

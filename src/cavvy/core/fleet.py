@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from cavvy.core.job import AttemptRef, WorkerStatus
-from cavvy.core.matching import Profile
+from cavvy.core.matching import Held, Offer, Profile
 
 __all__ = ["Fleet", "Session"]
 
@@ -38,6 +38,12 @@ class Session(msgspec.Struct, kw_only=True):
     def serving(self) -> bool:
         """Whether it may be given new jobs."""
         return self.status is WorkerStatus.APPROVED and not self.draining and self.cooling_until_s is None
+
+    @property
+    def offer(self) -> Offer:
+        """What it offers, and whether it may be given anything."""
+        cooling = Held.COOLING if self.cooling_until_s is not None else None
+        return Offer(self.profile, self.status, Held.LEAVING if self.draining else cooling)
 
     @property
     def room(self) -> int:

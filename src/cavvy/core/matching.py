@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum, auto
 from typing import NamedTuple
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from cavvy import defaults
 from cavvy.core.job import JobType, Needs, PrivacyClass, WorkerStatus
 
-__all__ = ["Offer", "Profile", "refusal", "waiting_reason"]
+__all__ = ["Held", "Offer", "Profile", "refusal", "waiting_reason"]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,11 +26,24 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         return self.tenant in (tenant, defaults.SHARED)
 
 
+class Held(Enum):
+    """Why a worker that may be given jobs is given none for now."""
+
+    LEAVING = auto()
+    COOLING = auto()
+
+
 class Offer(NamedTuple):
     """What a worker online offers, and whether it may be given anything now."""
 
     profile: Profile
     status: WorkerStatus
+    held: Held | None = None
+
+    @property
+    def standing(self) -> WorkerStatus | Held:
+        """Its status, unless it is held back though that would let it work."""
+        return self.held if self.held is not None and self.status is WorkerStatus.APPROVED else self.status
 
 
 def refusal(needs: Needs, profile: Profile) -> str | None:
@@ -45,10 +59,12 @@ def refusal(needs: Needs, profile: Profile) -> str | None:
     return None
 
 
-_HELD_BACK = {
+_HELD_BACK: dict[WorkerStatus | Held, str] = {
     WorkerStatus.PAUSED: "is paused; `cavvy workers resume` lets it work again",
     WorkerStatus.WAITING_APPROVAL: "waits for approval; `cavvy workers approve` lets it work",
     WorkerStatus.DRAINING: "is draining; `cavvy workers resume` lets it work when it comes again",
+    Held.COOLING: "turned down its last jobs and gets none for some seconds; its log says why",
+    Held.LEAVING: "is leaving: somebody ended it; start it again, or another one",
 }
 
 
@@ -57,14 +73,14 @@ def waiting_reason(needs: Needs, online: Iterable[Offer]) -> str:
     mine = [offer for offer in online if offer.profile.serves(needs.tenant)]
     if not mine:
         return "No worker is online. Start one with `cavvy worker`, or `cavvy up`."
-    able = {status for profile, status in mine if refusal(needs, profile) is None}
+    able = {offer.standing for offer in mine if refusal(needs, offer.profile) is None}
     if able:
         return _held_back(able)
-    return _nobody_fits(needs, [profile for profile, _ in mine])
+    return _nobody_fits(needs, [offer.profile for offer in mine])
 
 
-def _held_back(able: set[WorkerStatus]) -> str:
-    """Why none of the workers that could run it does; `able` are their statuses."""
+def _held_back(able: set[WorkerStatus | Held]) -> str:
+    """Why none of the workers that could run it does; `able` is how each stands."""
     others = [f"A worker that could run it {why}." for status, why in _HELD_BACK.items() if status in able]
     if WorkerStatus.APPROVED not in able:
         return others[0]

@@ -6,7 +6,7 @@ from cavvy.core.board import Board
 from cavvy.core.commands import Progress
 from cavvy.core.job import JobHeader, JobStatus, Now
 from cavvy.core.lifecycle import Event
-from cavvy.core.matching import Offer, waiting_reason
+from cavvy.core.matching import waiting_reason
 from cavvy.core.times import overrun
 
 __all__ = ["Timekeeper"]
@@ -55,7 +55,7 @@ class Timekeeper:
 
     def _end_unmatched(self, now: Now) -> None:
         serving = frozenset(session.profile for session in self._board.fleet if session.serving)
-        offers = [Offer(session.profile, session.status) for session in self._board.fleet]
+        offers = [session.offer for session in self._board.fleet]
         for job in self._live(self._board.windows.due(serving, now.mono_s)):
             window = f"For {job.terms.match_window_s:g} s no worker online could run it."
             self._end(job, Event.UNMATCHED, now, f"{window} {waiting_reason(job.needs, offers)}")

@@ -6,7 +6,7 @@ import pytest
 
 from cavvy import defaults
 from cavvy.core.job import JobType, Needs, PrivacyClass, WorkerStatus
-from cavvy.core.matching import Offer, Profile, refusal, waiting_reason
+from cavvy.core.matching import Held, Offer, Profile, refusal, waiting_reason
 
 
 def profile(
@@ -116,6 +116,12 @@ BUSY = "Every worker that can run this job is busy; it starts when a slot is fre
 def test_p02_a_job_is_told_of_workers_that_are_held_back(statuses: list[str], says: str) -> None:
     offers = [Offer(profile("m"), WorkerStatus(status)) for status in statuses]
     assert waiting_reason(Needs(), [*offers, Offer(profile("m", tenant="other"), WorkerStatus.APPROVED)]) == says
+
+
+@pytest.mark.parametrize(("held", "says"), [(Held.LEAVING, "is leaving"), (Held.COOLING, "turned down its last jobs")])
+def test_p02_a_job_is_told_of_a_worker_that_is_given_nothing_for_now(held: Held, says: str) -> None:
+    assert says in waiting_reason(Needs(), [Offer(profile("m"), WorkerStatus.APPROVED, held)])
+    assert "is paused" in waiting_reason(Needs(), [Offer(profile("m"), WorkerStatus.PAUSED, held)])
 
 
 def test_a_paused_worker_that_could_not_run_it_is_no_reason() -> None:
