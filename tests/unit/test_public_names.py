@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import cavvy
+from cavvy import client
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,3 +50,15 @@ def test_importing_cavvy_loads_nothing_else() -> None:
     code = "import cavvy, sys; print([name for name in sys.modules if name.startswith(('cavvy.', 'httpx', 'msgspec'))])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "['cavvy.version']"
+
+
+def test_the_sdks_names_are_there_and_other_names_are_not() -> None:
+    assert all(getattr(client, name).__doc__ for name in client.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        client.Nothing  # noqa: B018
+
+
+def test_a_server_reads_its_settings_without_an_http_client() -> None:
+    code = "import cavvy.cli._serve, sys; print('httpx' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

@@ -19,7 +19,7 @@ from cavvy import defaults, logs
 from cavvy.cli import _output
 from cavvy.cli._config import CoordinatorPlan, WorkerPlan
 from cavvy.cli._limits import raise_file_limit
-from cavvy.client import AsyncCavvy, config
+from cavvy.client import config
 from cavvy.client.config import Credentials
 from cavvy.client.configfile import ConfigFile
 from cavvy.core.job import WorkerStatus
@@ -219,6 +219,8 @@ async def _follow(server: CoordinatorServer) -> None:
     stored = config.read_credentials()
     if stored.key is None or (stored.url, stored.pin) == (server.url, server.pin):
         return
+    from cavvy.client import AsyncCavvy
+
     async with AsyncCavvy(server.url, stored.key, pin=server.pin) as client:
         with contextlib.suppress(CavvyError):
             await client.workers()

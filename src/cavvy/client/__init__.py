@@ -1,16 +1,21 @@
 """The SDK. `Cavvy` and `AsyncCavvy` do the I/O; everything they know is in the modules they share:
 
 `_protocol` (requests and answers), `_flow` (repeating, waiting, streaming; as generators that yield what to do next),
-`_sse` (the event stream), `_job` and `receipt` (what callers get), `config` (where the coordinator is, which key).
+`_sse` (the event stream), `_job` and `receipt` (what callers get), `config` (where the coordinator is, which key). The
+names below are loaded when first used: a coordinator reads its settings with `config` and needs no HTTP client.
 """
 
 from __future__ import annotations
 
-from cavvy.client._async import AsyncCavvy, AsyncJobStream
-from cavvy.client._job import Job, JobPage
-from cavvy.client._sync import Cavvy, JobStream
-from cavvy.client.receipt import Receipt
-from cavvy.protocol.rest import Delta, EventsCursor, JobChange, StopView, WorkerView
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cavvy.client._async import AsyncCavvy, AsyncJobStream
+    from cavvy.client._job import Job, JobPage
+    from cavvy.client._sync import Cavvy, JobStream
+    from cavvy.client.receipt import Receipt
+    from cavvy.protocol.rest import Delta, EventsCursor, JobChange, StopView, WorkerView
 
 __all__ = [
     "AsyncCavvy",
@@ -26,3 +31,21 @@ __all__ = [
     "StopView",
     "WorkerView",
 ]
+
+_HOME_OF = {
+    "AsyncCavvy": "cavvy.client._async",
+    "AsyncJobStream": "cavvy.client._async",
+    "Cavvy": "cavvy.client._sync",
+    "Job": "cavvy.client._job",
+    "JobPage": "cavvy.client._job",
+    "JobStream": "cavvy.client._sync",
+    "Receipt": "cavvy.client.receipt",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'cavvy.client' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF.get(name, "cavvy.protocol.rest")), name)
+    globals()[name] = value
+    return value
