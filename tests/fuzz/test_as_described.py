@@ -45,11 +45,10 @@ BY_ROUTING = {"not_found", "method_not_allowed", "invalid_request"}
 
 DOCUMENT = msgspec.json.decode(describe(Litestar(ROUTES, openapi_config=None, logging_config=None)))
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
-OPERATIONS = {
-    one.definition.raw["operationId"]: one
-    for one in (found.ok() for found in SCHEMA.get_all_operations())
-    if one.definition.raw["operationId"] not in EXCLUDED
-}
+#: What leaves the others little to do comes behind them.
+LAST = ("erase_job", "stop_everything", "release_stop")
+FOUND = {one.definition.raw["operationId"]: one for one in (found.ok() for found in SCHEMA.get_all_operations())}
+OPERATIONS = {name: FOUND[name] for name in [*(name for name in FOUND if name not in EXCLUDED | {*LAST}), *LAST]}
 
 
 class World:
@@ -100,6 +99,7 @@ class World:
             "job_id": [done["id"], waiting["id"]],
             "worker_id": [worker["id"], worker["key"]],
             "key_id": [key["id"]],
+            "thread_id": ["chat-7", "nobody's"],
         }
 
     def stop(self) -> None:
@@ -147,8 +147,9 @@ def judge(name: str, answer: httpx.Response) -> None:
     if answer.status_code < 400:
         assert status in described, f"{status} is not described"
         for media_type, content in described[status].get("content", {}).items():
-            assert kind == media_type
-            check(content["schema"], answer.json())
+            assert kind.partition(";")[0] == media_type
+            if media_type == "application/json":
+                check(content["schema"], answer.json())
         return
     assert kind == "application/problem+json"
     problem = answer.json()

@@ -20,7 +20,7 @@ from cavvy.coordinator.ahead import Ahead
 from cavvy.core.census import Census
 from cavvy.core.commands import Command, Heartbeat, JobCompleted, Progress, SubmitJob
 from cavvy.core.coordinator import Batch, Coordinator, KnownToken, KnownWorker, Settings
-from cavvy.core.effects import Effect, HeartbeatAnswered, Registered, Reply
+from cavvy.core.effects import Effect, HeartbeatAnswered, Registered, Reply, StopChanged
 from cavvy.core.foresight import StopCommand
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import JobHeader, Now
@@ -170,6 +170,8 @@ class Engine:
         """Tells the workers before the store knows, and sends no grant any more of what is to stop."""
         reply, told = self._core.foresee(command, self._clock())
         self._ahead.hold(command, reply)
+        if reply.stop is not None:
+            self._outlet.release(StopChanged(latch=reply.stop))
         for effect in told:
             self._outlet.release(effect)
         return reply
