@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import re
 import sys
 import threading
 import traceback
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -117,8 +119,27 @@ class _Reduced(logging.Handler):
         (log.error if record.levelno >= logging.ERROR else log.warning)(words or "message", **fields)
 
 
+class _Lossy(io.TextIOBase):
+    """Drops what cannot be written: no disk that is full and no terminal that was closed keeps jobs from their end."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 def configure(stream: TextIO | None = None) -> None:
-    """Sends everything this process logs to `stream` (stderr), a line an event; uncaught errors, too."""
+    """Sends everything this process logs to `stream` (stderr), a line an event; uncaught errors, too.
+
+    What `stream` does not take is dropped.
+    """
     stream = stream or sys.stderr
     structlog.configure(
         processors=[
@@ -128,7 +149,7 @@ def configure(stream: TextIO | None = None) -> None:
             structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback),
         ],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Lossy(stream))),
     )
     root = logging.getLogger()
     root.handlers[:] = [_Reduced(logging.WARNING)]

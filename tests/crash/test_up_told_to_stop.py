@@ -59,6 +59,19 @@ def test_p12_a_second_signal_ends_up_at_once_and_the_job_goes_back_uncounted(
     assert (job["status"], job["tries"]) == ("pending", 0)
 
 
+def test_p12_a_terminal_that_is_closed_ends_up_in_order(installation: Installation, up: tuple[Process, str]) -> None:
+    process, job_id = up
+    process.signal(signal.SIGHUP)
+    until("its worker leaves", lambda: installation.http.get("/v1/workers").json()["workers"][0]["leaving"])
+    process.signal(signal.SIGHUP)  # the kernel says so, and the shell again
+    (installation.directory / "gate").touch()
+    assert process.ended().code == 0
+    assert survivors(installation.mark) == []
+    installation.start_coordinator()
+    job = installation.job(job_id)
+    assert (job["status"], len(job["attempts"]), calls(installation)) == ("completed", 1, 1)
+
+
 def test_up_that_is_killed_leaves_no_model_behind(installation: Installation) -> None:
     process = installation.start_coordinator("up")
     until("the model has a process of its own", lambda: len(survivors(installation.mark)) >= 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import logging
 import sqlite3
@@ -141,6 +142,19 @@ class Leaves:
 async def fail_in_a_callback() -> None:
     asyncio.get_running_loop().call_soon(broken, SECRET)
     await asyncio.sleep(0)
+
+
+class Unwritable(io.StringIO):
+    """A file on a disk that is full, or a terminal that was closed."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, f"no room for {len(text)} characters")
+
+
+@pytest.mark.usefixtures("stream")  # which puts everything back
+def test_what_cannot_be_written_is_no_error_of_whoever_logs_it() -> None:
+    logs.configure(Unwritable())
+    logs.get_logger().error("store_takes_no_writes")
 
 
 def test_what_nobody_catches_is_told_by_its_place(stream: io.StringIO) -> None:

@@ -229,7 +229,10 @@ async def _follow(server: CoordinatorServer) -> None:
 
 @contextlib.asynccontextmanager
 async def _signalled(*more: asyncio.Event) -> AsyncIterator[asyncio.Event]:
-    """An event that the first TERM or INT sets; each further one sets one of `more`, then one ends the process."""
+    """An event that the first TERM or INT sets; each further one sets one of `more`, then one ends the process.
+
+    A terminal that is closed is as good as one of them; of its HUPs, the kernel's and the shell's, the first counts.
+    """
     told = asyncio.Event()
     unset = [told, *more]
     loop = asyncio.get_running_loop()
@@ -242,8 +245,16 @@ async def _signalled(*more: asyncio.Event) -> AsyncIterator[asyncio.Event]:
             loop.remove_signal_handler(each)
             signal.signal(each, signal.SIG_DFL)
 
+    def hung_up() -> None:
+        loop.remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        if unset:
+            heard()
+
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, heard)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which is what `nohup` makes it
+        loop.add_signal_handler(signal.SIGHUP, hung_up)
     yield told
 
 

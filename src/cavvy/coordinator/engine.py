@@ -230,6 +230,7 @@ class Engine:
             await self._rounds()
         except RolledBack as error:
             log.error("stopped_without_the_last_writes", error=str(error), hint="nothing accepted is lost")
+            self._ahead.tell_lost()
         finally:
             self._shut_door("the coordinator is stopping", unknown=True)
 

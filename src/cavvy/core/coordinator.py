@@ -103,7 +103,7 @@ class Coordinator:
         self._keys: dict[tuple[str, str], _LiveKey] = {}
         self._seq = 0
         self._numbers: dict[str, int] = {}
-        self._last_tick_s: float | None = None
+        self._awake_s: float | None = None
         self._swept_s = 0.0
         self._handlers: dict[type, Callable[[Any, Now], None]] = {
             SubmitJob: self._submit,
@@ -180,13 +180,12 @@ class Coordinator:
 
     def handle(self, command: Command, now: Now) -> None:
         """Decides one command. Raises nothing for anything that came from outside."""
+        self._notice_absence(now)
         self._handlers[type(command)](command, now)
 
     def tick(self, now: Now) -> None:
         """Ends a batch: clocks, then grants. To be called at least every `sweep_s`."""
-        away_s = now.mono_s - (now.mono_s if self._last_tick_s is None else self._last_tick_s)
-        if away_s > self._settings.sweep_s + 0.5:
-            self._board.forgive(away_s)
+        self._notice_absence(now)
         if now.mono_s >= self._swept_s + self._settings.sweep_s:
             self._swept_s = now.mono_s
             self._roster.sweep(now)
@@ -201,7 +200,12 @@ class Coordinator:
         self._board.wake_resting(now)
         self._stopping.advance(now)
         self._board.match(now)
-        self._last_tick_s = now.mono_s
+
+    def _notice_absence(self, now: Now) -> None:
+        """Comes before all that sets a clock anew: what was not late is not to be forgiven."""
+        before_s, self._awake_s = self._awake_s, now.mono_s
+        if before_s is not None and now.mono_s - before_s > self._settings.sweep_s + 0.5:
+            self._board.forgive(now.mono_s - before_s)
 
     @property
     def due_s(self) -> float:

@@ -218,7 +218,7 @@ class Roster:
             elif entry.verdict is Verdict.STOP:
                 self._out.stop(session.id, ref.job_id, ref.epoch, "it was asked to stop")
         held = set(command.held)
-        session.occupied = {ref for ref in session.occupied if ref in held or self._in_flight(session, ref)}
+        session.occupied = {ref for ref in session.occupied if ref in held or self._is_leased(session, ref)}
         session.unavailable = max(0, session.slots - command.free - len(held))
         self._out.effect(HeartbeatAnswered(session=session.id, lost=tuple(lost)))
 
@@ -293,13 +293,12 @@ class Roster:
             self._board.waiting.forget(session.profile)
         for ref in session.occupied:
             lease = self._board.leases.get(ref.job_id)
-            if lease is None or lease.epoch != ref.epoch:
-                continue
+            if lease is None or not self._is_leased(session, ref):
+                continue  # a worker may have said that it holds what is somebody else's
             self._board.orphan(lease, now)
             if session.draining:
                 self._board.event(self._board.jobs[ref.job_id], Event.DRAINED, now, message="Its worker has left.")
 
-    def _in_flight(self, session: Session, ref: AttemptRef) -> bool:
-        """Granted, and the worker may not have seen it when it sent its heartbeat."""
+    def _is_leased(self, session: Session, ref: AttemptRef) -> bool:
         lease = self._board.leases.get(ref.job_id)
         return lease is not None and lease.epoch == ref.epoch and lease.session == session.id

@@ -215,3 +215,21 @@ async def test_a_lost_socket_is_over_when_its_time_is_and_not_with_the_next_swee
     stack.clock.advance(due_s - stack.clock().mono_s)
     await stack.do()
     assert await ends(stack, grant.job_id) == [(AttemptEnd.LOST, True)]
+
+
+# -- what a worker says of others' attempts
+
+
+@pytest.mark.parametrize("draining", [False, True])
+async def test_an_attempt_stays_its_workers_when_another_one_that_claimed_to_hold_it_goes(
+    stack: Stack, worker: FakeWorker, draining: bool
+) -> None:
+    grant = stack.assigned(await stack.submit())
+    await stack.do(worker.started(grant))
+    other = FakeWorker(stack, "other")
+    await other.connect(held=(other.ref(grant),), token_hash=await stack.token())
+    await stack.do(*([other.draining()] if draining else []))
+    await other.disconnect()
+    for _ in range(4):
+        await stack.later(2.0, worker.beat(worker.ref(grant)))
+    assert await ends(stack, grant.job_id) == [(None, False)]

@@ -307,6 +307,17 @@ async def test_p10_a_stop_nobody_answers_ends_the_job_and_marks_its_worker(stack
     assert "did not answer" in failure.message
 
 
+async def test_p10_it_waits_no_longer_for_an_answer_because_it_was_away_before_the_stop(
+    stack: Stack, worker: FakeWorker
+) -> None:
+    grant = stack.assigned(await stack.submit())
+    await stack.do(worker.started(grant))
+    stack.clock.advance(3600)
+    await stack.do(stack.cancellation(grant.job_id))
+    await stack.later(5.0)
+    assert await statuses(stack, grant.job_id) == ["failed"]
+
+
 async def test_p10_its_slot_is_taken_until_it_says_otherwise(stack: Stack, worker: FakeWorker) -> None:
     grant = stack.assigned(await stack.submit())
     await stack.do(worker.started(grant), stack.cancellation(grant.job_id))
