@@ -42,8 +42,8 @@ class Ahead:
     def tell_lost(self) -> None:
         """The process ends before they could be written: whoever asked for them has to ask again."""
         for command, _ in self._stops.values():
-            hint = "what it stopped runs again after the next start; stop it again then"
-            log.error("stop_was_not_written", stop=type(command).__name__, tenant=command.tenant, by=command.by, hint=hint)
+            kind, hint = type(command).__name__, "after the next start what it stopped runs; stop it again then"
+            log.error("stop_was_not_written", stop=kind, tenant=command.tenant, by=command.by, hint=hint)
 
     def stops(self, core: Coordinator, job_id: str) -> bool:
         """Whether no grant of this job may be sent any more."""

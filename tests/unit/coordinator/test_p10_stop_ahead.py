@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from cavvy import defaults
 from cavvy.coordinator.engine import StoreUnavailable
@@ -241,3 +242,13 @@ async def test_a_durable_stop_says_so(rig: Rig) -> None:
     _, durable = await rig.engine.stop_work(stop(rig))
     assert durable
     assert await stored_latch(rig) is not None
+
+
+async def test_p10_a_coordinator_that_ends_in_the_outage_says_which_stop_was_not_written(rig: Rig) -> None:
+    await outage(rig)
+    await rig.engine.stop_work(stop(rig))
+    with capture_logs() as lines:
+        rig.engine.stop()
+        while not (found := [line for line in lines if line["event"] == "stop_was_not_written"]):
+            await asyncio.sleep(0)
+    assert [(line["tenant"], line["by"]) for line in found] == [("default", "ann")]
