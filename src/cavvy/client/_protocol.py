@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -103,12 +104,24 @@ def _texts(prompt: Prompt) -> dict[str, Any]:
 
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that say something; a time as the API wants it."""
+    """The fields that say something; a time as the API wants it. Raises ValueError for a number JSON does not have."""
+    _check_finite(fields)
     return {
         name: value.astimezone().isoformat() if isinstance(value, datetime) else value
         for name, value in fields.items()
         if value is not None
     }
+
+
+def _check_finite(value: object) -> None:
+    """Encoded, NaN and infinity would become null: nothing said, instead of something wrong."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no number in JSON")
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for one in value:
+            _check_finite(one)
 
 
 def job_path(job_id: str, leaf: str = "") -> str:
@@ -124,7 +137,7 @@ def submit_request(prompt: Prompt, fields: Mapping[str, Any], *, idempotency_key
     try:
         given = _texts(prompt) | _given(fields)
         body = msgspec.json.encode(msgspec.convert(given, rest.SubmitBody))
-    except (msgspec.ValidationError, TypeError, UnicodeEncodeError) as error:
+    except (msgspec.ValidationError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidInput("invalid_field", f"this cannot be submitted: {error}") from error
     headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
     if wait:
@@ -139,11 +152,11 @@ def batch_request(
 
     Raises InvalidInput for what is no JSON.
     """
-    common = _given(fields)
     try:
+        common = _given(fields)
         given = [common | (_given(job) if isinstance(job, Mapping) else _texts(job)) for job in jobs]
         body = msgspec.json.encode({"jobs": given})
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidInput("invalid_field", f"this cannot be submitted: {error}") from error
     headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
     return Request("POST", "/v1/jobs/batch", headers, body)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import itertools
+import math
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
@@ -219,6 +220,25 @@ def test_a_prompt_that_is_none_is_refused_before_anything_is_sent(driver: Any, c
     for operation, prompt in (("submit", None), ("submit", 3), ("submit_many", [3])):
         with pytest.raises(InvalidInput, match="cannot be submitted"):
             driver.call(coordinator.url, operation, prompt)
+    assert coordinator.requests == []
+
+
+BEFORE_TIME = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=23)))  # in UTC it is in the year 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"timeout_s": math.nan}, {"temperature": math.inf}, {"metadata": {"a": [-math.inf]}}, {"deadline": BEFORE_TIME}],
+    ids=str,
+)
+def test_what_json_cannot_say_is_refused_and_not_left_out(
+    driver: Any, coordinator: FakeCoordinator, fields: dict[str, Any]
+) -> None:
+    for operation, prompt in (("submit", "hi"), ("submit_many", [{"prompt": "hi"}])):
+        with pytest.raises(InvalidInput, match="cannot be submitted"):
+            driver.call(coordinator.url, operation, prompt, **fields)
+    with pytest.raises(InvalidInput, match="cannot be submitted"):
+        driver.call(coordinator.url, "submit_many", [{"prompt": "hi", **fields}])
     assert coordinator.requests == []
 
 
