@@ -91,6 +91,7 @@ class Engine:
         self._stopping = False
         self._failing = False
         self._ahead = Ahead()
+        self._committing: Sequence[Effect] = ()  # of the batch that is being committed
 
     # -- for the shells
 
@@ -169,6 +170,8 @@ class Engine:
     def _go_ahead(self, command: StopCommand) -> Reply:
         """Tells the workers before the store knows, and sends no grant any more of what is to stop."""
         reply, told = self._core.foresee(command, self._clock())
+        decided = (one for one in self._committing if isinstance(one, Reply) and one.ref == command.ref)
+        reply = next(decided, reply)  # what this very commit is about to end is live no more to the core
         self._ahead.hold(command, reply)
         if reply.stop is not None:
             self._outlet.release(StopChanged(latch=reply.stop))
@@ -283,6 +286,7 @@ class Engine:
 
     async def _settle(self, batch: Batch, commands: list[Command]) -> None:
         """Commits, then releases; a failure takes its one way."""
+        self._committing = batch.effects
         try:
             if batch.writes:
                 await self._commit(batch.writes, commands)
@@ -293,6 +297,8 @@ class Engine:
             self._give_up(error)
         else:
             self._release(batch.effects)
+        finally:
+            self._committing = ()
 
     def _release(self, effects: Iterable[Effect]) -> None:
         for effect in effects:

@@ -185,6 +185,28 @@ async def test_p10_a_stop_whose_own_commit_fails_is_told_all_the_same(
     assert await stored_latch(rig) is not None
 
 
+async def test_a_stop_whose_own_commit_fails_counts_what_that_commit_ends(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defaults, "STOP_AHEAD_S", 0.01)
+    await running(rig)
+    await rig.submit("waits")
+    rig.store.fail_commits = [FULL] * 100_000
+    reply, _ = await rig.engine.stop_work(stop(rig))
+    assert reply.stopped == Stopped(running=1, pending=1)
+
+
+async def test_a_cancel_whose_own_commit_fails_says_who_asked(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "STOP_AHEAD_S", 0.01)
+    job_id = (await rig.submit()).job_id or ""
+    rig.store.fail_commits = [FULL] * 100_000
+    command = CancelJob(ref=90_003, tenant="default", job_id=job_id, by="ann", reason="wild")
+    reply, durable = await rig.engine.stop_work(command)
+    assert (durable, reply.code) == (False, ReplyCode.OK)
+    assert reply.cancel is not None
+    assert reply.cancel.by == "ann"
+
+
 async def test_p10_one_job_and_one_thread_are_stopped_in_an_outage_too(rig: Rig) -> None:
     worker, grant = await running(rig)
     command, ref = rig.submission()
