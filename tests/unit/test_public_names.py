@@ -59,6 +59,6 @@ def test_the_sdks_names_are_there_and_other_names_are_not() -> None:
 
 
 def test_a_server_reads_its_settings_without_an_http_client() -> None:
-    code = "import cavvy.cli._serve, sys; print('httpx' in sys.modules)"
+    code = "import cavvy.cli._serve, cavvy.api.server, sys; print('httpx' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

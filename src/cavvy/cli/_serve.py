@@ -24,13 +24,12 @@ from cavvy.client.config import Credentials
 from cavvy.client.configfile import ConfigFile
 from cavvy.core.job import WorkerStatus
 from cavvy.errors import CavvyError, StartError, WorkerRefused
-from cavvy.providers.base import Provider
-from cavvy.providers.build import discover
-from cavvy.worker.agent import Worker
-from cavvy.worker.identity import WorkerHome, parse_join
 
+# A worker's half and a coordinator's half take long to import: each only where it runs.
 if TYPE_CHECKING:
     from cavvy.api.server import CoordinatorServer
+    from cavvy.providers.base import Provider
+    from cavvy.worker.agent import Worker
 
 __all__ = ["coordinator", "run", "up", "worker"]
 
@@ -83,6 +82,8 @@ async def _leaves(agent: Worker, work: asyncio.Task[None], *signals: tuple[async
 
 async def up(where: CoordinatorPlan, plan: WorkerPlan, file: ConfigFile, *, as_json: bool) -> int:
     """A coordinator and its worker in one process; at the end the worker goes first."""
+    from cavvy.worker.identity import WorkerHome
+
     _say_settings(file)
     providers = await _providers(plan)
     home = where.data_dir.value / "worker"
@@ -125,6 +126,8 @@ async def _was_sent_away(server: CoordinatorServer, agent: Worker, work: asyncio
 
 async def _providers(plan: WorkerPlan) -> list[Provider]:
     """What there is to run jobs on; says what it is, and which cloud keys lie idle. Raises StartError."""
+    from cavvy.providers.build import discover
+
     found = await discover(plan.providers, cloud=plan.cloud, environ=os.environ)
     for line in found.notes:
         _output.note(line)
@@ -162,7 +165,7 @@ def _say_where(server: CoordinatorServer, plan: CoordinatorPlan) -> None:
 
 @contextlib.asynccontextmanager
 async def _running_coordinator(plan: CoordinatorPlan) -> AsyncIterator[CoordinatorServer]:
-    from cavvy.api.server import CoordinatorServer  # half a second of importing that a worker can do without
+    from cavvy.api.server import CoordinatorServer
     from cavvy.store.sqlite import SqliteStore
 
     data_dir = plan.data_dir.value
@@ -182,6 +185,9 @@ async def _running_coordinator(plan: CoordinatorPlan) -> AsyncIterator[Coordinat
 async def _running_worker(
     directory: Path, join: str | None, plan: WorkerPlan, providers: Sequence[Provider]
 ) -> AsyncIterator[tuple[Worker, asyncio.Task[None]]]:
+    from cavvy.worker.agent import Worker
+    from cavvy.worker.identity import WorkerHome, parse_join
+
     home = WorkerHome(directory)
     agent = Worker(
         home=home,

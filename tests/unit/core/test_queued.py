@@ -140,3 +140,20 @@ async def test_there_is_no_estimate_while_no_worker_takes_jobs(stack: Stack, wor
     found = queued(stack, jobs[4])
     assert found is not None
     assert (found.position, found.estimate_s) == (3, None)
+
+
+async def test_a_job_that_its_only_worker_did_not_take_says_when_it_may(stack: Stack, worker: FakeWorker) -> None:
+    grant = stack.assigned(await stack.submit())
+    await stack.do(worker.rejected(grant))
+    found = queued(stack, grant.job_id)
+    assert found is not None
+    assert found == Queued("The worker that could run it did not take it, or failed; it may again in 1 s.")
+
+
+async def test_a_job_that_another_worker_may_take_stands_in_line(stack: Stack, worker: FakeWorker) -> None:
+    other = FakeWorker(stack, "other")
+    grant = stack.assigned(await stack.submit())
+    await other.join()
+    await stack.submit()
+    await stack.do(worker.rejected(grant))
+    assert place(stack, grant.job_id) == 1
