@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 from unittest.mock import patch
 
-from cavvy.cli import _serve, main
+from cavvy.cli import main
 from cavvy.core.commands import SubmitJob
 from cavvy.core.coordinator import Coordinator
+from cavvy.providers import build
 from cavvy.providers.build import Discovered
 from tests.canaries import BREAKS, Canary
 
@@ -26,5 +27,5 @@ def breaking(self: Coordinator, command: Any, now: Any) -> None:
 
 
 if __name__ == "__main__":
-    with patch.object(_serve, "discover", found), patch.object(Coordinator, "handle", breaking):
+    with patch.object(build, "discover", found), patch.object(Coordinator, "handle", breaking):
         main()

@@ -18,9 +18,10 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from cavvy.cli import _serve, main
+from cavvy.cli import main
 from cavvy.core.writes import Usage
 from cavvy.protocol.messages import Hello, RegisterAck
+from cavvy.providers import build
 from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, StartChunk, TextChunk
 from cavvy.providers.build import Discovered
 from cavvy.worker import agent, session
@@ -102,7 +103,7 @@ if __name__ == "__main__":
     connect = agent.connect
     clock = SimpleNamespace(time=lambda: time.time() + _CLOCK_S)
     with (
-        patch.object(_serve, "discover", found),
+        patch.object(build, "discover", found),
         patch.multiple(agent, Attempts=Noted, login=noted_login, connect=dialling, time=clock),
     ):
         main()
