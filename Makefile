@@ -26,7 +26,7 @@ demo: $(READY) ## run the whole product on this machine, with a small real model
 	@$(BIN)/cavvy demo
 
 test: $(READY) ## run the tests (ARGS="-k name" is passed to pytest)
-	@$(BIN)/python -m pytest -n 2 --ignore=tests/fuzz $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --ignore=tests/fuzz $(ARGS)
 
 fuzz: $(READY) ## try every route at random against its description, with a fixed seed; about half a minute
 	@$(BIN)/python -m pytest tests/fuzz -q -s $(ARGS)
