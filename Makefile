@@ -15,7 +15,7 @@ SHELL         := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup demo test fuzz docs check format simulate stateful bench requirements clean
+.PHONY: help setup demo test crash fuzz docs check format simulate stateful bench requirements clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +26,10 @@ demo: $(READY) ## run the whole product on this machine, with a small real model
 	@$(BIN)/cavvy demo
 
 test: $(READY) ## run the tests (ARGS="-k name" is passed to pytest)
-	@$(BIN)/python -m pytest -n 4 --ignore=tests/fuzz $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --ignore=tests/fuzz --ignore=tests/crash $(ARGS)
+
+crash: $(READY) ## kill, suspend and cut off real processes, and see that nothing is lost; about a minute
+	@$(BIN)/python -m pytest -n 4 tests/crash $(ARGS)
 
 fuzz: $(READY) ## try every route at random against its description, with a fixed seed; about half a minute
 	@$(BIN)/python -m pytest tests/fuzz -q -s $(ARGS)

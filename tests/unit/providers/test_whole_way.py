@@ -107,13 +107,13 @@ async def test_p10_cancelling_a_job_hangs_up_on_its_provider_at_once(site: Site)
     assert site.server.posts == 1
 
 
-async def test_a_provider_that_fails_was_asked_once_and_its_words_stay_with_it(site: Site) -> None:
+async def test_a_provider_that_fails_was_asked_once_an_attempt_and_its_words_stay_with_it(site: Site) -> None:
     async def answer(exchange: Exchange) -> None:
         await exchange.answer(500, {"error": {"message": f"{exchange.request.body!r} {KEY}"}}, Retry_After="0")
 
     site.answer = answer
-    job = await site.run()
+    job = await site.run(max_attempts=2)
     assert job["failure"]["code"] == "worker_error"
     assert job["failure"]["message"].endswith("failed (500)")
-    assert site.server.posts == 1
+    assert site.server.posts == len(job["attempts"]) == 2
     assert KEY not in str(job)
