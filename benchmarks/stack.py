@@ -27,7 +27,9 @@ class BenchStack:
         self.home = home
         (home / "config").mkdir(mode=0o700)
         (home / "config" / "cavvy.toml").write_text(settings)
-        self._env = {**os.environ, "CAVVY_DATA_DIR": str(home / "data"), "CAVVY_CONFIG_DIR": str(home / "config")}
+        # Python keeps what it compiles, as it does for whoever installed it.
+        environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        self._env = {**environ, "CAVVY_DATA_DIR": str(home / "data"), "CAVVY_CONFIG_DIR": str(home / "config")}
         self._processes: list[subprocess.Popen[str]] = []
         self._joins: dict[str, str] = {}
         self.url = ""

@@ -209,7 +209,7 @@ class OpenStore:
         await self.store.commit(writes, term=self.term)
 
     async def loaded(self) -> list[LoadRow]:
-        return [row async for row in self.store.load()]
+        return [row async for page in self.store.load() for row in page]
 
     async def header(self, number: int) -> JobHeader | None:
         found = [row for row in await self.loaded() if isinstance(row, JobHeader) and row.id == job_id(number)]

@@ -79,7 +79,7 @@ async def read(opened: OpenStore, number: int = 1) -> JobRecord:
 async def test_a_new_store_is_empty_and_its_counters_are_at_zero(closed: Store) -> None:
     opened = await closed.open()
     assert (opened.last_seq, opened.last_number, opened.term) == (0, {}, 1)
-    assert [row async for row in closed.load()] == []
+    assert [row async for page in closed.load() for row in page] == []
 
 
 async def test_reopening_keeps_everything_and_raises_the_term(opened: OpenStore) -> None:

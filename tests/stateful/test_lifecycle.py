@@ -104,7 +104,7 @@ class Lifecycle(RuleBasedStateMachine):
     async def compare(self) -> None:
         for job_id in self.model.jobs:
             self.model.compare(await self.stack.job(job_id))
-        loaded = [row.id async for row in self.stack.store.load() if hasattr(row, "seq")]
+        loaded = [row.id async for page in self.stack.store.load() for row in page if hasattr(row, "seq")]
         assert loaded == [job.id for job in self.model.jobs.values() if not job.over], "what a restart would take up"
 
     def deliver(self, effects: Iterable[Effect]) -> None:

@@ -439,7 +439,7 @@ class Engine:
         self._release(batch.effects)
 
     async def _load(self, seq: int, numbers: Mapping[str, int], grace_until_s: float) -> None:
-        rows = [known(row) async for row in self.store.load()]
+        rows = [known(row) async for page in self.store.load() for row in page]
         self._core = Coordinator(self.settings, self._dice)
         self._core.restore(rows, seq=seq, numbers=dict(numbers), now=self._clock(), grace_until_s=grace_until_s)
 

@@ -199,8 +199,8 @@ class Store(Protocol):
     async def close(self) -> None:
         """Lets go of everything; idempotent."""
 
-    def load(self) -> AsyncIterator[LoadRow]:
-        """Every job that is not terminal, in order of `seq`; every worker; every token not used up; every
+    def load(self) -> AsyncIterator[Sequence[LoadRow]]:
+        """In pages: every job that is not terminal, in order of `seq`; every worker; every token not used up; every
         tenant; every key that is not revoked; every stop. No bodies.
 
         One state of the data only while nothing is committed.

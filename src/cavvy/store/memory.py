@@ -74,28 +74,25 @@ class MemoryStore:
         if not self._open:
             raise RuntimeError("the store is not open")
 
-    async def load(self) -> AsyncIterator[LoadRow]:
+    async def load(self) -> AsyncIterator[Sequence[LoadRow]]:
         self._check_open()
-        for job in sorted(self._tables.jobs.values(), key=lambda job: job.seq):
-            if job.completed_at_ms is None:
-                yield header_of(job)
-        for worker in list(self._tables.workers.values()):
-            yield worker
-        for token in list(self._tables.tokens.values()):
-            if not token.used:
-                yield TokenRecord(
-                    token_hash=token.token_hash,
-                    tenant=token.tenant,
-                    expires_at_ms=token.expires_at_ms,
-                    needs_approval=token.needs_approval,
-                )
-        for tenant in list(self._tables.tenants.values()):
-            yield tenant
-        for key in list(self._tables.api_keys.values()):
-            if key.revoked_at_ms is None:
-                yield key
-        for latch in list(self._tables.stops.values()):
-            yield latch
+        tables = self._tables
+        live = (job for job in tables.jobs.values() if job.completed_at_ms is None)
+        yield [header_of(job) for job in sorted(live, key=lambda job: job.seq)]
+        yield list(tables.workers.values())
+        yield [
+            TokenRecord(
+                token_hash=token.token_hash,
+                tenant=token.tenant,
+                expires_at_ms=token.expires_at_ms,
+                needs_approval=token.needs_approval,
+            )
+            for token in tables.tokens.values()
+            if not token.used
+        ]
+        yield list(tables.tenants.values())
+        yield [key for key in tables.api_keys.values() if key.revoked_at_ms is None]
+        yield list(tables.stops.values())
 
     async def inputs(self, job_ids: Sequence[str]) -> Mapping[str, AssignInput]:
         self._check_open()

@@ -60,7 +60,7 @@ class Stack:
         """Opens the store and takes up what it holds; again after a crash. Without `grace` as after a rebuild."""
         self._opened = await self.store.open()
         self.core = Coordinator(self.settings, dice())
-        rows = [known(row) async for row in self.store.load()]
+        rows = [known(row) async for page in self.store.load() for row in page]
         numbers = dict(self._opened.last_number)
         now = self.clock()
         grace_until_s = now.mono_s + (self.settings.restart_grace_s if grace else 0)

@@ -66,7 +66,7 @@ def told(rig: Rig) -> list[str]:
 
 
 async def stored_latch(rig: Rig) -> StopLatch | None:
-    rows = [row async for row in rig.store.load()]
+    rows = [row async for page in rig.store.load() for row in page]
     return next((row for row in rows if isinstance(row, StopLatch)), None)
 
 

@@ -451,7 +451,7 @@ async def test_a_tenants_own_worker_never_serves_another_tenant(stack: Stack, wo
 async def test_a_token_that_expired_unused_is_deleted(stack: Stack) -> None:
     await stack.token(ttl_s=5)
     await stack.later(6.0)
-    assert [row async for row in stack.store.load()] == []
+    assert [row async for page in stack.store.load() for row in page] == []
 
 
 async def test_a_token_that_expired_while_the_coordinator_was_away_is_deleted_after_the_start(stack: Stack) -> None:
@@ -459,7 +459,7 @@ async def test_a_token_that_expired_while_the_coordinator_was_away_is_deleted_af
     stack.clock.advance(60)
     await stack.restart()
     await stack.do()
-    assert [row async for row in stack.store.load()] == []
+    assert [row async for page in stack.store.load() for row in page] == []
 
 
 async def test_a_used_token_enrols_nobody_else(stack: Stack) -> None:

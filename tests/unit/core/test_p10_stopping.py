@@ -55,7 +55,7 @@ async def refused(stack: Stack) -> StopLatch | None:
 
 
 async def latches(stack: Stack) -> list[StopLatch]:
-    return [row async for row in stack.store.load() if isinstance(row, StopLatch)]
+    return [row async for page in stack.store.load() for row in page if isinstance(row, StopLatch)]
 
 
 async def statuses(stack: Stack, *job_ids: str) -> list[str]:

@@ -122,26 +122,19 @@ class SqliteStore:
         connected = self._now_connected()
         await connected.writing.call(connected.writer.commit, parcels(writes), term)
 
-    async def load(self) -> AsyncIterator[LoadRow]:
+    async def load(self) -> AsyncIterator[Sequence[LoadRow]]:
         connected = self._now_connected()
         call, reader = connected.reading.call, connected.reader
         shared = Shared()
         after_seq = _BEFORE_ALL
         while headers := await call(reader.headers, after_seq, _LOAD_PAGE, shared):
             after_seq = headers[-1].seq
-            for header in headers:
-                yield header
-        for worker in await call(reader.all_workers):
-            yield worker
-        for token in await call(reader.unused_tokens):
-            yield token
-        for tenant in await call(reader.tenants):
-            yield tenant
-        for key in await call(reader.api_keys):
-            if key.revoked_at_ms is None:
-                yield key
-        for latch in await call(reader.stops):
-            yield latch
+            yield headers
+        yield await call(reader.all_workers)
+        yield await call(reader.unused_tokens)
+        yield await call(reader.tenants)
+        yield [key for key in await call(reader.api_keys) if key.revoked_at_ms is None]
+        yield await call(reader.stops)
 
     async def inputs(self, job_ids: Sequence[str]) -> Mapping[str, AssignInput]:
         connected = self._now_connected()
