@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import statistics
 import time
 from collections.abc import Iterator
 from itertools import count, pairwise
@@ -30,6 +31,7 @@ __all__ = [
 WAITING = 100_000
 STRANGE_MODELS = 1_000
 MEASURED, WARMUP = 2_000, 200
+STARTS = 5
 BURST = 500
 
 
@@ -63,24 +65,33 @@ async def _sequential(stack: BenchStack) -> list[float]:
 
 
 def start_to_first_assignment_s() -> Figure:
-    """From the start of a coordinator with 100,000 jobs of two tenants waiting until the first is assigned; the worker
-    starts at the same time.
+    """From the start of a coordinator with 100,000 jobs of two tenants waiting until the first is assigned, in the
+    middle of five starts; the worker starts at the same time.
     """
+    firsts, readies = [], []
     with running_stack("start_to_first") as stack:
         stack.add_workers(1, provider="instant", slots=1)
         _fill(stack, ["instant"], start=False, with_workers=True)
-        began = time.time()
-        stack.start_worker("instant-0", provider="instant", slots=1)
-        stack.start()
-        ready = time.time() - began
-        first = _first_grant(stack.home) - began
-    return Figure(first, "s", "≤ 3", f"listening after {ready:.2f} s")
+        for number in range(STARTS):
+            if number:
+                stack.halt_workers()
+                stack.halt()
+            began = time.time()
+            stack.start_worker("instant-0", provider="instant", slots=1)
+            stack.start()
+            readies.append(time.time() - began)
+            firsts.append(_first_grant(stack.home, began) - began)
+    note = (
+        f"slowest {max(firsts):.1f} s; listening after {statistics.median(readies):.2f} s, slowest {max(readies):.2f} s"
+    )
+    return Figure(statistics.median(firsts), "s", "≤ 3", note)
 
 
-def _first_grant(home: Path) -> float:
+def _first_grant(home: Path, since: float) -> float:
+    query = "SELECT min(granted_at_ms) FROM attempt WHERE granted_at_ms >= ?"
     with sqlite3.connect(f"file:{home / 'data' / 'cavvy.db'}?mode=ro", uri=True) as database:
         end = time.monotonic() + 60
-        while (at_ms := database.execute("SELECT min(granted_at_ms) FROM attempt").fetchone()[0]) is None:
+        while (at_ms := database.execute(query, (int(since * 1000),)).fetchone()[0]) is None:
             assert time.monotonic() < end, "nothing was assigned"
             time.sleep(0.02)
     return float(at_ms) / 1000

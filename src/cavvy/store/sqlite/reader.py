@@ -11,7 +11,7 @@ import msgspec
 
 from cavvy import defaults
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import Effort, JobHeader, JobStatus
+from cavvy.core.job import Effort, JobStatus
 from cavvy.core.latch import StopLatch
 from cavvy.core.retention import Due, DueJob, Horizons
 from cavvy.core.search import holds
@@ -96,9 +96,10 @@ class Reader:
     def _rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
         return self._connection.execute(_READ[query], parameters).fetchall()
 
-    def headers(self, after_seq: int, limit: int, shared: records.Shared) -> list[JobHeader]:
-        rows = self._rows("headers", after_seq=after_seq, limit=limit)
-        return [records.header(row, shared) for row in rows]
+    def headers(self, after_seq: int, limit: int) -> tuple[int | None, str | None]:
+        """The last `seq` of the next live jobs, and they for `records.headers`; None and None when there are none."""
+        last_seq, page = self._rows("headers", after_seq=after_seq, limit=limit)[0]
+        return last_seq, page
 
     def all_workers(self) -> list[WorkerRecord]:
         return [records.worker(row) for row in self._rows("all_workers")]

@@ -29,7 +29,7 @@ from cavvy.core.latch import StopLatch
 from cavvy.core.writes import Usage
 from cavvy.store.base import AttemptRecord, JobRecord, TokenRecord, WorkerRecord
 
-__all__ = ["Row", "Shared", "api_key", "header", "job", "listed_job", "stop", "token", "worker"]
+__all__ = ["Row", "Shared", "api_key", "headers", "job", "listed_job", "stop", "token", "worker"]
 
 Row = tuple[Any, ...]
 
@@ -43,6 +43,15 @@ _FAILURE = msgspec.json.Decoder(Failure)
 _USAGE = msgspec.json.Decoder(Usage)
 _TERMS = msgspec.json.Decoder(Terms)
 _EFFORT = {effort.value: effort for effort in Effort}
+_HEADERS = msgspec.json.Decoder(
+    list[
+        tuple[
+            str, int, int, str, str, JobType, PrivacyClass, str | None, JobStatus,
+            int, int, int, str | None, AttemptEnd | None, int | None, str | None, Effort, str | None, int, str | None,
+            int | None,
+        ]
+    ]
+)  # fmt: skip
 _JOB_COLUMNS = 25
 _BODY_COLUMNS = 3
 
@@ -52,7 +61,7 @@ def _text(value: bytes | None) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def _terms(value: bytes | None) -> Terms:
+def _terms(value: bytes | str | None) -> Terms:
     return DEFAULT_TERMS if value is None else shared_terms(_TERMS.decode(value))
 
 
@@ -147,51 +156,48 @@ class Shared:
 
     def __init__(self) -> None:
         self._known: dict[Row, Needs] = {}
-        self._users: dict[bytes, str] = {}
+        self._users: dict[str, str] = {}
 
-    def user(self, user_id: bytes) -> str:
-        found = self._users.get(user_id)
-        if found is None:
-            found = self._users[user_id] = user_id.decode()
-        return found
+    def user(self, user_id: str) -> str:
+        return self._users.setdefault(user_id, user_id)
 
-    def needs(self, tenant: bytes, job_type: str, privacy_class: str, model: bytes | None) -> Needs:
+    def needs(self, tenant: str, job_type: JobType, privacy_class: PrivacyClass, model: str | None) -> Needs:
         key = (tenant, job_type, privacy_class, model)
         needs = self._known.get(key)
         if needs is None:
-            needs = self._known[key] = Needs(
-                tenant=tenant.decode(),
-                job_type=_JOB_TYPE[job_type],
-                privacy_class=_PRIVACY_CLASS[privacy_class],
-                model=_text(model),
-            )
+            needs = self._known[key] = Needs(tenant=tenant, job_type=job_type, privacy_class=privacy_class, model=model)
         return needs
 
 
-def header(row: Row, shared: Shared) -> JobHeader:
+def headers(page: str, shared: Shared) -> list[JobHeader]:
+    """What the query `headers` gave."""
+    return [_header(row, shared) for row in _HEADERS.decode(page)]
+
+
+def _header(row: Row, shared: Shared) -> JobHeader:
     (
         job_id, seq, number, user_id, tenant, job_type, privacy_class, model, status,
         created_at_ms, epoch, tries, worker_key, end, counted, cancel, effort, thread, estimated_tokens, terms,
         retried_epoch,
     ) = row  # fmt: skip
-    lost = status == JobStatus.PENDING and end == AttemptEnd.LOST and epoch != retried_epoch
+    lost = end is AttemptEnd.LOST and status is JobStatus.PENDING and epoch != retried_epoch
     return JobHeader(
-        id=job_id.decode(),
+        id=job_id,
         seq=seq,
         number=number,
         user_id=shared.user(user_id),
         needs=shared.needs(tenant, job_type, privacy_class, model),
-        status=_STATUS[status],
+        status=status,
         created_at_ms=created_at_ms,
         epoch=epoch,
         tries=tries,
-        worker=_text(worker_key),
+        worker=worker_key,
         lost=lost,
         lost_counted=lost and bool(counted),
         cancel=None if cancel is None else _CANCEL.decode(cancel),
-        effort=_EFFORT[effort],
-        thread_id=_text(thread),
-        terms=_terms(terms),
+        effort=effort,
+        thread_id=thread,
+        terms=DEFAULT_TERMS if terms is None else _terms(terms),
         estimated_tokens=estimated_tokens,
     )
 

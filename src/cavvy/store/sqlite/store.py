@@ -26,7 +26,7 @@ from cavvy.store.sqlite.batch import parcels
 from cavvy.store.sqlite.files import DATABASE, DirectoryLock, make_private
 from cavvy.store.sqlite.grouped import JobReads
 from cavvy.store.sqlite.reader import Reader
-from cavvy.store.sqlite.records import Shared
+from cavvy.store.sqlite.records import Shared, headers
 from cavvy.store.sqlite.thread import SerialThread
 from cavvy.store.sqlite.writer import Writer
 
@@ -126,10 +126,11 @@ class SqliteStore:
         connected = self._now_connected()
         call, reader = connected.reading.call, connected.reader
         shared = Shared()
-        after_seq = _BEFORE_ALL
-        while headers := await call(reader.headers, after_seq, _LOAD_PAGE, shared):
-            after_seq = headers[-1].seq
-            yield headers
+        after_seq, page = await call(reader.headers, _BEFORE_ALL, _LOAD_PAGE)
+        while after_seq is not None and page is not None:
+            following = call(reader.headers, after_seq, _LOAD_PAGE)
+            yield headers(page, shared)
+            after_seq, page = await following
         yield await call(reader.all_workers)
         yield await call(reader.unused_tokens)
         yield await call(reader.tenants)

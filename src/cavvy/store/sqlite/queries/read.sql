@@ -113,15 +113,21 @@ WHERE job.tenant = :tenant
     AND (:worker IS NULL OR EXISTS (SELECT 1 FROM attempt WHERE attempt.job_seq = job.seq AND attempt.worker = :worker));
 
 -- name: headers
-SELECT
-    job.id, job.seq, job.number, job.user_id, job.tenant, job.job_type, job.privacy_class, job.model, job.status,
-    job.created_at_ms, job.epoch, job.tries, attempt.worker, attempt."end", attempt.counted, job.cancel,
-    job.effort, job.thread, job.estimated_tokens, job.terms, job.retried_epoch
-FROM job
-LEFT JOIN attempt ON attempt.job_seq = job.seq AND attempt.epoch = job.epoch
-WHERE job.completed_at_ms IS NULL AND job.seq > :after_seq
-ORDER BY job.seq
-LIMIT :limit;
+-- One row of JSON: SQLite makes it without Python's lock while Python takes up the page before.
+WITH header AS (
+    SELECT job.seq, json_array(
+        CAST(job.id AS TEXT), job.seq, job.number, CAST(job.user_id AS TEXT), CAST(job.tenant AS TEXT), job.job_type,
+        job.privacy_class, CAST(job.model AS TEXT), job.status, job.created_at_ms, job.epoch, job.tries,
+        CAST(attempt.worker AS TEXT), attempt."end", attempt.counted, CAST(job.cancel AS TEXT), job.effort,
+        CAST(job.thread AS TEXT), job.estimated_tokens, CAST(job.terms AS TEXT), job.retried_epoch
+    ) AS fields
+    FROM job
+    LEFT JOIN attempt ON attempt.job_seq = job.seq AND attempt.epoch = job.epoch
+    WHERE job.completed_at_ms IS NULL AND job.seq > :after_seq
+    ORDER BY job.seq
+    LIMIT :limit
+)
+SELECT max(seq), '[' || group_concat(fields) || ']' FROM header;
 
 -- name: all_workers
 SELECT key, id, name, tenant, status, enrolled_at_ms FROM worker ORDER BY enrolled_at_ms, rowid;
