@@ -272,6 +272,16 @@ def test_a_reader_can_neither_write_nor_checkpoint(tmp_path: Path) -> None:
     writer.close()
 
 
+def test_no_connection_writes_texts_into_the_temporary_directory(tmp_path: Path) -> None:
+    writer = connection.connect_writer(tmp_path / "cavvy.db")
+    connection.migrate(writer)
+    reader = connection.connect_reader(tmp_path / "cavvy.db")
+    in_memory = 2
+    for one in (writer, reader):
+        assert one.execute("PRAGMA temp_store").fetchone() == (in_memory,)
+        one.close()
+
+
 async def test_a_full_disk_rolls_back_and_the_same_writes_pass_once_there_is_room(opened: OpenStore) -> None:
     pages = Probe.latest.pragma("page_count")
     Probe.latest.pragma(f"max_page_count = {pages}")

@@ -15,8 +15,11 @@ from cavvy.store.sqlite import queries
 __all__ = ["check_version", "connect_reader", "connect_writer", "migrate", "open_term"]
 
 _OPEN = queries.load("open")
+#: What a statement needs to be undone, or to sort, holds texts: it stays out of the machine's temporary directory.
+_IN_MEMORY = "PRAGMA temp_store = MEMORY"
 _WRITER_PRAGMAS = (
     f"PRAGMA busy_timeout = {defaults.SQLITE_BUSY_TIMEOUT_MS}",
+    _IN_MEMORY,
     "PRAGMA auto_vacuum = INCREMENTAL",  # before anything is written to a new file: later it changes nothing
     "PRAGMA secure_delete = ON",  # what is deleted is overwritten: erased texts are not in the file
     "PRAGMA journal_mode = WAL",
@@ -28,6 +31,7 @@ _WRITER_PRAGMAS = (
 )
 _READER_PRAGMAS = (
     f"PRAGMA busy_timeout = {defaults.SQLITE_BUSY_TIMEOUT_MS}",
+    _IN_MEMORY,
     "PRAGMA query_only = ON",
     "PRAGMA wal_autocheckpoint = 0",
 )
