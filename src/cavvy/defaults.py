@@ -166,6 +166,15 @@ AUTH_FAILURE_ADDRESSES: Final = 4096  # remembered; the ones that failed longest
 TENANT: Final = "default"
 USER: Final = "owner"
 SHARED: Final = "*"  # whom the operator's shared workers belong to; no tenant can be called so
+DISPATCH_TENANT: Final = "dispatch"  # whom those belong to who send no key, where that is allowed
+
+# Trust between a user and a worker
+TRUST_CODE_TTL_S: Final = 3600  # as in Dispatch; a claim that nobody confirms goes then, too
+MAX_TRUST_CODES: Final = 3  # that a user has open at once: the next one takes the place of the oldest
+WRONG_CLAIMS_WINDOW_S: Final = 3600
+WRONG_CLAIMS_PER_KEY: Final = 10  # a code has 24 bits: whoever guesses is stopped long before it is likely to be right
+WRONG_CLAIMS_PER_ADDRESS: Final = 20
+WRONG_CLAIMS: Final = 100  # of all: with ten codes open, one guess in 16,000 hours of this is right
 
 # The embedded model
 LLAMACPP_SLOTS: Final = 2

@@ -179,7 +179,7 @@ async def test_an_inserted_job_is_pending_and_has_its_texts(opened: OpenStore) -
 
 
 async def test_a_job_may_have_no_model_and_no_metadata_and_keeps_its_needs(opened: OpenStore) -> None:
-    needs = Needs(tenant=TENANT, job_type=JobType.TASK, privacy_class=PrivacyClass.PRIVATE, model=None)
+    needs = Needs(tenant=TENANT, job_type=JobType.TASK, privacy_class=PrivacyClass.PRIVATE, model=None, owner="owner")
     await opened.commit(inserted(1, needs=needs, metadata=None, input=b"", params=b""))
     job = await read(opened)
     header = await opened.header(1)

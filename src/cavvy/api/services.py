@@ -45,7 +45,7 @@ class Services:
 
     def waits(self) -> Waits:
         """Says why jobs wait, for one answer."""
-        return Waits(self.engine, self.sessions, self.clock().wall_ms)
+        return Waits(self.engine, self.clock().wall_ms)
 
     def caller(self, request: Request[Any, Any, Any], *roles: Role) -> Caller:
         """Who asks; see KeyRing.authenticate."""

@@ -27,6 +27,7 @@ from cavvy.core.job import JobHeader, Now
 from cavvy.core.latch import StopLatch
 from cavvy.core.matching import Offer
 from cavvy.core.queued import Queued
+from cavvy.core.trust import Trust
 from cavvy.core.writes import Write
 from cavvy.errors import CommitUnknown, Fenced, Refused, RolledBack
 from cavvy.store.base import LoadRow, Opened, Store, TokenRecord, WorkerRecord
@@ -182,6 +183,10 @@ class Engine:
     def stands(self, session: int, job_id: str, epoch: int) -> bool:
         """Whether this grant may still be sent; see Coordinator.stands."""
         return self._core.stands(session, job_id, epoch) and not self._ahead.stops(self._core, job_id)
+
+    def offers(self) -> list[Offer]:
+        """What the workers online offer."""
+        return self._core.offers()
 
     def queued(self, job_id: str, online: Sequence[Offer]) -> Queued | None:
         """What to tell of a job that waits; see Coordinator.queued."""
@@ -459,7 +464,7 @@ class Engine:
             future.set_exception(error)
 
 
-def known(row: LoadRow) -> JobHeader | KnownWorker | KnownToken | ApiKey | Tenant | StopLatch:
+def known(row: LoadRow) -> JobHeader | KnownWorker | KnownToken | ApiKey | Tenant | StopLatch | Trust:
     """A row of the store as the core takes it up."""
     match row:
         case WorkerRecord():

@@ -15,7 +15,7 @@ from cavvy.core.canonical import sha256_hex
 from cavvy.core.commands import RegisterWorker
 from cavvy.core.effects import Registered, ReplyCode, Resume, Verdict
 from cavvy.core.job import JobType, WorkerStatus
-from cavvy.core.matching import Held, Offer, Profile
+from cavvy.core.matching import Profile
 from cavvy.core.worker_status import REVOKED_REASON
 from cavvy.protocol import messages as wire
 from cavvy.protocol.handshake import CloseCode, Transcript
@@ -69,10 +69,6 @@ class OnlineWorker(msgspec.Struct, frozen=True, kw_only=True):
     cooling_until_ms: int = 0
     stopping: int = 0
     unanswered_stops: int = 0
-
-    def offer(self, now_ms: int) -> Offer:
-        cooling = Held.COOLING if now_ms < self.cooling_until_ms else None
-        return Offer(self.profile, self.status, Held.LEAVING if self.leaving else cooling)
 
 
 class Login:

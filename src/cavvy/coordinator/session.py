@@ -365,6 +365,7 @@ class Session:
                 epoch=effect.epoch,
                 job_type=effect.job_type,
                 privacy_class=effect.privacy_class,
+                payment_ref=effect.payment_ref,
                 salt=salt.hex(),
                 input=msgspec.Raw(body),
                 params=msgspec.Raw(params),

@@ -34,7 +34,6 @@ from cavvy.core.effects import (
 from cavvy.core.identity import ApiKey
 from cavvy.core.job import Now
 from cavvy.core.latch import StopLatch
-from cavvy.core.matching import Offer
 from cavvy.protocol.handshake import CloseCode
 
 __all__ = ["Sessions", "Watch"]
@@ -130,11 +129,6 @@ class Sessions:
     def online(self) -> dict[str, OnlineWorker]:
         """The connected workers by key (hex)."""
         return {one.worker: one.info for one in self._sessions.values() if one.info is not None}
-
-    def offers(self) -> list[Offer]:
-        """What the registered workers offer, under the tenant each belongs to."""
-        now_ms = self.clock().wall_ms
-        return [one.info.offer(now_ms) for one in self._sessions.values() if one.info is not None]
 
     @property
     def sockets(self) -> int:

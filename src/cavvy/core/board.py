@@ -13,7 +13,9 @@ from cavvy.core.fleet import Fleet, Session
 from cavvy.core.job import AttemptEnd, AttemptRef, CancelRequest, Failure, FailureCode, JobHeader, JobStatus, Now
 from cavvy.core.lease import Lapse, Lease, lapse
 from cavvy.core.lifecycle import Event, Step, phase_of, step
+from cavvy.core.matching import Profile
 from cavvy.core.outbox import Outbox
+from cavvy.core.pairings import Pairings
 from cavvy.core.resting import DueTimes, RestingJobs
 from cavvy.core.settings import Settings
 from cavvy.core.threads import Threads
@@ -42,6 +44,7 @@ class Board:
         self.fresh: dict[str, SubmitJob] = {}
         self.withheld: set[str] = set()
         self.threads = Threads()
+        self.pairings = Pairings()
         self.grace_until_s = 0.0
         self._lapse_s = math.inf
         self._ages = Ages()
@@ -282,6 +285,21 @@ class Board:
         job.status = JobStatus.COMPLETED
         self.out.ended(job, result=write.result, usage=write.usage, end=AttemptEnd.COMPLETED)
 
+    def reprofile(self, session: Session, profile: Profile) -> None:
+        """A worker that is here is another kind of worker from now on."""
+        self.leave_fleet(session)
+        session.profile = profile
+        self.join_fleet(session)
+
+    def join_fleet(self, session: Session) -> None:
+        self.fleet.add(session)
+        self.waiting.know(session.profile)
+
+    def leave_fleet(self, session: Session) -> None:
+        self.fleet.remove(session)
+        if not self.fleet.has_profile(session.profile):
+            self.waiting.forget(session.profile)
+
     # -- clocks
 
     def forgive(self, gap_s: float) -> None:
@@ -396,6 +414,10 @@ class Board:
                 job_type=job.needs.job_type.value,
                 privacy_class=job.needs.privacy_class.value,
                 salt=salt,
+                tenant=job.needs.tenant,
+                user_id=job.user_id,
+                policy=job.needs.policy,
+                payment_ref=job.payment_ref,
                 input=fresh.input if fresh else None,
                 params=fresh.params if fresh else None,
             )

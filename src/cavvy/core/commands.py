@@ -13,11 +13,15 @@ from cavvy.core.writes import Idempotency, Usage
 
 __all__ = [
     "CancelJob",
+    "ClaimTrust",
     "Command",
     "CommandBase",
+    "ConfirmTrust",
     "CreateApiKey",
     "CreateTenant",
+    "CreateTrustCode",
     "CreateWorkerToken",
+    "EndTrust",
     "EraseJob",
     "Heartbeat",
     "JobCompleted",
@@ -26,6 +30,7 @@ __all__ = [
     "JobStarted",
     "JobStopped",
     "ManageWorker",
+    "PairWorker",
     "Progress",
     "RegisterWorker",
     "Retain",
@@ -45,7 +50,10 @@ class CommandBase(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class SubmitJob(CommandBase, frozen=True, kw_only=True, tag=True):
-    """A new job. `input`, `params` and `metadata` pass through by reference; the core never looks inside."""
+    """A new job. `input`, `params` and `metadata` pass through by reference; the core never looks inside.
+
+    A PRIVATE job that no worker online is trusted with fails at once, unless it `waits_untrusted`.
+    """
 
     ref: int
     id: str
@@ -59,6 +67,8 @@ class SubmitJob(CommandBase, frozen=True, kw_only=True, tag=True):
     thread_id: str | None = None
     terms: Terms = DEFAULT_TERMS
     estimated_tokens: int = 0
+    payment_ref: str | None = None
+    waits_untrusted: bool = False
 
 
 class CancelJob(CommandBase, frozen=True, kw_only=True, tag=True):
@@ -124,6 +134,58 @@ class CreateWorkerToken(CommandBase, frozen=True, kw_only=True, tag=True):
     created_by: str
     ttl_s: int
     needs_approval: bool = False
+
+
+class CreateTrustCode(CommandBase, frozen=True, kw_only=True, tag=True):
+    """A user asks for a code with which a worker may ask for his trust. `keyed`: he has sent a key."""
+
+    ref: int
+    id: str
+    tenant: str
+    user_id: str
+    code_hash: bytes
+    keyed: bool
+
+
+class ClaimTrust(CommandBase, frozen=True, kw_only=True, tag=True):
+    """A worker (key, hex) claims a code. `session` is the socket on which it has proven its key; None: it has not.
+    `address` is where it came from.
+    """
+
+    ref: int
+    code_hash: bytes
+    worker: str
+    address: str
+    session: int | None = None
+
+
+class ConfirmTrust(CommandBase, frozen=True, kw_only=True, tag=True):
+    """The user `tenant`, `user_id` has compared the fingerprint of `worker`, which claimed his code, and trusts it."""
+
+    ref: int
+    id: str
+    tenant: str
+    user_id: str
+    worker: str
+
+
+class PairWorker(CommandBase, frozen=True, kw_only=True, tag=True):
+    """A user trusts an enrolled worker, without a code."""
+
+    ref: int
+    id: str
+    tenant: str
+    user_id: str
+    worker: str
+
+
+class EndTrust(CommandBase, frozen=True, kw_only=True, tag=True):
+    """What this names, a code, a claim or a pairing, ends at once, on what waits and what runs."""
+
+    ref: int
+    id: str
+    tenant: str
+    user_id: str
 
 
 class ManageWorker(CommandBase, frozen=True, kw_only=True, tag=True):
@@ -292,6 +354,11 @@ Command = (
     | Retain
     | CreateWorkerToken
     | ManageWorker
+    | CreateTrustCode
+    | ClaimTrust
+    | ConfirmTrust
+    | PairWorker
+    | EndTrust
     | CreateTenant
     | CreateApiKey
     | RevokeApiKey

@@ -7,8 +7,19 @@ from enum import StrEnum
 import msgspec
 
 from cavvy.core.identity import ApiKey
-from cavvy.core.job import AttemptEnd, AttemptRef, CancelRequest, Effort, Failure, JobStatus, Needs, WorkerStatus
+from cavvy.core.job import (
+    AttemptEnd,
+    AttemptRef,
+    CancelRequest,
+    Effort,
+    Failure,
+    JobStatus,
+    Needs,
+    Policy,
+    WorkerStatus,
+)
 from cavvy.core.latch import StopLatch, Stopped
+from cavvy.core.trust import Trust
 from cavvy.core.writes import Usage
 
 __all__ = [
@@ -30,6 +41,7 @@ __all__ = [
     "StopAttempt",
     "StopChanged",
     "StopUnanswered",
+    "TrustAnswered",
     "Verdict",
     "WorkerChanged",
     "WorkerCooled",
@@ -55,6 +67,13 @@ class ReplyCode(StrEnum):
     WORKER_UNKNOWN = "worker_unknown"
     WORKER_WAITS = "worker_waits"  # for approval: nothing else can be done with it, but to revoke it
     WORKER_REVOKED = "worker_revoked"
+    WORKER_NATIVE = "worker_native"  # enrolled with a token: it cannot come as one of Dispatch's
+    NO_TRUSTED = "no_trusted_worker"  # `job_id` has failed for that
+    CODE_REFUSED = "invalid_code"
+    CODE_CLAIMED = "already_claimed"
+    CODE_EXPIRED = "expired"
+    TOO_MANY_CLAIMS = "too_many_claims"
+    NOT_CLAIMED = "not_claimed"  # there is nothing to confirm, or another worker claimed it
 
 
 class Verdict(StrEnum):
@@ -81,6 +100,7 @@ class Reply(EffectBase, frozen=True, kw_only=True, tag=True):
     cancel: CancelRequest | None = None
     stop: StopLatch | None = None
     stopped: Stopped | None = None
+    trust: Trust | None = None
 
 
 class Resume(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +129,10 @@ class Assign(EffectBase, frozen=True, kw_only=True, tag=True):
     job_type: str
     privacy_class: str
     salt: bytes
+    tenant: str = ""
+    user_id: str = ""
+    policy: Policy | None = None
+    payment_ref: str | None = None
     input: bytes | None = None
     params: bytes | None = None
 
@@ -148,6 +172,14 @@ class CloseSession(EffectBase, frozen=True, kw_only=True, tag=True):
     session: int
     code: int
     reason: str
+
+
+class TrustAnswered(EffectBase, frozen=True, kw_only=True, tag=True):
+    """What became of a claim that came over this socket: OK, or why not. `trust` is what was claimed."""
+
+    session: int
+    code: ReplyCode
+    trust: Trust | None = None
 
 
 class WorkerChanged(EffectBase, frozen=True, kw_only=True, tag=True):
@@ -227,6 +259,7 @@ Effect = (
     | FrameRefused
     | HeartbeatAnswered
     | CloseSession
+    | TrustAnswered
     | WorkerChanged
     | WorkerCooled
     | JobChanged

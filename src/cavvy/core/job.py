@@ -100,6 +100,13 @@ class RejectReason(StrEnum):
     UNSUPPORTED = "unsupported"  # it cannot run this one, whatever it said when it registered
 
 
+class Policy(StrEnum):
+    """How a job came over Dispatch's commit routes; AUTO is resolved before."""
+
+    FAST = "FAST"
+    CHEAP = "CHEAP"
+
+
 class Effort(StrEnum):
     """How much a job is worth, from least to most: in what order jobs are granted."""
 
@@ -159,12 +166,18 @@ ERASED = "The texts of this job were erased."
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job asks of a worker. Jobs with equal needs wait in one class."""
+    """What a job asks of a worker. Jobs with equal needs wait in one class. `needs_of` makes it.
+
+    `owner` is the user whose PRIVATE job it is; PUBLIC jobs have none. `policy` marks those that came over Dispatch's
+    commit routes, which alone can be told in its workers' dialect.
+    """
 
     tenant: str = defaults.TENANT
     job_type: JobType = JobType.LLM_INFER
     privacy_class: PrivacyClass = PrivacyClass.PUBLIC
     model: str | None = None
+    owner: str | None = None
+    policy: Policy | None = None
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
@@ -192,6 +205,20 @@ def shared_needs(needs: Needs) -> Needs:
     return needs
 
 
+def needs_of(
+    *,
+    tenant: str,
+    user_id: str,
+    job_type: JobType,
+    privacy_class: PrivacyClass,
+    model: str | None,
+    policy: Policy | None = None,
+) -> Needs:
+    """What a job of this user asks of a worker."""
+    owner = None if privacy_class is PrivacyClass.PUBLIC else user_id
+    return Needs(tenant=tenant, job_type=job_type, privacy_class=privacy_class, model=model, owner=owner, policy=policy)
+
+
 @lru_cache(maxsize=4096)
 def shared_terms(terms: Terms) -> Terms:
     """As `shared_needs`."""
@@ -206,7 +233,7 @@ class JobHeader(msgspec.Struct, kw_only=True, gc=False):
     counted as a try, which a revival undoes. `excluded` are the workers (keys) that shall not get it for now, each
     until then (monotonic seconds), `rejected` is how often each worker did not take it. `estimated_tokens` is what it
     will take, prompt and answer. `place` is where it stands in its user's line (core/fairness.py). `seen` is the status
-    under which the census counts it.
+    under which the census counts it. `payment_ref` goes into its receipt.
     """
 
     id: str
@@ -230,6 +257,7 @@ class JobHeader(msgspec.Struct, kw_only=True, gc=False):
     excluded: dict[str, float] | None = None
     rejected: dict[str, int] | None = None
     place: int = 0
+    payment_ref: str | None = None
 
     @property
     def active(self) -> bool:

@@ -48,6 +48,7 @@ class Event(Enum):
     TIMEOUT = auto()  # the attempt took too long
     STALLED = auto()  # … or showed no sign of life
     DEADLINE = auto()  # the job's; it does not matter where it is
+    UNTRUSTED = auto()  # nobody its user trusts was online when it was submitted
     UNMATCHED = auto()  # no worker that could run it was online for the job's match window
 
 
@@ -91,6 +92,7 @@ TRANSITIONS: dict[tuple[Phase, Event], Step] = {
     (Phase.PENDING, Event.CANCEL): Step(JobStatus.FAILED, None, FailureCode.ABORTED),
     (Phase.PENDING, Event.DEADLINE): Step(JobStatus.FAILED, None, FailureCode.DEADLINE),
     (Phase.PENDING, Event.UNMATCHED): Step(JobStatus.FAILED, None, FailureCode.NO_ELIGIBLE_WORKER),
+    (Phase.PENDING, Event.UNTRUSTED): Step(JobStatus.FAILED, None, FailureCode.NO_TRUSTED_WORKER),
     (Phase.ASSIGNED, Event.STARTED): Step(JobStatus.RUNNING),
     (Phase.ASSIGNED, Event.UNDELIVERED): _UNDELIVERED,
     (Phase.ASSIGNED, Event.LEASE_END): Step(JobStatus.PENDING, AttemptEnd.LOST),

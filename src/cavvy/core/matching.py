@@ -15,15 +15,36 @@ __all__ = ["Held", "Offer", "Profile", "refusal", "waiting_reason"]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker offers, as it said when it registered; `tenant` is the coordinator's word, not the worker's."""
+    """What a worker offers, as it said when it registered.
+
+    `kind` is what Dispatch's workers call their type. `commands`: it runs programs, which strangers shall not reach.
+    `legacy`: it speaks Dispatch's dialect. `tenant` and `pairs`, the users (tenant, user) it is paired with, are the
+    coordinator's word, not the worker's.
+    """
 
     tenant: str
     job_types: frozenset[JobType]
     models: frozenset[str]
+    kind: str | None = None
+    commands: bool = False
+    legacy: bool = False
+    pairs: frozenset[tuple[str, str]] = frozenset()
 
     def serves(self, tenant: str) -> bool:
-        """Whether this tenant's jobs may come here: the worker is its own, or shared."""
+        """Whether this tenant's jobs may come here: the worker is its own, or shared. Whoever opens the coordinator to
+        Dispatch's clients, who send no key, opens the first tenant's workers to them.
+        """
+        if tenant == defaults.DISPATCH_TENANT and self.tenant == defaults.TENANT:
+            return True
         return self.tenant in (tenant, defaults.SHARED)
+
+    def may_see(self, needs: Needs) -> bool:
+        """Whether such a job may be shown here: it is PUBLIC, or its user is paired with the worker. Names match
+        exactly. Asked at every step that shows a job or takes its result, whatever was granted before.
+        """
+        if needs.privacy_class is PrivacyClass.PUBLIC:
+            return True
+        return needs.owner is not None and (needs.tenant, needs.owner) in self.pairs
 
 
 class Held(Enum):
@@ -48,10 +69,14 @@ class Offer(NamedTuple):
 
 def refusal(needs: Needs, profile: Profile) -> str | None:
     """Why a worker of this profile may not run such a job; None when it may. Fails closed."""
-    if needs.privacy_class is not PrivacyClass.PUBLIC:
-        return "only PUBLIC jobs can be placed"
+    if not profile.may_see(needs):
+        return "is not paired with the user whose PRIVATE job it is"
     if not profile.serves(needs.tenant):
         return "belongs to another tenant"
+    if profile.legacy and needs.policy is None:
+        return "speaks Dispatch's dialect only, in which this job cannot be told"
+    if profile.commands and needs.tenant == defaults.DISPATCH_TENANT:
+        return "runs commands, which jobs without a key do not reach"
     if needs.job_type not in profile.job_types:
         return f"does not run {needs.job_type}"
     if needs.model is not None and needs.model not in profile.models:
@@ -88,6 +113,8 @@ def _held_back(able: set[WorkerStatus | Held]) -> str:
 
 
 def _nobody_fits(needs: Needs, mine: list[Profile]) -> str:
+    if not any(profile.may_see(needs) for profile in mine):
+        return "No worker online is paired with the user whose PRIVATE job it is; `cavvy trust` pairs one."
     able = [profile for profile in mine if needs.job_type in profile.job_types]
     if not able:
         return f"No worker online runs {needs.job_type} jobs."

@@ -114,6 +114,7 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     input_hash: str
     params_hash: str
     privacy_class: str
+    payment_ref: str | None = None
 
 
 class OpenedReceipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,7 +214,7 @@ def check(receipt: OpenedReceipt, result: bytes, expected: Expected) -> Result:
         ("params_hash", payload.params_hash, expected.params_hash),
         ("output_hash", payload.output_hash, sha256_hex(result)),
         ("model", payload.model, parsed.model),
-        ("payment_ref", payload.payment_ref, None),
+        ("payment_ref", payload.payment_ref, expected.payment_ref),
     )
     for name, claimed, known in claims:
         if claimed != known:

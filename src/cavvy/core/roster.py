@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from cavvy import defaults
 from cavvy.core.board import Board
 from cavvy.core.commands import (
     CreateWorkerToken,
@@ -24,9 +25,10 @@ from cavvy.core.effects import (
     WorkerChanged,
 )
 from cavvy.core.fleet import Session
-from cavvy.core.job import AttemptRef, JobStatus, Now, WorkerStatus
+from cavvy.core.job import AttemptRef, JobHeader, JobStatus, Now, WorkerStatus
 from cavvy.core.lease import Resumption, resumption
 from cavvy.core.lifecycle import Event
+from cavvy.core.matching import Profile
 from cavvy.core.outbox import Outbox
 from cavvy.core.settings import Settings
 from cavvy.core.worker_status import REVOKED_REASON, status_after
@@ -102,6 +104,8 @@ class Roster:
     def _admit(self, command: RegisterWorker, now: Now) -> ReplyCode:
         """Whether this key may serve; enrols it when it brings a good token."""
         known = self._workers.get(command.worker)
+        if command.profile.legacy:
+            return self._admit_legacy(command, known, now)
         if known is not None:
             return ReplyCode.WORKER_REVOKED if known.status is WorkerStatus.REVOKED else ReplyCode.OK
         if command.token_hash is None:
@@ -123,6 +127,32 @@ class Roster:
                 token_hash=command.token_hash,
                 enrolled_at_ms=now.wall_ms,
                 status=status,
+            )
+        )
+        return ReplyCode.OK
+
+    def _admit_legacy(self, command: RegisterWorker, known: KnownWorker | None, now: Now) -> ReplyCode:
+        """Whoever proves a key may serve those who send none. A proof of that kind could be relayed, so it is not good
+        for a key that was enrolled with a token.
+        """
+        if known is not None:
+            if known.tenant != defaults.DISPATCH_TENANT:
+                return ReplyCode.WORKER_NATIVE
+            return ReplyCode.WORKER_REVOKED if known.status is WorkerStatus.REVOKED else ReplyCode.OK
+        self._workers[command.worker] = KnownWorker(
+            key=command.worker,
+            id=command.worker_id,
+            tenant=defaults.DISPATCH_TENANT,
+            status=WorkerStatus.APPROVED,
+        )
+        self._out.write(
+            EnrolWorker(
+                worker=command.worker,
+                id=command.worker_id,
+                name=command.name,
+                tenant=defaults.DISPATCH_TENANT,
+                token_hash=None,
+                enrolled_at_ms=now.wall_ms,
             )
         )
         return ReplyCode.OK
@@ -234,19 +264,35 @@ class Roster:
             worker=command.worker,
             instance=command.instance,
             status=known.status,
-            profile=msgspec.structs.replace(command.profile, tenant=known.tenant),
+            profile=self.profile_of(known, command.profile),
             slots=command.slots,
             last_heard_s=now.mono_s,
             idle_since_s=now.mono_s,
         )
-        self._board.fleet.add(session)
-        self._board.waiting.know(session.profile)
+        self._board.join_fleet(session)
         return session
+
+    def profile_of(self, known: KnownWorker, said: Profile) -> Profile:
+        """What the worker says of itself, with what only the coordinator may say."""
+        trusts_it = self._settings.legacy_private or not said.legacy
+        return msgspec.structs.replace(
+            said,
+            tenant=known.tenant,
+            commands=said.commands and not self._settings.dispatch_commands,
+            pairs=self._board.pairings.of(known.key) if trusts_it else frozenset(),
+        )
+
+    def worker(self, key: str) -> KnownWorker | None:
+        """Who is enrolled with this key (hex)."""
+        return self._workers.get(key)
 
     def _resume(self, session: Session, ref: AttemptRef, now: Now, *, finished: bool) -> Resume:
         """One row of the resume table; what goes on is leased to this session from now."""
         job = self._board.jobs.get(ref.job_id)
         answer = resumption(job, session.worker, ref.epoch)
+        if job is not None and answer is not Resumption.STALE and not session.profile.may_see(job.needs):
+            self._take_back(job, now)
+            answer = Resumption.STALE
         if answer is Resumption.STOP and finished:
             answer = Resumption.GO_ON  # first committed wins: a result that is ready may still complete
         if job is not None and answer is Resumption.REVIVE:
@@ -258,6 +304,11 @@ class Roster:
             lease.until_s = now.mono_s + self._settings.lease_ttl_s
             session.occupied.add(ref)
         return Resume(job_id=ref.job_id, epoch=ref.epoch, verdict=Verdict[answer.name])
+
+    def _take_back(self, job: JobHeader, now: Now) -> None:
+        """This worker may not have it any more: neither what it runs counts, nor what it lost can come back."""
+        job.lost = False
+        self._board.event(job, Event.REVOKED, now, message="Its worker may not run it any more.")
 
     def _settle_not_held(self, session: Session, held: set[AttemptRef], now: Now, *, same_process: bool) -> None:
         """What was granted to this worker and it does not have: sent again if it cannot have started and the worker may
@@ -274,6 +325,7 @@ class Roster:
                 continue
             same = same_process or lease.instance == session.instance
             fresh = same and job.status is JobStatus.ASSIGNED and job.cancel is None
+            fresh = fresh and session.profile.may_see(job.needs)
             if fresh and not session.serving:
                 self._board.event(job, Event.UNDELIVERED, now, message="It never reached its worker.")
             elif fresh:
@@ -288,9 +340,7 @@ class Roster:
         """A lost socket keeps its attempts for `requeue_after_s`, so that the same instance can take them up. Nobody
         comes for those of a worker that was leaving.
         """
-        self._board.fleet.remove(session)
-        if not self._board.fleet.has_profile(session.profile):
-            self._board.waiting.forget(session.profile)
+        self._board.leave_fleet(session)
         for ref in session.occupied:
             lease = self._board.leases.get(ref.job_id)
             if lease is None or not self._is_leased(session, ref):

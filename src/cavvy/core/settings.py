@@ -10,9 +10,15 @@ __all__ = ["Settings"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The coordinator's key (hex) and its clocks and limits (lifecycle.md)."""
+    """The coordinator's key (hex) and its clocks and limits (lifecycle.md).
+
+    `legacy_private`: Dispatch's workers may be paired, though their proof of key could be relayed. `dispatch_commands`:
+    jobs that come without a key may reach workers that run commands.
+    """
 
     coordinator_key: str
+    legacy_private: bool = False
+    dispatch_commands: bool = False
     lease_ttl_s: float = defaults.LEASE_TTL_S
     sweep_s: float = defaults.SWEEP_S
     requeue_after_s: float = defaults.REQUEUE_AFTER_S

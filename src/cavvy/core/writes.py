@@ -23,6 +23,7 @@ from cavvy.core.job import (
     WorkerStatus,
 )
 from cavvy.core.latch import StopLatch
+from cavvy.core.trust import Trust
 
 __all__ = [
     "AddApiKey",
@@ -34,6 +35,7 @@ __all__ = [
     "DropJobs",
     "DropRevokedKeys",
     "DropStop",
+    "DropTrust",
     "DropUsedTokens",
     "EnrolWorker",
     "EraseJobs",
@@ -41,6 +43,7 @@ __all__ = [
     "GrantJob",
     "Idempotency",
     "InsertJob",
+    "PutTrust",
     "ReplaceApiKey",
     "RequestCancel",
     "RequeueJob",
@@ -99,6 +102,7 @@ class InsertJob(WriteBase, frozen=True, kw_only=True, tag=True):
     thread_id: str | None = None
     terms: Terms = DEFAULT_TERMS
     estimated_tokens: int = 0
+    payment_ref: str | None = None
 
 
 class GrantJob(WriteBase, frozen=True, kw_only=True, tag=True):
@@ -255,13 +259,15 @@ class DropExpiredTokens(WriteBase, frozen=True, kw_only=True, tag=True):
 
 
 class EnrolWorker(WriteBase, frozen=True, kw_only=True, tag=True):
-    """A worker's key becomes known, using up `token_hash`; conditional on the token being unused."""
+    """A worker's key becomes known, using up `token_hash`; conditional on the token being unused. A legacy worker
+    comes without one.
+    """
 
     worker: str
     id: str
     name: str
     tenant: str
-    token_hash: bytes
+    token_hash: bytes | None
     enrolled_at_ms: int
     status: WorkerStatus = WorkerStatus.APPROVED
 
@@ -306,6 +312,18 @@ class DropStop(WriteBase, frozen=True, kw_only=True, tag=True):
     stop_seq: int
 
 
+class PutTrust(WriteBase, frozen=True, kw_only=True, tag=True):
+    """A code, a claim or a pairing, new or in the place of the one of the same id."""
+
+    trust: Trust
+
+
+class DropTrust(WriteBase, frozen=True, kw_only=True, tag=True):
+    """It is no more; conditional on it being there."""
+
+    id: str
+
+
 Write = (
     InsertJob
     | GrantJob
@@ -325,6 +343,8 @@ Write = (
     | AddTenant
     | SetStop
     | DropStop
+    | PutTrust
+    | DropTrust
     | EraseJobs
     | DropJobs
     | DropIdempotencyKeys

@@ -17,15 +17,17 @@ from cavvy.core.job import (
     JobHeader,
     JobStatus,
     JobType,
-    Needs,
+    Policy,
     PrivacyClass,
     Terms,
     WorkerStatus,
+    needs_of,
     shared_needs,
     shared_terms,
 )
 from cavvy.core.latch import StopLatch
 from cavvy.core.retention import Due, Horizons
+from cavvy.core.trust import Trust
 from cavvy.core.writes import Usage, Write
 
 __all__ = [
@@ -72,7 +74,7 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True):
     needs_approval: bool
 
 
-LoadRow = JobHeader | WorkerRecord | TokenRecord | ApiKey | Tenant | StopLatch
+LoadRow = JobHeader | WorkerRecord | TokenRecord | ApiKey | Tenant | StopLatch | Trust
 
 
 class AssignInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +138,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     erased_at_ms: int | None = None
     retried_epoch: int | None = None
     retried_at_ms: int | None = None
+    policy: Policy | None = None
+    payment_ref: str | None = None
 
 
 def waits_after_loss(job: JobRecord) -> bool:
@@ -146,7 +150,14 @@ def waits_after_loss(job: JobRecord) -> bool:
 
 def header_of(job: JobRecord) -> JobHeader:
     """What the core knows of a job, from all that is stored of it."""
-    needs = Needs(tenant=job.tenant, job_type=job.job_type, privacy_class=job.privacy_class, model=job.model)
+    needs = needs_of(
+        tenant=job.tenant,
+        user_id=job.user_id,
+        job_type=job.job_type,
+        privacy_class=job.privacy_class,
+        model=job.model,
+        policy=job.policy,
+    )
     return JobHeader(
         id=job.id,
         seq=job.seq,
@@ -165,6 +176,7 @@ def header_of(job: JobRecord) -> JobHeader:
         thread_id=job.thread_id,
         terms=shared_terms(job.terms),
         estimated_tokens=job.estimated_tokens,
+        payment_ref=job.payment_ref,
     )
 
 
@@ -201,7 +213,7 @@ class Store(Protocol):
 
     def load(self) -> AsyncIterator[Sequence[LoadRow]]:
         """In pages: every job that is not terminal, in order of `seq`; every worker; every token not used up; every
-        tenant; every key that is not revoked; every stop. No bodies.
+        tenant; every key that is not revoked; every stop; all trust. No bodies.
 
         One state of the data only while nothing is committed.
         """
@@ -236,6 +248,9 @@ class Store(Protocol):
 
     async def accepted(self, job_id: str, epoch: int) -> tuple[str, bool] | None:
         """The worker of that attempt and whether its completion is the accepted one; None without such an attempt."""
+
+    async def trusts(self, tenant: str, user_id: str) -> Sequence[Trust]:
+        """This user's codes, claims and pairings, in the order in which they came."""
 
     async def workers(self, tenant: str) -> Sequence[WorkerRecord]:
         """Every worker that serves the tenant, revoked ones too, oldest first: its own, and the shared ones (those of

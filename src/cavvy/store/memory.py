@@ -13,6 +13,7 @@ from cavvy import defaults
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.retention import Due, DueJob, Horizons
 from cavvy.core.search import holds
+from cavvy.core.trust import Trust
 from cavvy.core.writes import Write
 from cavvy.errors import Fenced, Refused
 from cavvy.store.base import (
@@ -93,6 +94,11 @@ class MemoryStore:
         yield list(tables.tenants.values())
         yield [key for key in tables.api_keys.values() if key.revoked_at_ms is None]
         yield list(tables.stops.values())
+        yield list(tables.trusts.values())
+
+    async def trusts(self, tenant: str, user_id: str) -> Sequence[Trust]:
+        self._check_open()
+        return [one for one in self._tables.trusts.values() if (one.tenant, one.user_id) == (tenant, user_id)]
 
     async def inputs(self, job_ids: Sequence[str]) -> Mapping[str, AssignInput]:
         self._check_open()

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import ERASED, AttemptEnd, JobStatus
 from cavvy.core.latch import StopLatch
+from cavvy.core.trust import Trust
 from cavvy.core.writes import (
     ACTIVE,
     AddApiKey,
@@ -25,12 +26,14 @@ from cavvy.core.writes import (
     DropJobs,
     DropRevokedKeys,
     DropStop,
+    DropTrust,
     DropUsedTokens,
     EnrolWorker,
     EraseJobs,
     FailJob,
     GrantJob,
     InsertJob,
+    PutTrust,
     ReplaceApiKey,
     RequestCancel,
     RequeueJob,
@@ -97,6 +100,7 @@ class Tables:
         self.api_keys: dict[str, ApiKey] = {}
         self.tenants: dict[str, Tenant] = {}
         self.stops: dict[str, StopLatch] = {}
+        self.trusts: dict[str, Trust] = {}
         self.dropped: dict[str, tuple[int, int]] = {}
         self._methods: dict[type, Callable[[Transaction, Any], None]] = {
             InsertJob: self._insert_job,
@@ -117,6 +121,8 @@ class Tables:
             AddTenant: self._add_tenant,
             SetStop: self._set_stop,
             DropStop: self._drop_stop,
+            PutTrust: self._put_trust,
+            DropTrust: self._drop_trust,
             EraseJobs: self._erase_jobs,
             DropJobs: self._drop_jobs,
             DropIdempotencyKeys: self._drop_idempotency_keys,
@@ -262,9 +268,11 @@ class Tables:
             transaction.delete(self.tokens, token.token_hash)
 
     def _enrol_worker(self, transaction: Transaction, write: EnrolWorker) -> None:
-        token = self.tokens.get(write.token_hash)
-        if token is None or token.used:
-            raise Refused("EnrolWorker: the token is unknown or used up")
+        if write.token_hash is not None:
+            token = self.tokens.get(write.token_hash)
+            if token is None or token.used:
+                raise Refused("EnrolWorker: the token is unknown or used up")
+            transaction.put(self.tokens, write.token_hash, replace(token, used=True))
         _require(write.worker not in self.workers, write, "the worker is known")
         _require(write.id not in self.worker_ids, write, "the worker's id is taken")
         worker = WorkerRecord(
@@ -275,9 +283,15 @@ class Tables:
             status=write.status,
             enrolled_at_ms=write.enrolled_at_ms,
         )
-        transaction.put(self.tokens, write.token_hash, replace(token, used=True))
         transaction.put(self.workers, write.worker, worker)
         transaction.put(self.worker_ids, write.id, write.worker)
+
+    def _put_trust(self, transaction: Transaction, write: PutTrust) -> None:
+        transaction.put(self.trusts, write.trust.id, write.trust)
+
+    def _drop_trust(self, transaction: Transaction, write: DropTrust) -> None:
+        _require(write.id in self.trusts, write, "there is no such trust")
+        transaction.delete(self.trusts, write.id)
 
     def _set_worker_status(self, transaction: Transaction, write: SetWorkerStatus) -> None:
         worker = self.workers.get(write.worker)
@@ -410,6 +424,8 @@ def _new_job(write: InsertJob) -> JobRecord:
         output_hash=None,
         served_model=None,
         attempts=(),
+        policy=needs.policy,
+        payment_ref=write.payment_ref,
     )
 
 

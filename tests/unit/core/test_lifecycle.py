@@ -29,6 +29,7 @@ STALLED = Step(JobStatus.FAILED, AttemptEnd.STALLED, FailureCode.STALLED, counte
 STALLED_UNSTARTED = Step(JobStatus.FAILED, AttemptEnd.STALLED, FailureCode.STALLED)
 DEADLINE = Step(JobStatus.FAILED, AttemptEnd.DEADLINE, FailureCode.DEADLINE)
 DEADLINE_UNGRANTED = Step(JobStatus.FAILED, None, FailureCode.DEADLINE)
+UNTRUSTED = Step(JobStatus.FAILED, None, FailureCode.NO_TRUSTED_WORKER)
 UNMATCHED = Step(JobStatus.FAILED, None, FailureCode.NO_ELIGIBLE_WORKER)
 
 #: What each event does to a job that is pending, assigned, running, asked to stop; None: it cannot happen there.
@@ -51,6 +52,7 @@ TABLE: dict[Event, tuple[Step | None, Step | None, Step | None, Step | None]] = 
     Event.TIMEOUT: (None, TIMEOUT, TIMEOUT, ABORTED),
     Event.STALLED: (None, STALLED_UNSTARTED, STALLED, ABORTED),
     Event.DEADLINE: (DEADLINE_UNGRANTED, DEADLINE, DEADLINE, ABORTED),
+    Event.UNTRUSTED: (UNTRUSTED, None, None, None),
     Event.UNMATCHED: (UNMATCHED, None, None, None),
 }
 LIVE = (Phase.PENDING, Phase.ASSIGNED, Phase.RUNNING, Phase.STOPPING)

@@ -83,7 +83,7 @@ def test_p16_a_privacy_class_that_nobody_knows_is_placed_with_nobody() -> None:
         (
             Needs(model="m", privacy_class=PrivacyClass.PRIVATE),
             [profile("m")],
-            "No worker online may run it: only PUBLIC jobs can be placed.",
+            "No worker online is paired with the user whose PRIVATE job it is; `cavvy trust` pairs one.",
         ),
     ],
 )

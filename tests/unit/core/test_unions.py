@@ -11,10 +11,14 @@ import pytest
 from cavvy.core.commands import (
     CancelJob,
     CancelThread,
+    ClaimTrust,
     Command,
+    ConfirmTrust,
     CreateApiKey,
     CreateTenant,
+    CreateTrustCode,
     CreateWorkerToken,
+    EndTrust,
     EraseJob,
     Heartbeat,
     JobCompleted,
@@ -23,6 +27,7 @@ from cavvy.core.commands import (
     JobStarted,
     JobStopped,
     ManageWorker,
+    PairWorker,
     Progress,
     RegisterWorker,
     ReleaseStop,
@@ -55,6 +60,7 @@ from cavvy.core.effects import (
     StopAttempt,
     StopChanged,
     StopUnanswered,
+    TrustAnswered,
     Verdict,
     WorkerChanged,
     WorkerCooled,
@@ -72,6 +78,7 @@ from cavvy.core.job import (
     JobType,
     Needs,
     Now,
+    Policy,
     PrivacyClass,
     RejectReason,
     Terms,
@@ -80,6 +87,7 @@ from cavvy.core.job import (
 from cavvy.core.latch import StopLatch, Stopped
 from cavvy.core.matching import Profile
 from cavvy.core.retention import Due, DueJob, Horizons
+from cavvy.core.trust import Trust
 from cavvy.core.worker_status import WorkerAction
 from cavvy.core.writes import (
     AddApiKey,
@@ -91,6 +99,7 @@ from cavvy.core.writes import (
     DropJobs,
     DropRevokedKeys,
     DropStop,
+    DropTrust,
     DropUsedTokens,
     EnrolWorker,
     EraseJobs,
@@ -98,6 +107,7 @@ from cavvy.core.writes import (
     GrantJob,
     Idempotency,
     InsertJob,
+    PutTrust,
     ReplaceApiKey,
     RequestCancel,
     RequeueJob,
@@ -115,7 +125,9 @@ from cavvy.testing import FakeWorker, Stack, dice
 BYTES = bytes(range(256))
 TEXT = "ünï\0code \U0001f40e \u2028"
 REF, OTHER_REF = AttemptRef("job-1", 3), AttemptRef("job-2", 1)
-NEEDS = Needs(tenant="t", job_type=JobType.TASK, privacy_class=PrivacyClass.PRIVATE, model="m")
+NEEDS = Needs(
+    tenant="t", job_type=JobType.TASK, privacy_class=PrivacyClass.PRIVATE, model="m", owner="u", policy=Policy.FAST
+)
 TERMS = Terms(
     timeout_s=1.5,
     first_token_timeout_s=2.5,
@@ -125,7 +137,9 @@ TERMS = Terms(
     deadline_at_ms=7,
     not_before_ms=6,
 )
-URGENT: dict[str, Any] = {"effort": Effort.DEEP, "thread_id": TEXT, "terms": TERMS, "estimated_tokens": 8}
+URGENT: dict[str, Any] = {
+    "effort": Effort.DEEP, "thread_id": TEXT, "terms": TERMS, "estimated_tokens": 8, "payment_ref": TEXT
+}  # fmt: skip
 PROFILE = Profile(tenant="t", job_types=frozenset(JobType), models=frozenset({"m", "n"}))
 USAGE = Usage(input_tokens=7, output_tokens=2**53 - 1)
 KEYED = Idempotency(key="k", fingerprint=BYTES)
@@ -148,6 +162,18 @@ KEY = ApiKey(
 )
 TENANT = Tenant(id="t", created_at_ms=1)
 LATCH = StopLatch(tenant="t", stop_seq=7, by="owner", reason=TEXT, at_ms=5, latched=True)
+TRUST = Trust(
+    id="tr",
+    tenant="t",
+    user_id="u",
+    created_at_ms=1,
+    expires_at_ms=2,
+    code_hash=BYTES,
+    keyed=False,
+    worker="aa" * 32,
+    address="::1",
+    paired_at_ms=3,
+)
 HEADER = JobHeader(
     id="job-1", seq=1, number=2, user_id="u", needs=NEEDS, status=JobStatus.FAILED, created_at_ms=3, cancel=ASKED
 )
@@ -167,6 +193,7 @@ COMMANDS: list[Command] = [
         params=BYTES,
         metadata=BYTES,
         idempotency=KEYED,
+        waits_untrusted=True,
         **URGENT,
     ),
     CancelJob(ref=2, tenant="t", job_id="job-1", by="owner", reason=TEXT),
@@ -178,6 +205,11 @@ COMMANDS: list[Command] = [
     Retain(ref=2, due=Due(erase=(DueJob("job-1", 3, 99),)), horizons=Horizons(texts_ms=4)),
     CreateWorkerToken(ref=3, token_hash=BYTES, tenant="t", created_by="owner", ttl_s=900, needs_approval=True),
     ManageWorker(ref=4, tenant="t", worker="aa" * 32, action=WorkerAction.DRAIN),
+    CreateTrustCode(ref=4, id="tr", tenant="t", user_id="u", code_hash=BYTES, keyed=False),
+    ClaimTrust(ref=4, code_hash=BYTES, worker="aa" * 32, address="::1", session=9),
+    ConfirmTrust(ref=4, id="tr", tenant="t", user_id="u", worker="aa" * 32),
+    PairWorker(ref=4, id="tr", tenant="t", user_id="u", worker="aa" * 32),
+    EndTrust(ref=4, id="tr", tenant="t", user_id="u"),
     CreateTenant(ref=5, by="o", tenant=TENANT, key=KEY),
     CreateApiKey(ref=6, by="o", key=KEY),
     RevokeApiKey(ref=7, by="o", tenant="t", key_id="k"),
@@ -216,6 +248,7 @@ EFFECTS: list[Effect] = [
         cancel=ASKED,
         stop=LATCH,
         stopped=Stopped(running=1, pending=2),
+        trust=TRUST,
     ),
     Registered(
         ref=4,
@@ -225,12 +258,25 @@ EFFECTS: list[Effect] = [
         status=WorkerStatus.PAUSED,
         resume=(Resume(job_id="job-1", epoch=3, verdict=Verdict.GO_ON),),
     ),
-    Assign(session=9, job_type="TASK", privacy_class="PRIVATE", salt=BYTES, input=BYTES, params=BYTES, **ATTEMPT),
+    Assign(
+        session=9,
+        job_type="TASK",
+        privacy_class="PRIVATE",
+        salt=BYTES,
+        tenant="t",
+        user_id="u",
+        policy=Policy.CHEAP,
+        payment_ref=TEXT,
+        input=BYTES,
+        params=BYTES,
+        **ATTEMPT,
+    ),
     StopAttempt(session=9, reason=TEXT, **ATTEMPT),
     CompletionAnswered(session=9, verdict=Verdict.UNKNOWN, **ATTEMPT),
     FrameRefused(session=9, code="not_yours", message=TEXT, **ATTEMPT),
     HeartbeatAnswered(session=9, lost=(REF, OTHER_REF)),
     CloseSession(session=9, code=4409, reason=TEXT),
+    TrustAnswered(session=9, code=ReplyCode.OK, trust=TRUST),
     WorkerChanged(session=9, status=WorkerStatus.DRAINING),
     WorkerCooled(session=9, until_ms=7),
     JobChanged(status=JobStatus.RUNNING, started_at_ms=8, end=AttemptEnd.LOST, **FACTS, **ATTEMPT),
@@ -297,6 +343,8 @@ WRITES: list[Write] = [
     AddTenant(tenant=TENANT),
     SetStop(latch=LATCH),
     DropStop(tenant="t", stop_seq=7),
+    PutTrust(trust=TRUST),
+    DropTrust(id="tr"),
     EraseJobs(seqs=(1, 2), at_ms=3),
     DropJobs(seqs=(1, 2)),
     DropIdempotencyKeys(before_ms=1, limit=2),
@@ -424,6 +472,12 @@ async def recorded_session() -> Recorder:
     await stack.do(StopTenant(ref=900, tenant="default", by="owner"), stack.submission())
     await stack.do(ReleaseStop(ref=900, tenant="default"))
     await stack.do(CreateTenant(ref=901, by=OPERATOR.key_id, tenant=TENANT, key=FIRST))
+    mine = {"tenant": "default", "user_id": "owner"}
+    await picky.join()
+    await stack.do(CreateTrustCode(ref=905, id="code", code_hash=b"code", keyed=True, **mine))
+    await stack.do(ClaimTrust(ref=906, code_hash=b"code", worker=picky.key, address="", session=picky.session))
+    await stack.do(ConfirmTrust(ref=907, id="code", worker=picky.key, **mine))
+    await stack.do(PairWorker(ref=908, id="pair", worker=other.key, **mine), EndTrust(ref=909, id="code", **mine))
     second = msgspec.structs.replace(FIRST, key_id="second")
     await stack.do(CreateApiKey(ref=902, by="first", key=second))
     await stack.do(

@@ -15,6 +15,7 @@ from cavvy.core.job import Effort, JobStatus
 from cavvy.core.latch import StopLatch
 from cavvy.core.retention import Due, DueJob, Horizons
 from cavvy.core.search import holds
+from cavvy.core.trust import Trust
 from cavvy.store.base import (
     AssignInput,
     FoundJobs,
@@ -100,6 +101,13 @@ class Reader:
         """The last `seq` of the next live jobs, and they for `records.headers`; None and None when there are none."""
         last_seq, page = self._rows("headers", after_seq=after_seq, limit=limit)[0]
         return last_seq, page
+
+    def all_trust(self) -> list[Trust]:
+        return [records.trust(row) for row in self._rows("all_trust")]
+
+    def trusts(self, tenant: str, user_id: str) -> list[Trust]:
+        rows = self._rows("trust_of_user", tenant=_key(tenant), user_id=_key(user_id))
+        return [records.trust(row) for row in rows]
 
     def all_workers(self) -> list[WorkerRecord]:
         return [records.worker(row) for row in self._rows("all_workers")]

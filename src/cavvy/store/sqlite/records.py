@@ -20,16 +20,19 @@ from cavvy.core.job import (
     JobStatus,
     JobType,
     Needs,
+    Policy,
     PrivacyClass,
     Terms,
     WorkerStatus,
+    needs_of,
     shared_terms,
 )
 from cavvy.core.latch import StopLatch
+from cavvy.core.trust import Trust
 from cavvy.core.writes import Usage
 from cavvy.store.base import AttemptRecord, JobRecord, TokenRecord, WorkerRecord
 
-__all__ = ["Row", "Shared", "api_key", "headers", "job", "listed_job", "stop", "token", "worker"]
+__all__ = ["Row", "Shared", "api_key", "headers", "job", "listed_job", "stop", "token", "trust", "worker"]
 
 Row = tuple[Any, ...]
 
@@ -48,11 +51,11 @@ _HEADERS = msgspec.json.Decoder(
         tuple[
             str, int, int, str, str, JobType, PrivacyClass, str | None, JobStatus,
             int, int, int, str | None, AttemptEnd | None, int | None, str | None, Effort, str | None, int, str | None,
-            int | None,
+            int | None, Policy | None, str | None,
         ]
     ]
 )  # fmt: skip
-_JOB_COLUMNS = 25
+_JOB_COLUMNS = 27
 _BODY_COLUMNS = 3
 
 
@@ -68,8 +71,8 @@ def _terms(value: bytes | str | None) -> Terms:
 def _shared(tenant: str, job_id: str, row: Row) -> dict[str, Any]:
     """The columns that `job` and `jobs` have in common."""
     (
-        seq, number, user_id, job_type, privacy_class, model, effort, thread, estimated_tokens, terms,
-        status, epoch, tries,
+        seq, number, user_id, job_type, privacy_class, model, effort, thread, estimated_tokens, terms, policy,
+        payment_ref, status, epoch, tries,
         created_at_ms, completed_at_ms, erased_at_ms, accepted_epoch, cancel, failure, retried_epoch, retried_at_ms,
         params, metadata, output_hash, served_model,
     ) = row  # fmt: skip
@@ -86,6 +89,8 @@ def _shared(tenant: str, job_id: str, row: Row) -> dict[str, Any]:
         "thread_id": _text(thread),
         "terms": _terms(terms),
         "estimated_tokens": estimated_tokens,
+        "policy": None if policy is None else Policy(policy),
+        "payment_ref": _text(payment_ref),
         "status": _STATUS[status],
         "epoch": epoch,
         "tries": tries,
@@ -161,11 +166,27 @@ class Shared:
     def user(self, user_id: str) -> str:
         return self._users.setdefault(user_id, user_id)
 
-    def needs(self, tenant: str, job_type: JobType, privacy_class: PrivacyClass, model: str | None) -> Needs:
-        key = (tenant, job_type, privacy_class, model)
+    def needs(
+        self,
+        tenant: str,
+        user_id: str,
+        job_type: JobType,
+        privacy_class: PrivacyClass,
+        model: str | None,
+        policy: Policy | None,
+    ) -> Needs:
+        whose = None if privacy_class is PrivacyClass.PUBLIC else user_id
+        key = (tenant, whose, job_type, privacy_class, model, policy)
         needs = self._known.get(key)
         if needs is None:
-            needs = self._known[key] = Needs(tenant=tenant, job_type=job_type, privacy_class=privacy_class, model=model)
+            needs = self._known[key] = needs_of(
+                tenant=tenant,
+                user_id=user_id,
+                job_type=job_type,
+                privacy_class=privacy_class,
+                model=model,
+                policy=policy,
+            )
         return needs
 
 
@@ -178,7 +199,7 @@ def _header(row: Row, shared: Shared) -> JobHeader:
     (
         job_id, seq, number, user_id, tenant, job_type, privacy_class, model, status,
         created_at_ms, epoch, tries, worker_key, end, counted, cancel, effort, thread, estimated_tokens, terms,
-        retried_epoch,
+        retried_epoch, policy, payment_ref,
     ) = row  # fmt: skip
     lost = end is AttemptEnd.LOST and status is JobStatus.PENDING and epoch != retried_epoch
     return JobHeader(
@@ -186,7 +207,7 @@ def _header(row: Row, shared: Shared) -> JobHeader:
         seq=seq,
         number=number,
         user_id=shared.user(user_id),
-        needs=shared.needs(tenant, job_type, privacy_class, model),
+        needs=shared.needs(tenant, user_id, job_type, privacy_class, model, policy),
         status=status,
         created_at_ms=created_at_ms,
         epoch=epoch,
@@ -199,6 +220,25 @@ def _header(row: Row, shared: Shared) -> JobHeader:
         thread_id=thread,
         terms=DEFAULT_TERMS if terms is None else _terms(terms),
         estimated_tokens=estimated_tokens,
+        payment_ref=payment_ref,
+    )
+
+
+def trust(row: Row) -> Trust:
+    (
+        trust_id, tenant, user_id, created_at_ms, expires_at_ms, code_hash, keyed, worker_key, address, paired_at_ms,
+    ) = row  # fmt: skip
+    return Trust(
+        id=trust_id.decode(),
+        tenant=tenant.decode(),
+        user_id=user_id.decode(),
+        created_at_ms=created_at_ms,
+        expires_at_ms=expires_at_ms,
+        code_hash=code_hash,
+        keyed=bool(keyed),
+        worker=_text(worker_key),
+        address=address.decode(),
+        paired_at_ms=paired_at_ms,
     )
 
 

@@ -116,7 +116,8 @@ def insert(pairs: Sequence[tuple[InsertJob, GrantJob | None]], texts: Texts) -> 
         jobs.append((*numbers, write.estimated_tokens, *job_id, *tenant, *add(write.user_id), *add(needs.model)))
         if _is_marked(write):
             terms = None if write.terms == DEFAULT_TERMS else write.terms
-            marks.append((write.seq, write.effort, *add(write.thread_id), *texts.add_json(terms)))
+            texts_of = (*add(write.thread_id), *texts.add_json(terms), *add(write.payment_ref))
+            marks.append((write.seq, write.effort, needs.policy, *texts_of))
         inputs.append((write.seq, *add(write.params), *add(write.metadata), *add(write.input)))
         if grant is not None:
             attempts.append(
@@ -136,8 +137,8 @@ def insert(pairs: Sequence[tuple[InsertJob, GrantJob | None]], texts: Texts) -> 
 
 def _is_marked(write: InsertJob) -> bool:
     """Whether it has anything that few jobs have."""
-    usual = write.effort is Effort.STANDARD and write.terms is DEFAULT_TERMS
-    return not usual or write.thread_id is not None
+    usual = write.effort is Effort.STANDARD and write.terms is DEFAULT_TERMS and write.needs.policy is None
+    return not usual or write.thread_id is not None or write.payment_ref is not None
 
 
 def grant(writes: Sequence[GrantJob], texts: Texts) -> Iterator[Rows]:

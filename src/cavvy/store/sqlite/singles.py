@@ -18,9 +18,11 @@ from cavvy.core.writes import (
     DropJobs,
     DropRevokedKeys,
     DropStop,
+    DropTrust,
     DropUsedTokens,
     EnrolWorker,
     EraseJobs,
+    PutTrust,
     ReplaceApiKey,
     RetryJob,
     SetStop,
@@ -70,7 +72,8 @@ def _drop_expired_tokens(write: DropExpiredTokens) -> Iterator[Single]:
 
 def _enrol(write: EnrolWorker) -> Iterator[Single]:
     key = write.worker.encode()
-    yield Single("use_token", {"worker": key, "token_hash": write.token_hash})
+    if write.token_hash is not None:
+        yield Single("use_token", {"worker": key, "token_hash": write.token_hash})
     yield Single(
         "insert_worker",
         {
@@ -142,6 +145,29 @@ def _set_stop(write: SetStop) -> Iterator[Single]:
     )
 
 
+def _put_trust(write: PutTrust) -> Iterator[Single]:
+    trust = write.trust
+    yield Single(
+        "put_trust",
+        {
+            "id": trust.id.encode(),
+            "tenant": trust.tenant.encode(),
+            "user_id": trust.user_id.encode(),
+            "created_at_ms": trust.created_at_ms,
+            "expires_at_ms": trust.expires_at_ms,
+            "code_hash": trust.code_hash,
+            "keyed": trust.keyed,
+            "worker": None if trust.worker is None else trust.worker.encode(),
+            "address": trust.address.encode(),
+            "paired_at_ms": trust.paired_at_ms,
+        },
+    )
+
+
+def _drop_trust(write: DropTrust) -> Iterator[Single]:
+    yield Single("drop_trust", {"id": write.id.encode()})
+
+
 def _drop_stop(write: DropStop) -> Iterator[Single]:
     yield Single("drop_stop", {"tenant": write.tenant.encode(), "stop_seq": write.stop_seq})
 
@@ -176,6 +202,8 @@ _BUILDERS: dict[type, Callable[[Any], Iterator[Single]]] = {
     AddTenant: _add_tenant,
     SetStop: _set_stop,
     DropStop: _drop_stop,
+    PutTrust: _put_trust,
+    DropTrust: _drop_trust,
     EraseJobs: _erase,
     DropJobs: _drop_jobs,
     DropIdempotencyKeys: _dropping("drop_idempotency_keys"),

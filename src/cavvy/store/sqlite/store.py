@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.retention import Due, Horizons
+from cavvy.core.trust import Trust
 from cavvy.core.writes import Write
 from cavvy.errors import StartError
 from cavvy.private_files import make_private_directory
@@ -136,6 +137,7 @@ class SqliteStore:
         yield await call(reader.tenants)
         yield [key for key in await call(reader.api_keys) if key.revoked_at_ms is None]
         yield await call(reader.stops)
+        yield await call(reader.all_trust)
 
     async def inputs(self, job_ids: Sequence[str]) -> Mapping[str, AssignInput]:
         connected = self._now_connected()
@@ -162,6 +164,10 @@ class SqliteStore:
     async def accepted(self, job_id: str, epoch: int) -> tuple[str, bool] | None:
         connected = self._now_connected()
         return await connected.reading.call(connected.reader.accepted, job_id, epoch)
+
+    async def trusts(self, tenant: str, user_id: str) -> Sequence[Trust]:
+        connected = self._now_connected()
+        return await connected.reading.call(connected.reader.trusts, tenant, user_id)
 
     async def workers(self, tenant: str) -> Sequence[WorkerRecord]:
         connected = self._now_connected()

@@ -32,6 +32,8 @@ CREATE TABLE job (
     erased_at_ms INTEGER,
     retried_epoch INTEGER,
     retried_at_ms INTEGER,
+    policy TEXT,
+    payment_ref BLOB,
     UNIQUE (tenant, number)
 ) STRICT;
 
@@ -153,3 +155,19 @@ CREATE TABLE stop (
 ) STRICT;
 
 CREATE INDEX api_key_revoked ON api_key (revoked_at_ms) WHERE revoked_at_ms IS NOT NULL;
+
+-- A code, a claim of it, or a pairing: `worker` has claimed it, `paired_at_ms` is when the user confirmed.
+CREATE TABLE trust (
+    id BLOB NOT NULL UNIQUE,
+    tenant BLOB NOT NULL,
+    user_id BLOB NOT NULL,
+    created_at_ms INTEGER NOT NULL,
+    expires_at_ms INTEGER NOT NULL,
+    code_hash BLOB NOT NULL,
+    keyed INTEGER NOT NULL,
+    worker BLOB,
+    address BLOB NOT NULL,
+    paired_at_ms INTEGER
+) STRICT;
+
+CREATE INDEX trust_of_user ON trust (tenant, user_id);

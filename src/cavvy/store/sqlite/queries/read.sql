@@ -5,7 +5,7 @@
 SELECT
     given.key,
     job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.effort, job.thread,
-    job.estimated_tokens, job.terms, job.status, job.epoch, job.tries,
+    job.estimated_tokens, job.terms, job.policy, job.payment_ref, job.status, job.epoch, job.tries,
     job.created_at_ms, job.completed_at_ms, job.erased_at_ms, job.accepted_epoch, job.cancel, job.failure,
     job.retried_epoch, job.retried_at_ms,
     job_input.params, job_input.metadata, attempt_output.output_hash, attempt_output.model,
@@ -26,7 +26,7 @@ WHERE job.id = substr(:texts, given.value ->> 0, given.value ->> 1)
 -- name: jobs
 SELECT
     job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.effort, job.thread,
-    job.estimated_tokens, job.terms, job.status, job.epoch, job.tries,
+    job.estimated_tokens, job.terms, job.policy, job.payment_ref, job.status, job.epoch, job.tries,
     job.created_at_ms, job.completed_at_ms, job.erased_at_ms, job.accepted_epoch, job.cancel, job.failure,
     job.retried_epoch, job.retried_at_ms,
     job_input.params, job_input.metadata, attempt_output.output_hash, attempt_output.model,
@@ -97,7 +97,7 @@ LIMIT :limit;
 SELECT
     CASE WHEN :texts THEN job_input.input END,
     job.seq, job.number, job.user_id, job.job_type, job.privacy_class, job.model, job.effort, job.thread,
-    job.estimated_tokens, job.terms, job.status, job.epoch, job.tries,
+    job.estimated_tokens, job.terms, job.policy, job.payment_ref, job.status, job.epoch, job.tries,
     job.created_at_ms, job.completed_at_ms, job.erased_at_ms, job.accepted_epoch, job.cancel, job.failure,
     job.retried_epoch, job.retried_at_ms,
     job_input.params, job_input.metadata, attempt_output.output_hash, attempt_output.model,
@@ -119,7 +119,8 @@ WITH header AS (
         CAST(job.id AS TEXT), job.seq, job.number, CAST(job.user_id AS TEXT), CAST(job.tenant AS TEXT), job.job_type,
         job.privacy_class, CAST(job.model AS TEXT), job.status, job.created_at_ms, job.epoch, job.tries,
         CAST(attempt.worker AS TEXT), attempt."end", attempt.counted, CAST(job.cancel AS TEXT), job.effort,
-        CAST(job.thread AS TEXT), job.estimated_tokens, CAST(job.terms AS TEXT), job.retried_epoch
+        CAST(job.thread AS TEXT), job.estimated_tokens, CAST(job.terms AS TEXT), job.retried_epoch, job.policy,
+        CAST(job.payment_ref AS TEXT)
     ) AS fields
     FROM job
     LEFT JOIN attempt ON attempt.job_seq = job.seq AND attempt.epoch = job.epoch
@@ -150,6 +151,17 @@ ORDER BY rowid;
 
 -- name: tenants
 SELECT id, created_at_ms, weight FROM tenant ORDER BY rowid;
+
+-- name: all_trust
+SELECT id, tenant, user_id, created_at_ms, expires_at_ms, code_hash, keyed, worker, address, paired_at_ms
+FROM trust
+ORDER BY rowid;
+
+-- name: trust_of_user
+SELECT id, tenant, user_id, created_at_ms, expires_at_ms, code_hash, keyed, worker, address, paired_at_ms
+FROM trust
+WHERE tenant = :tenant AND user_id = :user_id
+ORDER BY rowid;
 
 -- name: stops
 SELECT tenant, stop_seq, by, reason, at_ms, latched FROM stop ORDER BY rowid;

@@ -68,12 +68,15 @@ BEGIN
         substr(NEW.texts, value ->> 14, value ->> 15)
     FROM json_each(NEW.insert_job);
 
-    -- What few jobs have, apart from the rest, so that it costs the others nothing: seq, effort, thread, terms
+    -- What few jobs have, apart from the rest, so that it costs the others nothing: seq, effort, policy, thread, terms,
+    -- payment_ref
     UPDATE job
     SET
         effort = given.value ->> 1,
-        thread = substr(NEW.texts, given.value ->> 2, given.value ->> 3),
-        terms = substr(NEW.texts, given.value ->> 4, given.value ->> 5)
+        policy = given.value ->> 2,
+        thread = substr(NEW.texts, given.value ->> 3, given.value ->> 4),
+        terms = substr(NEW.texts, given.value ->> 5, given.value ->> 6),
+        payment_ref = substr(NEW.texts, given.value ->> 7, given.value ->> 8)
     FROM json_each(NEW.mark_job) AS given
     WHERE job.seq = given.value ->> 0;
 
@@ -440,6 +443,23 @@ SET
     at_ms = excluded.at_ms,
     latched = excluded.latched
 WHERE stop.stop_seq <= excluded.stop_seq;
+
+-- name: put_trust
+INSERT INTO trust (
+    id, tenant, user_id, created_at_ms, expires_at_ms, code_hash, keyed, worker, address, paired_at_ms
+)
+VALUES (
+    :id, :tenant, :user_id, :created_at_ms, :expires_at_ms, :code_hash, :keyed, :worker, :address, :paired_at_ms
+)
+ON CONFLICT (id) DO UPDATE
+SET
+    code_hash = excluded.code_hash,
+    worker = excluded.worker,
+    address = excluded.address,
+    paired_at_ms = excluded.paired_at_ms;
+
+-- name: drop_trust
+DELETE FROM trust WHERE id = :id;
 
 -- name: drop_stop
 DELETE FROM stop WHERE tenant = :tenant AND stop_seq = :stop_seq AND NOT latched;

@@ -1,0 +1,251 @@
+"""Trust between users and workers: codes, claims, confirmations, pairings (P16).
+
+A code is short and cannot be aimed, so wrong claims are counted: of each key, of each address, and of all. Who has used
+his up is refused whatever he sends, right or wrong, and learns nothing. Pairing an enrolled worker and confirming a
+claim take no code and go on meanwhile.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from cavvy import defaults
+from cavvy.core.board import Board
+from cavvy.core.commands import ClaimTrust, ConfirmTrust, CreateTrustCode, EndTrust, PairWorker
+from cavvy.core.effects import Reply, ReplyCode, TrustAnswered
+from cavvy.core.job import Now
+from cavvy.core.lifecycle import Event
+from cavvy.core.outbox import Outbox
+from cavvy.core.roster import Roster
+from cavvy.core.settings import Settings
+from cavvy.core.trust import Trust, TrustStatus
+from cavvy.core.writes import DropTrust, PutTrust
+
+__all__ = ["Trusting"]
+
+
+class _Wrong:
+    """Wrong claims of one source within a window."""
+
+    __slots__ = ("count", "since_s")
+
+    def __init__(self, now_s: float) -> None:
+        self.count = 0
+        self.since_s = now_s
+
+
+class _WrongClaims:
+    """Who has guessed too often."""
+
+    def __init__(self) -> None:
+        self._of: dict[tuple[str, str], _Wrong] = {}
+
+    def refuses(self, command: ClaimTrust, now: Now) -> bool:
+        return any(self._count(source, now) >= most for source, most in _sources(command))
+
+    def add(self, command: ClaimTrust, now: Now) -> None:
+        for source, _ in _sources(command):
+            self._count(source, now)
+            self._of.setdefault(source, _Wrong(now.mono_s)).count += 1
+
+    def sweep(self, now: Now) -> None:
+        for source in list(self._of):
+            self._count(source, now)
+
+    def _count(self, source: tuple[str, str], now: Now) -> int:
+        wrong = self._of.get(source)
+        if wrong is not None and now.mono_s >= wrong.since_s + defaults.WRONG_CLAIMS_WINDOW_S:
+            del self._of[source]
+            return 0
+        return wrong.count if wrong is not None else 0
+
+
+def _sources(command: ClaimTrust) -> tuple[tuple[tuple[str, str], int], ...]:
+    return (
+        (("key", command.worker), defaults.WRONG_CLAIMS_PER_KEY),
+        (("address", command.address), defaults.WRONG_CLAIMS_PER_ADDRESS),
+        (("all", ""), defaults.WRONG_CLAIMS),
+    )
+
+
+class Trusting:
+    """Everything that changes who is trusted."""
+
+    def __init__(self, settings: Settings, board: Board, roster: Roster, out: Outbox) -> None:
+        self._settings = settings
+        self._board = board
+        self._roster = roster
+        self._out = out
+        self._trusts: dict[str, Trust] = {}
+        self._codes: dict[bytes, str] = {}
+        self._wrong = _WrongClaims()
+
+    def know(self, trust: Trust) -> None:
+        """Takes up what the store holds."""
+        self._trusts[trust.id] = trust
+        if trust.code_hash:
+            self._codes[trust.code_hash] = trust.id
+        if trust.worker is not None and trust.paired_at_ms is not None:
+            self._board.pairings.add(trust.worker, (trust.tenant, trust.user_id))
+
+    def sweep(self, now: Now) -> None:
+        """What was not confirmed in time goes."""
+        for trust in list(self._trusts.values()):
+            if trust.paired_at_ms is None and trust.expires_at_ms <= now.wall_ms:
+                self._drop(trust)
+        self._wrong.sweep(now)
+
+    # -- codes and claims
+
+    def create(self, command: CreateTrustCode, now: Now) -> None:
+        if command.code_hash in self._codes:
+            self._out.reply(command.ref, ReplyCode.CODE_CLAIMED)  # the shell makes another
+            return
+        mine = [
+            one for one in self._of(command.tenant, command.user_id) if one.status is TrustStatus.OPEN
+        ]  # in order of creation
+        for trust in mine[: len(mine) + 1 - defaults.MAX_TRUST_CODES]:
+            self._drop(trust)
+        trust = Trust(
+            id=command.id,
+            tenant=command.tenant,
+            user_id=command.user_id,
+            created_at_ms=now.wall_ms,
+            expires_at_ms=now.wall_ms + defaults.TRUST_CODE_TTL_S * 1000,
+            code_hash=command.code_hash,
+            keyed=command.keyed,
+        )
+        self._put(trust)
+        self._reply(command.ref, trust)
+
+    def claim(self, command: ClaimTrust, now: Now) -> None:
+        if self._wrong.refuses(command, now):
+            self._answer(command, ReplyCode.TOO_MANY_CLAIMS)
+            return
+        trust = self._trusts.get(self._codes.get(command.code_hash, ""))
+        code = self._claimable(trust, command, now)
+        if code is not ReplyCode.OK:
+            self._wrong.add(command, now)
+        if trust is None or code is not ReplyCode.OK:
+            self._answer(command, code)
+            return
+        trust = msgspec.structs.replace(trust, worker=command.worker, address=command.address)
+        self._put(trust)
+        self._answer(command, ReplyCode.OK, trust)
+
+    def _claimable(self, trust: Trust | None, command: ClaimTrust, now: Now) -> ReplyCode:
+        """Who was not told the code with a key learns more, as Dispatch's clients do; a guess learns nothing."""
+        if trust is None or (trust.keyed and command.session is None):
+            return ReplyCode.CODE_REFUSED
+        vague = trust.keyed
+        if trust.worker is not None:
+            return ReplyCode.CODE_REFUSED if vague else ReplyCode.CODE_CLAIMED
+        if trust.expires_at_ms <= now.wall_ms:
+            return ReplyCode.CODE_REFUSED if vague else ReplyCode.CODE_EXPIRED
+        known = self._roster.worker(command.worker)
+        if command.session is not None and (known is None or known.tenant not in (trust.tenant, defaults.SHARED)):
+            return ReplyCode.CODE_REFUSED
+        return ReplyCode.OK
+
+    def _answer(self, command: ClaimTrust, code: ReplyCode, trust: Trust | None = None) -> None:
+        if command.session is not None:
+            self._out.effect(TrustAnswered(session=command.session, code=code, trust=trust))
+        else:
+            self._out.effect(Reply(ref=command.ref, code=code, trust=trust))
+
+    # -- pairings
+
+    def confirm(self, command: ConfirmTrust, now: Now) -> None:
+        trust = self._named(command)
+        if trust is None:
+            self._out.reply(command.ref, ReplyCode.NOT_FOUND)
+        elif trust.worker != command.worker or trust.paired_at_ms is not None or trust.expires_at_ms <= now.wall_ms:
+            self._out.reply(command.ref, ReplyCode.NOT_CLAIMED)
+        else:
+            self._pair(command.ref, trust, now)
+
+    def pair(self, command: PairWorker, now: Now) -> None:
+        known = self._roster.worker(command.worker)
+        if known is None or known.tenant not in (command.tenant, defaults.SHARED):
+            self._out.reply(command.ref, ReplyCode.NOT_FOUND)
+            return
+        trust = Trust(
+            id=command.id,
+            tenant=command.tenant,
+            user_id=command.user_id,
+            created_at_ms=now.wall_ms,
+            expires_at_ms=now.wall_ms,
+            worker=command.worker,
+        )
+        self._pair(command.ref, trust, now)
+
+    def _pair(self, ref: int, trust: Trust, now: Now) -> None:
+        """Once is enough: a second pairing of the same two is the first."""
+        worker, user = trust.worker or "", (trust.tenant, trust.user_id)
+        before = next((one for one in self._of(*user) if one.worker == worker and one.paired_at_ms), None)
+        if before is not None:
+            if trust.id in self._trusts:
+                self._drop(trust)
+            self._reply(ref, before)
+            return
+        trust = msgspec.structs.replace(trust, code_hash=b"", paired_at_ms=now.wall_ms)
+        self._put(trust)
+        self._board.pairings.add(worker, user)
+        self._tell_fleet(worker)
+        self._reply(ref, trust)
+
+    def end(self, command: EndTrust, now: Now) -> None:
+        trust = self._named(command)
+        if trust is None:
+            self._out.reply(command.ref, ReplyCode.NOT_FOUND)
+            return
+        self._drop(trust)
+        if trust.worker is not None and trust.paired_at_ms is not None:
+            self._board.pairings.discard(trust.worker, (trust.tenant, trust.user_id))
+            self._tell_fleet(trust.worker)
+            self._take_back(trust, now)
+        self._reply(command.ref, trust)
+
+    def _take_back(self, trust: Trust, now: Now) -> None:
+        """What the worker holds of this user that is PRIVATE waits for another; it is told to stop."""
+        board = self._board
+        for job_id, lease in list(board.leases.items()):
+            job = board.jobs[job_id]
+            if lease.worker != trust.worker or (job.needs.tenant, job.needs.owner) != (trust.tenant, trust.user_id):
+                continue
+            session, epoch = lease.session, lease.epoch
+            board.event(job, Event.REVOKED, now, message="Its worker is not trusted any more.")
+            if session is not None:
+                self._out.stop(session, job_id, epoch, "its user does not trust this worker any more")
+
+    def _tell_fleet(self, worker: str) -> None:
+        session, known = self._board.fleet.of_worker(worker), self._roster.worker(worker)
+        if session is not None and known is not None:
+            self._board.reprofile(session, self._roster.profile_of(known, session.profile))
+
+    # -- what there is
+
+    def _named(self, command: ConfirmTrust | EndTrust) -> Trust | None:
+        trust = self._trusts.get(command.id)
+        mine = trust is not None and (trust.tenant, trust.user_id) == (command.tenant, command.user_id)
+        return trust if mine else None
+
+    def _of(self, tenant: str, user_id: str) -> list[Trust]:
+        return [one for one in self._trusts.values() if (one.tenant, one.user_id) == (tenant, user_id)]
+
+    def _put(self, trust: Trust) -> None:
+        before = self._trusts.get(trust.id)
+        if before is not None and before.code_hash != trust.code_hash:
+            self._codes.pop(before.code_hash, None)
+        self._trusts[trust.id] = trust
+        if trust.code_hash:
+            self._codes[trust.code_hash] = trust.id
+        self._out.write(PutTrust(trust=trust))
+
+    def _drop(self, trust: Trust) -> None:
+        del self._trusts[trust.id]
+        self._codes.pop(trust.code_hash, None)
+        self._out.write(DropTrust(id=trust.id))
+
+    def _reply(self, ref: int, trust: Trust) -> None:
+        self._out.effect(Reply(ref=ref, code=ReplyCode.OK, trust=trust))
