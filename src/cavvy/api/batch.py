@@ -31,7 +31,7 @@ from cavvy.api.submitting import (
 from cavvy.api.views import job_view
 from cavvy.core.writes import Idempotency
 from cavvy.errors import InvalidInput
-from cavvy.protocol.rest import BatchBody, BatchResult, BatchResults
+from cavvy.protocol.rest_batch import BatchBody, BatchResult, BatchResults
 
 __all__ = ["submit_batch"]
 

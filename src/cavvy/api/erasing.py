@@ -15,7 +15,7 @@ from cavvy.api.services import services
 from cavvy.api.views import job_view
 from cavvy.core.commands import EraseJob
 from cavvy.core.effects import Reply, ReplyCode
-from cavvy.protocol.rest import Job
+from cavvy.protocol.rest_job import Job
 from cavvy.store.base import JobRecord
 
 __all__ = ["erase_job"]

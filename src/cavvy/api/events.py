@@ -23,7 +23,7 @@ from cavvy.api.views import job_view
 from cavvy.coordinator.hub import Topic
 from cavvy.core.job import TERMINAL
 from cavvy.core.receipt import Result
-from cavvy.protocol.rest import AttemptStarted, Delta, End
+from cavvy.protocol.rest_events import AttemptStarted, Delta, End
 from cavvy.store.base import JobRecord
 
 __all__ = ["job_events"]

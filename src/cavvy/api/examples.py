@@ -12,25 +12,14 @@ from cavvy.core.canonical import canonical, sha256_hex
 from cavvy.core.job import JobStatus, WorkerStatus
 from cavvy.core.receipt import PAYLOAD_TYPE, Envelope, ReceiptPayload, Result, Signature
 from cavvy.core.writes import Usage
-from cavvy.protocol.rest import (
-    AttemptView,
-    BatchResult,
-    BatchResults,
-    CancelView,
-    EventsCursor,
-    Job,
-    JobChange,
-    KeyView,
-    NewKey,
-    NewTenant,
-    Problem,
-    StopView,
-    TenantView,
-    TimelineEntry,
-    UsageView,
-    WorkerToken,
-    WorkerView,
-)
+from cavvy.protocol.rest_batch import BatchResult, BatchResults
+from cavvy.protocol.rest_events import EventsCursor, JobChange
+from cavvy.protocol.rest_job import AttemptView, CancelView, Job, TimelineEntry, UsageView
+from cavvy.protocol.rest_keys import KeyView, NewKey
+from cavvy.protocol.rest_problem import Problem
+from cavvy.protocol.rest_stop import StopView
+from cavvy.protocol.rest_tenants import NewTenant, TenantView
+from cavvy.protocol.rest_workers import WorkerToken, WorkerView
 
 __all__ = [
     "BATCH",

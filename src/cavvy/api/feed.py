@@ -19,7 +19,7 @@ from cavvy.coordinator.news import News
 from cavvy.core.effects import JobEffect
 from cavvy.core.job import Now
 from cavvy.core.latch import StopLatch
-from cavvy.protocol.rest import WorkerView
+from cavvy.protocol.rest_workers import WorkerView
 
 __all__ = ["Feed", "Listener"]
 

@@ -9,7 +9,7 @@ from litestar import Request, Response, Router, get
 
 from cavvy.api.documented import documented
 from cavvy.api.services import services
-from cavvy.protocol.rest import Health
+from cavvy.protocol.rest_health import Health
 from cavvy.version import __version__
 
 __all__ = ["health_router"]

@@ -24,7 +24,9 @@ from cavvy.core.commands import CancelJob
 from cavvy.core.job import TERMINAL
 from cavvy.core.receipt import Envelope, Result
 from cavvy.core.writes import Idempotency
-from cavvy.protocol.rest import CancelBody, Job, SubmitBody
+from cavvy.protocol.rest_job import Job
+from cavvy.protocol.rest_stop import CancelBody
+from cavvy.protocol.rest_submit import SubmitBody
 from cavvy.store.base import JobRecord
 
 __all__ = ["AnyRequest", "Name", "find_job", "jobs_router", "known_query", "whole_number"]

@@ -23,7 +23,7 @@ from cavvy.api.views import key_view, new_key_view
 from cavvy.core.commands import CreateApiKey, CreateTenant, RevokeApiKey, RotateApiKey
 from cavvy.core.effects import Reply, ReplyCode
 from cavvy.core.identity import OF_NO_TENANT, ApiKey
-from cavvy.protocol.rest import NOT_BUILT_KEY_FIELDS, KeyBody, KeyList, KeyView, NewKey, RotateBody
+from cavvy.protocol.rest_keys import NOT_BUILT_KEY_FIELDS, KeyBody, KeyList, KeyView, NewKey, RotateBody
 
 __all__ = ["decide", "keys_router"]
 

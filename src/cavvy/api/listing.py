@@ -18,7 +18,7 @@ from cavvy.api.problems import ProblemError
 from cavvy.api.services import Services, services
 from cavvy.api.views import job_view
 from cavvy.core.job import Effort, JobStatus
-from cavvy.protocol.rest import Job, JobList
+from cavvy.protocol.rest_job import Job, JobList
 from cavvy.store.base import JobFilter, JobRecord
 
 __all__ = ["list_jobs", "newest"]

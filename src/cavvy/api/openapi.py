@@ -13,7 +13,7 @@ from litestar.routes import HTTPRoute
 
 from cavvy.api.documented import KNOWN_IN_PATH, Documented, Parameter
 from cavvy.api.problems import CODES
-from cavvy.protocol.rest import Problem
+from cavvy.protocol.rest_problem import Problem
 from cavvy.version import __version__
 
 __all__ = ["describe", "openapi_document", "operations"]

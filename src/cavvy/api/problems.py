@@ -15,7 +15,7 @@ from litestar.routes import HTTPRoute
 from cavvy import logs
 from cavvy.coordinator.engine import CommandFailed, StoreUnavailable
 from cavvy.errors import InvalidInput
-from cavvy.protocol.rest import Problem
+from cavvy.protocol.rest_problem import Problem
 
 __all__ = ["CODES", "MethodsByPath", "ProblemError", "exception_handlers", "problem", "problem_of"]
 

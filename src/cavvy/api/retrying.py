@@ -20,7 +20,7 @@ from cavvy.coordinator.engine import CommandFailed
 from cavvy.core.commands import RunAgain
 from cavvy.core.effects import Reply, ReplyCode
 from cavvy.core.job import TERMINAL, JobStatus
-from cavvy.protocol.rest import Job
+from cavvy.protocol.rest_job import Job
 from cavvy.store.base import JobRecord, header_of
 
 __all__ = ["retry_job"]

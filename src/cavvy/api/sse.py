@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from cavvy import defaults
-from cavvy.protocol.rest import Bye
+from cavvy.protocol.rest_events import Bye
 
 __all__ = ["HEADERS", "HEARTBEAT", "MEDIA_TYPE", "bye", "event"]
 

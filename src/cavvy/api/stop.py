@@ -17,7 +17,7 @@ from cavvy.api.submission import parse_body, parse_cancel
 from cavvy.api.views import stop_view
 from cavvy.core.commands import CancelThread, ReleaseStop, StopTenant
 from cavvy.core.effects import Reply
-from cavvy.protocol.rest import CancelBody, StopAnswer, StopBody, StopView, ThreadStopped
+from cavvy.protocol.rest_stop import CancelBody, StopAnswer, StopBody, StopView, ThreadStopped
 
 __all__ = ["stop_router"]
 

@@ -15,7 +15,8 @@ from cavvy.api.terms import parse_terms
 from cavvy.core.job import Effort, JobType, Needs, PrivacyClass, Terms, shared_needs
 from cavvy.core.receipt import Params, params_bytes
 from cavvy.errors import InvalidInput
-from cavvy.protocol.rest import NOT_BUILT_FIELDS, NOT_BUILT_VALUES, CancelBody, SubmitBody
+from cavvy.protocol.rest_stop import CancelBody
+from cavvy.protocol.rest_submit import NOT_BUILT_FIELDS, NOT_BUILT_VALUES, SubmitBody
 
 __all__ = ["Submission", "parse_body", "parse_cancel", "parse_submission"]
 

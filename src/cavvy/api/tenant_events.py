@@ -15,7 +15,7 @@ from cavvy.api.examples import TENANT_EVENTS
 from cavvy.api.jobs import AnyRequest, known_query
 from cavvy.api.listing import newest
 from cavvy.api.services import Services, services
-from cavvy.protocol.rest import EventsCursor
+from cavvy.protocol.rest_events import EventsCursor
 
 __all__ = ["tenant_events"]
 

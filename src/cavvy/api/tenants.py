@@ -20,7 +20,7 @@ from cavvy.api.submission import parse_body
 from cavvy.api.views import iso, new_key_view
 from cavvy.core.commands import CreateTenant
 from cavvy.core.identity import Tenant
-from cavvy.protocol.rest import NewTenant, TenantBody, TenantList, TenantView
+from cavvy.protocol.rest_tenants import NewTenant, TenantBody, TenantList, TenantView
 
 __all__ = ["tenants_router"]
 

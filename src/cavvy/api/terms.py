@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from cavvy import defaults
 from cavvy.api.fields import moment_ms, refuse
 from cavvy.core.job import Terms, shared_terms
-from cavvy.protocol.rest import SubmitBody
+from cavvy.protocol.rest_submit import SubmitBody
 
 __all__ = ["parse_terms"]
 

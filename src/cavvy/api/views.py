@@ -19,19 +19,11 @@ from cavvy.core.job import AttemptEnd, CancelRequest, Failure, JobStatus
 from cavvy.core.latch import StopLatch
 from cavvy.core.receipt import Params
 from cavvy.core.writes import Usage
-from cavvy.protocol.rest import (
-    AttemptView,
-    CancelView,
-    FailureView,
-    Job,
-    JobChange,
-    KeyView,
-    NewKey,
-    StopView,
-    TimelineEntry,
-    UsageView,
-    WorkerView,
-)
+from cavvy.protocol.rest_events import JobChange
+from cavvy.protocol.rest_job import AttemptView, CancelView, FailureView, Job, TimelineEntry, UsageView
+from cavvy.protocol.rest_keys import KeyView, NewKey
+from cavvy.protocol.rest_stop import StopView
+from cavvy.protocol.rest_workers import WorkerView
 from cavvy.store.base import AttemptRecord, JobRecord, WorkerRecord
 
 __all__ = [

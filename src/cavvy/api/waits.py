@@ -8,7 +8,7 @@ from cavvy.coordinator.engine import Engine
 from cavvy.core.matching import Offer, waiting_reason
 from cavvy.core.queued import Queued
 from cavvy.core.times import reason_with_times
-from cavvy.protocol.rest import QueueView
+from cavvy.protocol.rest_job import QueueView
 from cavvy.store.base import JobRecord, header_of
 
 __all__ = ["Waits"]

@@ -10,7 +10,7 @@ from litestar import Request, Response, Router, get
 from cavvy.api.auth import Role
 from cavvy.api.documented import documented
 from cavvy.api.services import services
-from cavvy.protocol.rest import OwnKey
+from cavvy.protocol.rest_keys import OwnKey
 
 __all__ = ["whoami_router"]
 

@@ -27,7 +27,7 @@ from cavvy.core.commands import CreateWorkerToken, ManageWorker
 from cavvy.core.effects import ReplyCode
 from cavvy.core.worker_status import WorkerAction
 from cavvy.protocol.handshake import CloseCode, key_fingerprint
-from cavvy.protocol.rest import WorkerList, WorkerToken, WorkerTokenBody, WorkerView
+from cavvy.protocol.rest_workers import WorkerList, WorkerToken, WorkerTokenBody, WorkerView
 from cavvy.store.base import Store, WorkerRecord
 
 __all__ = ["create_worker_token", "workers_by_id", "workers_router"]

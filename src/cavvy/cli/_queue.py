@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cavvy.protocol.rest import QueueView
+from cavvy.protocol.rest_job import QueueView
 
 __all__ = ["place", "why"]
 

@@ -12,7 +12,7 @@ from cavvy.cli import _output
 from cavvy.cli._options import Common, client_options
 
 if TYPE_CHECKING:
-    from cavvy.protocol.rest import KeyView, NewKey
+    from cavvy.protocol.rest_keys import KeyView, NewKey
 
 __all__ = ["Login", "app", "print_new_key"]
 

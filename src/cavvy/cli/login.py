@@ -12,7 +12,7 @@ from cavvy.cli._options import Common, json_option
 
 if TYPE_CHECKING:
     from cavvy.client.config import Connection
-    from cavvy.protocol.rest import OwnKey
+    from cavvy.protocol.rest_keys import OwnKey
 
 __all__ = ["login"]
 

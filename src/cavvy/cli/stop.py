@@ -13,7 +13,7 @@ from cavvy.errors import RequestRefused
 
 if TYPE_CHECKING:
     from cavvy.client import Cavvy, Job
-    from cavvy.protocol.rest import StopAnswer, StopView, ThreadStopped
+    from cavvy.protocol.rest_stop import StopAnswer, StopView, ThreadStopped
 
 __all__ = ["stop", "stopping"]
 

@@ -12,7 +12,7 @@ from cavvy.errors import InvalidInput
 
 if TYPE_CHECKING:
     from cavvy.client import Cavvy
-    from cavvy.protocol.rest import WorkerView
+    from cavvy.protocol.rest_workers import WorkerView
 
 __all__ = ["app", "find_worker"]
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from cavvy.client._job import Job, JobPage
     from cavvy.client._sync import Cavvy, JobStream
     from cavvy.client.receipt import Receipt
-    from cavvy.protocol.rest import Delta, EventsCursor, JobChange, StopView, WorkerView
+    from cavvy.protocol.rest_events import Delta, EventsCursor, JobChange
+    from cavvy.protocol.rest_stop import StopView
+    from cavvy.protocol.rest_workers import WorkerView
 
 __all__ = [
     "AsyncCavvy",
@@ -36,16 +38,21 @@ _HOME_OF = {
     "AsyncCavvy": "cavvy.client._async",
     "AsyncJobStream": "cavvy.client._async",
     "Cavvy": "cavvy.client._sync",
+    "Delta": "cavvy.protocol.rest_events",
+    "EventsCursor": "cavvy.protocol.rest_events",
     "Job": "cavvy.client._job",
+    "JobChange": "cavvy.protocol.rest_events",
     "JobPage": "cavvy.client._job",
     "JobStream": "cavvy.client._sync",
     "Receipt": "cavvy.client.receipt",
+    "StopView": "cavvy.protocol.rest_stop",
+    "WorkerView": "cavvy.protocol.rest_workers",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'cavvy.client' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF.get(name, "cavvy.protocol.rest")), name)
+    value = getattr(import_module(_HOME_OF[name]), name)
     globals()[name] = value
     return value

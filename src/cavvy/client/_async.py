@@ -22,8 +22,12 @@ from cavvy.client._text import StreamText
 from cavvy.client.config import connection
 from cavvy.client.receipt import Receipt
 from cavvy.errors import ClientError, RequestRefused
-from cavvy.protocol import rest
-from cavvy.protocol.rest import Delta
+from cavvy.protocol.rest_events import Delta
+from cavvy.protocol.rest_health import Health
+from cavvy.protocol.rest_keys import KeyBody, KeyList, KeyView, NewKey, OwnKey
+from cavvy.protocol.rest_stop import StopAnswer, StopView, ThreadStopped
+from cavvy.protocol.rest_tenants import NewTenant, TenantList, TenantView
+from cavvy.protocol.rest_workers import WorkerList, WorkerToken, WorkerView
 
 __all__ = ["AsyncCavvy", "AsyncJobStream"]
 
@@ -153,21 +157,21 @@ class AsyncCavvy:
         """Erases the texts of a job that has ended, for good; hashes and receipt stay. Twice is the same as once."""
         return await self._fetch(protocol.erase_request(job_id), Job)
 
-    async def cancel_thread(self, thread_id: str, *, reason: str | None = None) -> rest.ThreadStopped:
+    async def cancel_thread(self, thread_id: str, *, reason: str | None = None) -> ThreadStopped:
         """Stops every job with this `thread_id` that has not ended; how many were running and waiting."""
-        return await self._fetch(protocol.thread_cancel_request(thread_id, reason), rest.ThreadStopped)
+        return await self._fetch(protocol.thread_cancel_request(thread_id, reason), ThreadStopped)
 
-    async def stop_all(self, *, reason: str | None = None, latch: bool = True) -> rest.StopAnswer:
+    async def stop_all(self, *, reason: str | None = None, latch: bool = True) -> StopAnswer:
         """Stops everything of the tenant. With `latch` new work is refused (409 `stopped`) until it is released."""
-        return await self._fetch(protocol.stop_request(reason, latch=latch), rest.StopAnswer)
+        return await self._fetch(protocol.stop_request(reason, latch=latch), StopAnswer)
 
-    async def release_stop(self) -> rest.StopView:
+    async def release_stop(self) -> StopView:
         """New work is accepted again; with an admin's key. What was stopped stays stopped."""
-        return await self._fetch(protocol.Request("POST", "/v1/stop/release"), rest.StopView)
+        return await self._fetch(protocol.Request("POST", "/v1/stop/release"), StopView)
 
-    async def stop_state(self) -> rest.StopView:
+    async def stop_state(self) -> StopView:
         """Whether everything is stopped: by whom, why, since when."""
-        return await self._fetch(protocol.get("/v1/stop"), rest.StopView)
+        return await self._fetch(protocol.get("/v1/stop"), StopView)
 
     async def result(self, job_id: str) -> bytes:
         """The exact bytes that the receipt's `output_hash` is over."""
@@ -178,50 +182,50 @@ class AsyncCavvy:
         envelope = await self._carry_out(self._flows.body(protocol.get(protocol.job_path(job_id, "/receipt"))))
         return Receipt(envelope, job_id=job_id)
 
-    async def workers(self) -> list[rest.WorkerView]:
+    async def workers(self) -> list[WorkerView]:
         """Every worker enrolled, online or not."""
-        return (await self._fetch(protocol.get("/v1/workers"), rest.WorkerList)).workers
+        return (await self._fetch(protocol.get("/v1/workers"), WorkerList)).workers
 
-    async def worker(self, worker_id: str) -> rest.WorkerView:
-        return await self._fetch(protocol.get(protocol.worker_path(worker_id)), rest.WorkerView)
+    async def worker(self, worker_id: str) -> WorkerView:
+        return await self._fetch(protocol.get(protocol.worker_path(worker_id)), WorkerView)
 
-    async def create_worker_token(self, *, needs_approval: bool = False, shared: bool = False) -> rest.WorkerToken:
+    async def create_worker_token(self, *, needs_approval: bool = False, shared: bool = False) -> WorkerToken:
         """A token for one worker; `join` is what goes behind `cavvy worker --join`. Never repeated by itself.
 
         The worker waits with `needs_approval` until it is approved. A `shared` one serves every tenant and takes an
         operator's key.
         """
         request = protocol.token_request(needs_approval=needs_approval, shared=shared)
-        return await self._fetch(request, rest.WorkerToken)
+        return await self._fetch(request, WorkerToken)
 
-    async def approve_worker(self, worker_id: str) -> rest.WorkerView:
+    async def approve_worker(self, worker_id: str) -> WorkerView:
         """Gives work to one that waits for approval, at once."""
-        return await self._fetch(protocol.manage_worker_request(worker_id, "approve"), rest.WorkerView)
+        return await self._fetch(protocol.manage_worker_request(worker_id, "approve"), WorkerView)
 
-    async def pause_worker(self, worker_id: str) -> rest.WorkerView:
+    async def pause_worker(self, worker_id: str) -> WorkerView:
         """It gets nothing new from now on; what it runs goes on."""
-        return await self._fetch(protocol.manage_worker_request(worker_id, "pause"), rest.WorkerView)
+        return await self._fetch(protocol.manage_worker_request(worker_id, "pause"), WorkerView)
 
-    async def resume_worker(self, worker_id: str) -> rest.WorkerView:
+    async def resume_worker(self, worker_id: str) -> WorkerView:
         """It gets work again: ends a pause or a drain."""
-        return await self._fetch(protocol.manage_worker_request(worker_id, "resume"), rest.WorkerView)
+        return await self._fetch(protocol.manage_worker_request(worker_id, "resume"), WorkerView)
 
-    async def drain_worker(self, worker_id: str) -> rest.WorkerView:
+    async def drain_worker(self, worker_id: str) -> WorkerView:
         """It gets nothing new, finishes what it runs, and its process ends."""
-        return await self._fetch(protocol.manage_worker_request(worker_id, "drain"), rest.WorkerView)
+        return await self._fetch(protocol.manage_worker_request(worker_id, "drain"), WorkerView)
 
-    async def revoke_worker(self, worker_id: str) -> rest.WorkerView:
+    async def revoke_worker(self, worker_id: str) -> WorkerView:
         """Shuts it out for good: what it runs is stopped and given to others."""
-        return await self._fetch(protocol.manage_worker_request(worker_id, "revoke"), rest.WorkerView)
+        return await self._fetch(protocol.manage_worker_request(worker_id, "revoke"), WorkerView)
 
-    async def own_key(self) -> rest.OwnKey:
+    async def own_key(self) -> OwnKey:
         """What this client's key is: its role, tenant and user."""
-        return await self._fetch(protocol.get("/v1/key"), rest.OwnKey)
+        return await self._fetch(protocol.get("/v1/key"), OwnKey)
 
-    async def keys(self, *, tenant: str | None = None) -> list[rest.KeyView]:
+    async def keys(self, *, tenant: str | None = None) -> list[KeyView]:
         """Every key of the tenant, without secrets. With the operator's key `tenant` names whose; else the operator's
         own."""
-        return (await self._fetch(protocol.keys_request(tenant), rest.KeyList)).keys
+        return (await self._fetch(protocol.keys_request(tenant), KeyList)).keys
 
     async def create_key(
         self,
@@ -232,36 +236,36 @@ class AsyncCavvy:
         act_for_users: bool = False,
         expires_at: datetime | str | None = None,
         tenant: str | None = None,
-    ) -> rest.NewKey:
+    ) -> NewKey:
         """A new key; `key` is its secret, shown this once. `role` is admin, submit, read or worker. Never repeated by
         itself."""
         until = expires_at.astimezone().isoformat() if isinstance(expires_at, datetime) else expires_at
-        body = rest.KeyBody(role=role, name=name, user=user, act_for_users=act_for_users, expires_at=until)
-        return await self._fetch(protocol.create_key_request(body, tenant), rest.NewKey)
+        body = KeyBody(role=role, name=name, user=user, act_for_users=act_for_users, expires_at=until)
+        return await self._fetch(protocol.create_key_request(body, tenant), NewKey)
 
-    async def rotate_key(self, key_id: str, *, grace_s: int | None = None, tenant: str | None = None) -> rest.NewKey:
+    async def rotate_key(self, key_id: str, *, grace_s: int | None = None, tenant: str | None = None) -> NewKey:
         """The key with a new secret; the old one goes on for `grace_s` (a day, if not given). Never repeated by
         itself."""
-        return await self._fetch(protocol.rotate_key_request(key_id, grace_s, tenant), rest.NewKey)
+        return await self._fetch(protocol.rotate_key_request(key_id, grace_s, tenant), NewKey)
 
-    async def revoke_key(self, key_id: str, *, tenant: str | None = None) -> rest.KeyView:
+    async def revoke_key(self, key_id: str, *, tenant: str | None = None) -> KeyView:
         """Ends a key at once, with its streams. Repeating it changes nothing."""
-        return await self._fetch(protocol.revoke_key_request(key_id, tenant), rest.KeyView)
+        return await self._fetch(protocol.revoke_key_request(key_id, tenant), KeyView)
 
-    async def tenants(self) -> list[rest.TenantView]:
+    async def tenants(self) -> list[TenantView]:
         """Every tenant; with the operator's key."""
-        return (await self._fetch(protocol.get("/v1/tenants"), rest.TenantList)).tenants
+        return (await self._fetch(protocol.get("/v1/tenants"), TenantList)).tenants
 
-    async def create_tenant(self, tenant_id: str, *, weight: float = defaults.TENANT_WEIGHT) -> rest.NewTenant:
+    async def create_tenant(self, tenant_id: str, *, weight: float = defaults.TENANT_WEIGHT) -> NewTenant:
         """A new tenant and its first admin key, whose secret is shown this once; with the operator's key.
 
         `weight` is its share of the workers it has in common with others, relative to theirs.
         """
-        return await self._fetch(protocol.create_tenant_request(tenant_id, weight), rest.NewTenant)
+        return await self._fetch(protocol.create_tenant_request(tenant_id, weight), NewTenant)
 
-    async def health(self) -> rest.Health:
+    async def health(self) -> Health:
         """Whether the coordinator's process is alive; needs no key."""
-        return await self._fetch(protocol.get("/v1/health"), rest.Health)
+        return await self._fetch(protocol.get("/v1/health"), Health)
 
     def _stream(self, flow: Flow[None], text: StreamText) -> AsyncJobStream:
         return AsyncJobStream(_emitted(flow, _Wire(self._http, self._timeout_s)), text)

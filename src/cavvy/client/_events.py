@@ -6,7 +6,9 @@ from typing import Any
 
 from cavvy.client import _protocol as protocol
 from cavvy.client._sse import Event
-from cavvy.protocol.rest import Bye, EventsCursor, JobChange, StopView, WorkerView
+from cavvy.protocol.rest_events import Bye, EventsCursor, JobChange
+from cavvy.protocol.rest_stop import StopView
+from cavvy.protocol.rest_workers import WorkerView
 
 __all__ = ["EventReader", "TenantEvent"]
 

@@ -9,7 +9,7 @@ import msgspec
 from cavvy import defaults
 from cavvy.client.receipt import Receipt
 from cavvy.core.job import TERMINAL, AttemptEnd, FailureCode, JobStatus
-from cavvy.protocol import rest
+from cavvy.protocol.rest_job import AttemptView, CancelView, FailureView, QueueView, TimelineEntry, UsageView
 
 __all__ = ["Job", "JobPage"]
 
@@ -19,7 +19,7 @@ _NULL = b"null"
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job as the coordinator showed it at one moment; ask again for a newer one.
 
-    The fields are those of the HTTP API (`protocol.rest.Job`). Times are ISO 8601 with milliseconds and `Z`. In lists
+    The fields are those of the HTTP API (`rest_job.Job`). Times are ISO 8601 with milliseconds and `Z`. In lists
     the texts are None; since `erased_at` they are gone for good. `result` and `receipt` are decoded when asked for.
     """
 
@@ -44,10 +44,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     output: str | None = None
     output_hash: str | None = None
     input_salt: str | None = None
-    usage: rest.UsageView | None = None
-    failure: rest.FailureView | None = None
-    cancel_requested: rest.CancelView | None = None
-    queue: rest.QueueView | None = None
+    usage: UsageView | None = None
+    failure: FailureView | None = None
+    cancel_requested: CancelView | None = None
+    queue: QueueView | None = None
     attempt: int = 0
     tries: int = 0
     effort: str = "standard"
@@ -59,8 +59,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int = defaults.MAX_ATTEMPTS
     deadline: str | None = None
     not_before: str | None = None
-    attempts: list[rest.AttemptView] = []
-    timeline: list[rest.TimelineEntry] = []
+    attempts: list[AttemptView] = []
+    timeline: list[TimelineEntry] = []
     receipt_json: msgspec.Raw = msgspec.field(name="receipt", default_factory=lambda: msgspec.Raw(_NULL))
 
     @property

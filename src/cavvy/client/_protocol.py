@@ -13,7 +13,11 @@ import msgspec
 from cavvy import defaults
 from cavvy.client._job import Job
 from cavvy.errors import ClientError, InvalidInput, JobFailed, RequestRefused
-from cavvy.protocol import rest
+from cavvy.protocol.rest_keys import KeyBody, RotateBody
+from cavvy.protocol.rest_stop import CancelBody, StopBody
+from cavvy.protocol.rest_submit import SubmitBody
+from cavvy.protocol.rest_tenants import TenantBody
+from cavvy.protocol.rest_workers import WorkerTokenBody
 
 __all__ = [
     "BatchAnswer",
@@ -136,7 +140,7 @@ def submit_request(prompt: Prompt, fields: Mapping[str, Any], *, idempotency_key
     """`POST /v1/jobs`. Raises InvalidInput for what the API has no field for, or a value of the wrong type."""
     try:
         given = _texts(prompt) | _given(fields)
-        body = msgspec.json.encode(msgspec.convert(given, rest.SubmitBody))
+        body = msgspec.json.encode(msgspec.convert(given, SubmitBody))
     except (msgspec.ValidationError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidInput("invalid_field", f"this cannot be submitted: {error}") from error
     headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
@@ -181,7 +185,7 @@ def jobs_request(**query: object) -> Request:
 
 
 def cancel_request(job_id: str, reason: str | None) -> Request:
-    body = msgspec.json.encode(rest.CancelBody(reason=reason))
+    body = msgspec.json.encode(CancelBody(reason=reason))
     return Request("POST", job_path(job_id, "/cancel"), {"Content-Type": "application/json"}, body)
 
 
@@ -190,14 +194,14 @@ def tenant_events_request() -> Request:
 
 
 def thread_cancel_request(thread_id: str, reason: str | None) -> Request:
-    body = msgspec.json.encode(rest.CancelBody(reason=reason))
+    body = msgspec.json.encode(CancelBody(reason=reason))
     path = f"/v1/threads/{quote(thread_id, safe='')}/cancel"
     return Request("POST", path, {"Content-Type": "application/json"}, body)
 
 
 def stop_request(reason: str | None, *, latch: bool) -> Request:
     """Repeated: stopping twice is the same as once."""
-    body = msgspec.json.encode(rest.StopBody(reason=reason, latch=latch))
+    body = msgspec.json.encode(StopBody(reason=reason, latch=latch))
     return Request("POST", "/v1/stop", {"Content-Type": "application/json"}, body)
 
 
@@ -210,7 +214,7 @@ def events_request(job_id: str, last_id: str) -> Request:
 
 def token_request(*, needs_approval: bool, shared: bool) -> Request:
     """Not repeated: each answer is a token more."""
-    return _sending(rest.WorkerTokenBody(needs_approval=needs_approval, shared=shared), "/v1/worker-tokens")
+    return _sending(WorkerTokenBody(needs_approval=needs_approval, shared=shared), "/v1/worker-tokens")
 
 
 def manage_worker_request(worker_id: str, action: str) -> Request:
@@ -226,14 +230,14 @@ def keys_request(tenant: str | None) -> Request:
     return get("/v1/keys", tenant=tenant)
 
 
-def create_key_request(body: rest.KeyBody, tenant: str | None) -> Request:
+def create_key_request(body: KeyBody, tenant: str | None) -> Request:
     """Not repeated: each answer is a key more."""
     return _sending(body, get("/v1/keys", tenant=tenant).path)
 
 
 def rotate_key_request(key_id: str, grace_s: int | None, tenant: str | None) -> Request:
     """Not repeated: each ends the secret before the last one."""
-    body = rest.RotateBody() if grace_s is None else rest.RotateBody(grace_s=grace_s)
+    body = RotateBody() if grace_s is None else RotateBody(grace_s=grace_s)
     return _sending(body, get(key_path(key_id, "/rotate"), tenant=tenant).path)
 
 
@@ -243,7 +247,7 @@ def revoke_key_request(key_id: str, tenant: str | None) -> Request:
 
 def create_tenant_request(tenant_id: str, weight: float) -> Request:
     """Not repeated: its key would be lost with the answer."""
-    return _sending(rest.TenantBody(id=tenant_id, weight=weight), "/v1/tenants")
+    return _sending(TenantBody(id=tenant_id, weight=weight), "/v1/tenants")
 
 
 def _sending(body: msgspec.Struct, path: str) -> Request:

@@ -22,8 +22,12 @@ from cavvy.client._text import StreamText
 from cavvy.client.config import connection
 from cavvy.client.receipt import Receipt
 from cavvy.errors import ClientError, RequestRefused
-from cavvy.protocol import rest
-from cavvy.protocol.rest import Delta
+from cavvy.protocol.rest_events import Delta
+from cavvy.protocol.rest_health import Health
+from cavvy.protocol.rest_keys import KeyBody, KeyList, KeyView, NewKey, OwnKey
+from cavvy.protocol.rest_stop import StopAnswer, StopView, ThreadStopped
+from cavvy.protocol.rest_tenants import NewTenant, TenantList, TenantView
+from cavvy.protocol.rest_workers import WorkerList, WorkerToken, WorkerView
 
 __all__ = ["Cavvy", "JobStream"]
 
@@ -151,21 +155,21 @@ class Cavvy:
         """Erases the texts of a job that has ended, for good; hashes and receipt stay. Twice is the same as once."""
         return self._fetch(protocol.erase_request(job_id), Job)
 
-    def cancel_thread(self, thread_id: str, *, reason: str | None = None) -> rest.ThreadStopped:
+    def cancel_thread(self, thread_id: str, *, reason: str | None = None) -> ThreadStopped:
         """Stops every job with this `thread_id` that has not ended; how many were running and waiting."""
-        return self._fetch(protocol.thread_cancel_request(thread_id, reason), rest.ThreadStopped)
+        return self._fetch(protocol.thread_cancel_request(thread_id, reason), ThreadStopped)
 
-    def stop_all(self, *, reason: str | None = None, latch: bool = True) -> rest.StopAnswer:
+    def stop_all(self, *, reason: str | None = None, latch: bool = True) -> StopAnswer:
         """Stops everything of the tenant. With `latch` new work is refused (409 `stopped`) until it is released."""
-        return self._fetch(protocol.stop_request(reason, latch=latch), rest.StopAnswer)
+        return self._fetch(protocol.stop_request(reason, latch=latch), StopAnswer)
 
-    def release_stop(self) -> rest.StopView:
+    def release_stop(self) -> StopView:
         """New work is accepted again; with an admin's key. What was stopped stays stopped."""
-        return self._fetch(protocol.Request("POST", "/v1/stop/release"), rest.StopView)
+        return self._fetch(protocol.Request("POST", "/v1/stop/release"), StopView)
 
-    def stop_state(self) -> rest.StopView:
+    def stop_state(self) -> StopView:
         """Whether everything is stopped: by whom, why, since when."""
-        return self._fetch(protocol.get("/v1/stop"), rest.StopView)
+        return self._fetch(protocol.get("/v1/stop"), StopView)
 
     def result(self, job_id: str) -> bytes:
         """The exact bytes that the receipt's `output_hash` is over."""
@@ -176,50 +180,50 @@ class Cavvy:
         envelope = self._carry_out(self._flows.body(protocol.get(protocol.job_path(job_id, "/receipt"))))
         return Receipt(envelope, job_id=job_id)
 
-    def workers(self) -> list[rest.WorkerView]:
+    def workers(self) -> list[WorkerView]:
         """Every worker enrolled, online or not."""
-        return self._fetch(protocol.get("/v1/workers"), rest.WorkerList).workers
+        return self._fetch(protocol.get("/v1/workers"), WorkerList).workers
 
-    def worker(self, worker_id: str) -> rest.WorkerView:
-        return self._fetch(protocol.get(protocol.worker_path(worker_id)), rest.WorkerView)
+    def worker(self, worker_id: str) -> WorkerView:
+        return self._fetch(protocol.get(protocol.worker_path(worker_id)), WorkerView)
 
-    def create_worker_token(self, *, needs_approval: bool = False, shared: bool = False) -> rest.WorkerToken:
+    def create_worker_token(self, *, needs_approval: bool = False, shared: bool = False) -> WorkerToken:
         """A token for one worker; `join` is what goes behind `cavvy worker --join`. Never repeated by itself.
 
         The worker waits with `needs_approval` until it is approved. A `shared` one serves every tenant and takes an
         operator's key.
         """
         request = protocol.token_request(needs_approval=needs_approval, shared=shared)
-        return self._fetch(request, rest.WorkerToken)
+        return self._fetch(request, WorkerToken)
 
-    def approve_worker(self, worker_id: str) -> rest.WorkerView:
+    def approve_worker(self, worker_id: str) -> WorkerView:
         """Gives work to one that waits for approval, at once."""
-        return self._fetch(protocol.manage_worker_request(worker_id, "approve"), rest.WorkerView)
+        return self._fetch(protocol.manage_worker_request(worker_id, "approve"), WorkerView)
 
-    def pause_worker(self, worker_id: str) -> rest.WorkerView:
+    def pause_worker(self, worker_id: str) -> WorkerView:
         """It gets nothing new from now on; what it runs goes on."""
-        return self._fetch(protocol.manage_worker_request(worker_id, "pause"), rest.WorkerView)
+        return self._fetch(protocol.manage_worker_request(worker_id, "pause"), WorkerView)
 
-    def resume_worker(self, worker_id: str) -> rest.WorkerView:
+    def resume_worker(self, worker_id: str) -> WorkerView:
         """It gets work again: ends a pause or a drain."""
-        return self._fetch(protocol.manage_worker_request(worker_id, "resume"), rest.WorkerView)
+        return self._fetch(protocol.manage_worker_request(worker_id, "resume"), WorkerView)
 
-    def drain_worker(self, worker_id: str) -> rest.WorkerView:
+    def drain_worker(self, worker_id: str) -> WorkerView:
         """It gets nothing new, finishes what it runs, and its process ends."""
-        return self._fetch(protocol.manage_worker_request(worker_id, "drain"), rest.WorkerView)
+        return self._fetch(protocol.manage_worker_request(worker_id, "drain"), WorkerView)
 
-    def revoke_worker(self, worker_id: str) -> rest.WorkerView:
+    def revoke_worker(self, worker_id: str) -> WorkerView:
         """Shuts it out for good: what it runs is stopped and given to others."""
-        return self._fetch(protocol.manage_worker_request(worker_id, "revoke"), rest.WorkerView)
+        return self._fetch(protocol.manage_worker_request(worker_id, "revoke"), WorkerView)
 
-    def own_key(self) -> rest.OwnKey:
+    def own_key(self) -> OwnKey:
         """What this client's key is: its role, tenant and user."""
-        return self._fetch(protocol.get("/v1/key"), rest.OwnKey)
+        return self._fetch(protocol.get("/v1/key"), OwnKey)
 
-    def keys(self, *, tenant: str | None = None) -> list[rest.KeyView]:
+    def keys(self, *, tenant: str | None = None) -> list[KeyView]:
         """Every key of the tenant, without secrets. With the operator's key `tenant` names whose; else the operator's
         own."""
-        return self._fetch(protocol.keys_request(tenant), rest.KeyList).keys
+        return self._fetch(protocol.keys_request(tenant), KeyList).keys
 
     def create_key(
         self,
@@ -230,36 +234,36 @@ class Cavvy:
         act_for_users: bool = False,
         expires_at: datetime | str | None = None,
         tenant: str | None = None,
-    ) -> rest.NewKey:
+    ) -> NewKey:
         """A new key; `key` is its secret, shown this once. `role` is admin, submit, read or worker. Never repeated by
         itself."""
         until = expires_at.astimezone().isoformat() if isinstance(expires_at, datetime) else expires_at
-        body = rest.KeyBody(role=role, name=name, user=user, act_for_users=act_for_users, expires_at=until)
-        return self._fetch(protocol.create_key_request(body, tenant), rest.NewKey)
+        body = KeyBody(role=role, name=name, user=user, act_for_users=act_for_users, expires_at=until)
+        return self._fetch(protocol.create_key_request(body, tenant), NewKey)
 
-    def rotate_key(self, key_id: str, *, grace_s: int | None = None, tenant: str | None = None) -> rest.NewKey:
+    def rotate_key(self, key_id: str, *, grace_s: int | None = None, tenant: str | None = None) -> NewKey:
         """The key with a new secret; the old one goes on for `grace_s` (a day, if not given). Never repeated by
         itself."""
-        return self._fetch(protocol.rotate_key_request(key_id, grace_s, tenant), rest.NewKey)
+        return self._fetch(protocol.rotate_key_request(key_id, grace_s, tenant), NewKey)
 
-    def revoke_key(self, key_id: str, *, tenant: str | None = None) -> rest.KeyView:
+    def revoke_key(self, key_id: str, *, tenant: str | None = None) -> KeyView:
         """Ends a key at once, with its streams. Repeating it changes nothing."""
-        return self._fetch(protocol.revoke_key_request(key_id, tenant), rest.KeyView)
+        return self._fetch(protocol.revoke_key_request(key_id, tenant), KeyView)
 
-    def tenants(self) -> list[rest.TenantView]:
+    def tenants(self) -> list[TenantView]:
         """Every tenant; with the operator's key."""
-        return self._fetch(protocol.get("/v1/tenants"), rest.TenantList).tenants
+        return self._fetch(protocol.get("/v1/tenants"), TenantList).tenants
 
-    def create_tenant(self, tenant_id: str, *, weight: float = defaults.TENANT_WEIGHT) -> rest.NewTenant:
+    def create_tenant(self, tenant_id: str, *, weight: float = defaults.TENANT_WEIGHT) -> NewTenant:
         """A new tenant and its first admin key, whose secret is shown this once; with the operator's key.
 
         `weight` is its share of the workers it has in common with others, relative to theirs.
         """
-        return self._fetch(protocol.create_tenant_request(tenant_id, weight), rest.NewTenant)
+        return self._fetch(protocol.create_tenant_request(tenant_id, weight), NewTenant)
 
-    def health(self) -> rest.Health:
+    def health(self) -> Health:
         """Whether the coordinator's process is alive; needs no key."""
-        return self._fetch(protocol.get("/v1/health"), rest.Health)
+        return self._fetch(protocol.get("/v1/health"), Health)
 
     def _stream(self, flow: Flow[None], text: StreamText) -> JobStream:
         return JobStream(_emitted(flow, _Wire(self._http, self._timeout_s)), text)

@@ -6,8 +6,7 @@ from cavvy.client import _protocol as protocol
 from cavvy.client._job import Job
 from cavvy.client._sse import Event
 from cavvy.errors import AttemptRestarted, ClientError
-from cavvy.protocol import rest
-from cavvy.protocol.rest import Delta
+from cavvy.protocol.rest_events import AttemptStarted, Bye, Delta, End
 
 __all__ = ["StreamText"]
 
@@ -45,12 +44,12 @@ class StreamText:
         if event.name == "delta":
             deltas = self._delta(protocol.decode(event.data, Delta))
         elif event.name == "attempt":
-            deltas = self._begin(protocol.decode(event.data, rest.AttemptStarted).attempt)
+            deltas = self._begin(protocol.decode(event.data, AttemptStarted).attempt)
         elif event.name == "end":
-            deltas = self._end(protocol.decode(event.data, rest.End))
+            deltas = self._end(protocol.decode(event.data, End))
         elif event.name == "bye":
             self.over = True
-            self.retry_s = protocol.decode(event.data, rest.Bye).retry_ms / 1000
+            self.retry_s = protocol.decode(event.data, Bye).retry_ms / 1000
         elif event.name == "job":
             job = self.job = protocol.decode(event.data, Job)
         if event.id and (self.ended or not self.over):
@@ -86,7 +85,7 @@ class StreamText:
             self._offset += len(fresh)
         return deltas
 
-    def _end(self, end: rest.End) -> list[Delta]:
+    def _end(self, end: End) -> list[Delta]:
         deltas = self._begin(end.attempt)
         self.over = True
         completed = end.output_hash is not None

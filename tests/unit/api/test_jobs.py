@@ -8,7 +8,7 @@ import hashlib
 import pytest
 
 from cavvy.errors import ProviderError
-from cavvy.protocol.rest import NOT_BUILT_FIELDS, NOT_BUILT_VALUES
+from cavvy.protocol.rest_submit import NOT_BUILT_FIELDS, NOT_BUILT_VALUES
 from cavvy.testing import LiveStack, ScriptedProvider
 
 

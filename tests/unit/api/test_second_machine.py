@@ -21,7 +21,7 @@ from cavvy.api.listening import Listen
 from cavvy.errors import StartError, WorkerRefused
 from cavvy.protocol.line import parse_line
 from cavvy.protocol.pinning import pinned_context
-from cavvy.protocol.rest import OwnKey
+from cavvy.protocol.rest_keys import OwnKey
 from cavvy.store.sqlite import SqliteStore
 from cavvy.testing import LiveStack, ScriptedProvider, live_stack
 from cavvy.worker.agent import Worker

@@ -14,7 +14,7 @@ from cavvy import defaults
 from cavvy.api.feed import Feed
 from cavvy.core.effects import JobChanged
 from cavvy.core.job import Effort, JobStatus, Needs, Now
-from cavvy.protocol.rest import WorkerView
+from cavvy.protocol.rest_workers import WorkerView
 from cavvy.store.sqlite import SqliteStore
 from cavvy.testing import LiveStack, ScriptedProvider, live_stack
 from tests.unit.api.event_stream import Event, Stream

@@ -25,7 +25,7 @@ from cavvy.errors import (
     NoCoordinator,
     RequestRefused,
 )
-from cavvy.protocol import rest
+from cavvy.protocol import rest_job
 from tests.unit.client.fake_coordinator import (
     JOB_ID,
     Answer,
@@ -563,7 +563,7 @@ def test_the_job_has_every_field_of_the_api() -> None:
     def encoded(kind: Callable[..., Any]) -> set[str]:
         return {field.encode_name for field in msgspec.structs.fields(kind)}  # type: ignore[arg-type]
 
-    assert encoded(Job) == encoded(rest.Job)
+    assert encoded(Job) == encoded(rest_job.Job)
 
 
 # Batches

@@ -18,7 +18,8 @@ from cavvy.cli._doctor.finding import Finding, fine, unknown, wrong
 from cavvy.client import _http
 from cavvy.client.config import Connection, Setting, Settings
 from cavvy.errors import ClientError
-from cavvy.protocol.rest import Health, WorkerList, WorkerView
+from cavvy.protocol.rest_health import Health
+from cavvy.protocol.rest_workers import WorkerList, WorkerView
 
 __all__ = ["Answer", "ask", "look_at_clocks", "look_at_coordinator", "look_at_key", "look_at_port"]
 
