@@ -15,6 +15,7 @@ from cavvy.client.configfile import (
     ClocksTable,
     ConfigFile,
     CoordinatorTable,
+    DispatchTable,
     LimitsTable,
     RetentionTable,
     Tables,
@@ -32,6 +33,7 @@ SECTIONS: dict[str, Any] = {
     "`[limits]`": LimitsTable,
     "`[clocks]`": ClocksTable,
     "`[retention]`": RetentionTable,
+    "`[dispatch]`": DispatchTable,
     "`[providers.NAME]`": ProviderTable,
 }
 EXAMPLES: dict[str, Any] = {"enabled": True, "command": ["sh"], "lan": True}
@@ -48,7 +50,7 @@ def rows(heading: str) -> dict[str, list[str]]:
 def test_each_key_has_a_row_and_each_row_is_a_key(heading: str) -> None:
     fields = {field.name for field in msgspec.structs.fields(SECTIONS[heading])}
     if SECTIONS[heading] is Tables:
-        fields -= {"coordinator", "worker", "limits", "clocks", "retention", "providers"}
+        fields -= {"coordinator", "worker", "limits", "clocks", "retention", "dispatch", "providers"}
     assert set(rows(heading)) == fields
 
 
@@ -80,6 +82,7 @@ def test_the_other_defaults_are_those_of_the_program() -> None:
         for section, heading in [
             ("client", "Top level: for clients"),
             ("coordinator", "`[coordinator]`"),
+            ("coordinator", "`[dispatch]`"),
             ("worker", "`[worker]`"),
             ("providers", "`[providers.NAME]`"),
         ]
@@ -100,6 +103,8 @@ def saying(section: str, name: str) -> Tables:
     value: Any = EXAMPLES.get(name, "x")
     if section == "client":
         return Tables(**{name: value})
+    if section == "coordinator" and name in DispatchTable.__struct_fields__:
+        return Tables(dispatch=DispatchTable(**{name: value}))
     if section == "coordinator":
         return Tables(coordinator=CoordinatorTable(**{name: value}))
     if section == "worker":

@@ -17,12 +17,14 @@ import msgspec
 from litestar import Request
 
 from cavvy import defaults
+from cavvy.api.addressing import address_of
 from cavvy.api.limits import Bucket, FailureLimit, RateLimits
 from cavvy.api.problems import ProblemError
 from cavvy.core.identity import ApiKey, Role
 from cavvy.core.job import Now
 
 __all__ = [
+    "ANONYMOUS",
     "MANAGES",
     "MEASURES",
     "OPERATES",
@@ -53,7 +55,13 @@ _PREFIX = {
     Role.WORKER: "wkr",
     Role.METRICS: "met",
 }
+_FLAG = " Dispatch's clients send none: a coordinator started with --dispatch serves them on its own machine."
+_ELSEWHERE = " Without a key only programs on the coordinator's own machine are served, and none behind a proxy."
 _ALPHABET = string.digits + string.ascii_letters
+
+
+#: What a proxy writes: who comes from it is nobody of this machine, whatever the socket says.
+_OF_PROXIES = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +73,12 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     act_for_users: bool = False
     secret_hash: bytes = b""
+
+
+#: Who asks without a key, where that is allowed.
+ANONYMOUS = Caller(
+    key_id="anonymous", role=Role.SUBMIT, tenant=defaults.DISPATCH_TENANT, user_id="anonymous", act_for_users=True
+)
 
 
 class _Secret(NamedTuple):
@@ -93,11 +107,16 @@ _NOBODY = _Secret(Caller(key_id="", role=Role.WORKER, tenant="", user_id="", sec
 
 
 class KeyRing:
-    """All keys that are not revoked, in memory: a look-up is a dictionary and one constant-time comparison."""
+    """All keys that are not revoked, in memory: a look-up is a dictionary and one constant-time comparison.
 
-    def __init__(self, clock: Callable[[], Now], limits: RateLimits | None = None) -> None:
+    With `dispatch`, who comes from this machine needs none on the routes of Dispatch's clients.
+    """
+
+    def __init__(self, clock: Callable[[], Now], limits: RateLimits | None = None, *, dispatch: bool = False) -> None:
         self._clock = clock
+        self._dispatch = dispatch
         self._limits = limits or RateLimits()
+        self._anonymous = Bucket(self._limits.key_requests_per_s, self._limits.key_requests_burst)
         self._failures = FailureLimit(self._limits)
         self._keys: dict[str, _Held] = {}
 
@@ -124,17 +143,27 @@ class KeyRing:
         held, caller = self._find(token.strip()) if scheme.lower() == "bearer" else (None, None)
         if held is None or caller is None:
             raise self._failure(request, now, given=bool(token))
-        if not held.bucket.take(now.mono_s):
-            detail = "This key has asked too often; slow down, and come back after Retry-After seconds."
-            raise ProblemError("rate_limited", detail, headers={"Retry-After": str(held.bucket.wait_s())})
+        _take(held.bucket, now)
         if caller.role not in roles:
             raise ProblemError("forbidden", _too_small(caller.role, roles))
         return caller
+
+    def authenticate_or_anonymous(self, request: Request[Any, Any, Any], *roles: Role) -> Caller:
+        """As `authenticate`; who sends no key and comes from this machine is ANONYMOUS, where that is allowed."""
+        if "authorization" in request.headers:
+            return self.authenticate(request, *roles)
+        now = self._clock()
+        if not (self._dispatch and _of_this_machine(request)):
+            raise self._failure(request, now, given=False, hint=_FLAG if not self._dispatch else _ELSEWHERE)
+        _take(self._anonymous, now)
+        return ANONYMOUS
 
     def left_s(self, caller: Caller) -> float:
         """For how many seconds more the secret that `caller` sent is good; 0 when it has ended, infinity if no end is
         known.
         """
+        if caller is ANONYMOUS:
+            return math.inf
         held = self._keys.get(caller.key_id)
         if held is not None:
             for secret in (held.newest, held.old):
@@ -159,7 +188,7 @@ class KeyRing:
                 return held, secret.caller
         return None, None
 
-    def _failure(self, request: Request[Any, Any, Any], now: Now, *, given: bool) -> ProblemError:
+    def _failure(self, request: Request[Any, Any, Any], now: Now, *, given: bool, hint: str = "") -> ProblemError:
         client = request.scope.get("client")
         wait_s = self._failures.failed(client[0] if client else "", now.mono_s)
         if wait_s:
@@ -169,8 +198,21 @@ class KeyRing:
         if given:
             detail += "this one is wrong, revoked or expired. An admin makes another with `cavvy keys create`."
         else:
-            detail += "`cavvy up` writes yours to credentials.toml."
+            detail += f"`cavvy up` writes yours to credentials.toml.{hint}"
         return ProblemError("unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _take(bucket: Bucket, now: Now) -> None:
+    if not bucket.take(now.mono_s):
+        detail = "This key has asked too often; slow down, and come back after Retry-After seconds."
+        raise ProblemError("rate_limited", detail, headers={"Retry-After": str(bucket.wait_s())})
+
+
+def _of_this_machine(request: Request[Any, Any, Any]) -> bool:
+    """Whether it comes from this machine, and through no proxy that says so."""
+    client = request.scope.get("client")
+    peer = address_of(client[0]) if client else None
+    return peer is not None and peer.is_loopback and not any(name in request.headers for name in _OF_PROXIES)
 
 
 def new_secret(role: Role, key_id: str) -> tuple[str, bytes]:

@@ -39,6 +39,7 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True):
     `behind_proxy`: addresses or networks whose X-Forwarded-* are believed; if one of them is another machine, it and
     this machine are all that may connect without TLS. `hostnames`: what it is called besides the machine's own names
     and addresses, as HOST or HOST:PORT; the first of them is in the lines that are printed for other machines.
+    `dispatch`: who comes from this machine needs no key on the routes of Dispatch's clients.
 
     Raises StartError for what makes no sense together.
     """
@@ -49,10 +50,16 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True):
     tls_key: Path | None = None
     behind_proxy: tuple[str, ...] = ()
     hostnames: tuple[str, ...] = ()
+    dispatch: bool = False
 
     def __post_init__(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise StartError("--tls-cert and --tls-key belong together: give both, or neither.")
+        if self.dispatch and self.behind_proxy:
+            raise StartError(
+                "--dispatch lets in without a key who comes from this machine, and --behind-proxy makes that everybody"
+                " behind the proxy. Leave one of them out."
+            )
         if self.hostnames and not (self.lan or self.behind_proxy):
             raise StartError(
                 "--hostname names this coordinator for other machines, but it would listen on this machine only. Add"

@@ -136,7 +136,7 @@ class CoordinatorServer:
         seed = load_or_create_seed(self.data_dir / "coordinator.key")
         meter = Meter(wall_clock_ms)
         hub = Hub(meter.first_token)
-        ring = KeyRing(system_clock, RateLimits(**_of(self._limits, RateLimits)))
+        ring = KeyRing(system_clock, RateLimits(**_of(self._limits, RateLimits)), dispatch=self._listen.dispatch)
         feed = Feed(lambda tenant: workers_by_id(self._store, sessions, tenant), system_clock)
         sessions = Sessions(hub, seed, system_clock, Watching(ring, feed, meter))
         settings = self._settings or Settings(coordinator_key=public_key(seed).hex(), **_of(self._limits, Settings))
@@ -150,6 +150,7 @@ class CoordinatorServer:
             sockets = bind(self._listen)
             self._reach = reach(self._listen, sockets[0].getsockname()[1], served)
             await self._first_start(engine)
+            await self._open_to_dispatch(engine)
             ring.load(await self._store.api_keys())
         except BaseException:
             for each in sockets:
@@ -171,6 +172,7 @@ class CoordinatorServer:
             meter=meter,
             connections=self._open_connections,
             max_unproven=self._connections.max_unproven_sockets,
+            dispatch=self._listen.dispatch,
         )
         self._maintenance = asyncio.create_task(maintenance.run(), name="maintenance")
         await self._serve(sockets, served)
@@ -239,6 +241,12 @@ class CoordinatorServer:
         self._keep_keys(self)
         tenant = Tenant(id=defaults.TENANT, created_at_ms=now_ms)
         await engine.bootstrap([AddTenant(tenant=tenant), *(AddApiKey(key=key) for _, key in keys.values())])
+
+    async def _open_to_dispatch(self, engine: Engine) -> None:
+        """Makes the tenant of those who send no key, the first time."""
+        if self._listen.dispatch and all(one.id != defaults.DISPATCH_TENANT for one in await self._store.tenants()):
+            tenant = Tenant(id=defaults.DISPATCH_TENANT, created_at_ms=system_clock().wall_ms)
+            await engine.bootstrap([AddTenant(tenant=tenant)])
 
     async def _serve(self, sockets: list[socket.socket], served: Certificate | None) -> None:
         assert self._services is not None

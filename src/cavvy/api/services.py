@@ -27,7 +27,9 @@ __all__ = ["Services", "services"]
 
 @dataclass(kw_only=True)
 class Services:
-    """The coordinator's parts. `terms` are those of a job that does not say."""
+    """The coordinator's parts. `terms` are those of a job that does not say. `dispatch`: Dispatch's clients and workers
+    are served.
+    """
 
     engine: Engine
     hub: Hub
@@ -42,6 +44,7 @@ class Services:
     connections: Callable[[], int]
     terms: Terms = DEFAULT_TERMS
     max_unproven: int = defaults.MAX_UNPROVEN_SOCKETS
+    dispatch: bool = False
 
     def waits(self) -> Waits:
         """Says why jobs wait, for one answer."""
@@ -50,6 +53,10 @@ class Services:
     def caller(self, request: Request[Any, Any, Any], *roles: Role) -> Caller:
         """Who asks; see KeyRing.authenticate."""
         return self.ring.authenticate(request, *roles)
+
+    def caller_or_anonymous(self, request: Request[Any, Any, Any], *roles: Role) -> Caller:
+        """Who asks on one of the routes of Dispatch's clients; see KeyRing.authenticate_or_anonymous."""
+        return self.ring.authenticate_or_anonymous(request, *roles)
 
     def left_s(self, caller: Caller) -> Callable[[], float]:
         """How long the caller's key is good, to be asked again and again; see KeyRing.left_s."""

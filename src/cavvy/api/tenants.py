@@ -67,6 +67,8 @@ async def create_tenant(request: AnyRequest) -> Response[bytes]:
     tenant_id = wanted.id
     if not _ID.fullmatch(tenant_id):
         refuse("id", "must be 1 to 63 of a-z, 0-9 and '-', not beginning with '-'")
+    if tenant_id == defaults.DISPATCH_TENANT:
+        refuse("id", "is the tenant of Dispatch's clients, who send no key; `cavvy coordinator --dispatch` makes it")
     now_ms = here.clock().wall_ms
     secret, key = new_key(Role.ADMIN, tenant_id, defaults.USER, now_ms, created_by=caller.key_id)
     tenant = Tenant(id=tenant_id, created_at_ms=now_ms, weight=wanted.weight)

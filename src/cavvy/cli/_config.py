@@ -12,8 +12,8 @@ import msgspec
 from cavvy import defaults
 from cavvy.client import config
 from cavvy.client.config import Setting, first_said
-from cavvy.client.configfile import ConfigFile
-from cavvy.errors import ConfigInvalid, ModelMissing
+from cavvy.client.configfile import ConfigFile, DispatchTable
+from cavvy.errors import ConfigInvalid, ModelMissing, StartError
 from cavvy.providers.settings import ProviderTable, kind_of
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CoordinatorPlan",
+    "DispatchFlags",
     "ListenFlags",
     "ModelFlags",
     "WorkerPlan",
@@ -52,9 +53,17 @@ class ListenFlags(NamedTuple):
     hostnames: Sequence[str] | None = None
 
 
+class DispatchFlags(NamedTuple):
+    """What the command line said of Dispatch's clients and workers."""
+
+    dispatch: bool = False
+    legacy_private: bool = False
+
+
 class CoordinatorPlan(NamedTuple):
     """How a coordinator starts. `limits` and `clocks` have those that were chosen, by the names of defaults.py in lower
-    case; among the limits is how long things are kept.
+    case; among the limits is how long things are kept. `dialect` is what more is allowed to Dispatch's clients and
+    workers, by the names of Settings.
     """
 
     port: Setting[int]
@@ -62,6 +71,7 @@ class CoordinatorPlan(NamedTuple):
     listen: Listen
     limits: Mapping[str, int]
     clocks: Mapping[str, float]
+    dialect: Mapping[str, bool]
 
 
 class WorkerPlan(NamedTuple):
@@ -81,6 +91,7 @@ class WorkerPlan(NamedTuple):
 def coordinator_plan(
     file: ConfigFile,
     flags: ListenFlags = ListenFlags(),
+    dispatch: DispatchFlags = DispatchFlags(),
     *,
     port: int | None = None,
     data_dir: Path | None = None,
@@ -95,9 +106,10 @@ def coordinator_plan(
     return CoordinatorPlan(
         port=at,
         data_dir=_data_dir(file, "coordinator", data_dir),
-        listen=_listen(file, flags, at.value),
+        listen=_listen(file, flags, at.value, dispatch=dispatch.dispatch),
         limits={**limits(file), **retention(file)},
         clocks=_chosen(file.tables.clocks),
+        dialect=_dialect(file, dispatch),
     )
 
 
@@ -178,7 +190,21 @@ def retention(file: ConfigFile) -> dict[str, int]:
     return chosen if texts == defaults.TEXTS_DAYS else {**chosen, "texts_days": texts}
 
 
-def _listen(file: ConfigFile, flags: ListenFlags, port: int) -> Listen:
+def _dialect(file: ConfigFile, flags: DispatchFlags) -> dict[str, bool]:
+    """Raises StartError for what would be without effect."""
+    said = file.tables.dispatch
+    private, commands = flags.legacy_private or bool(said.legacy_private), bool(said.commands)
+    if (private or commands) and not (flags.dispatch or said.enabled):
+        given = "--legacy-private" if flags.legacy_private else file.origin(_first_true(said))
+        raise StartError(f"{given} is about Dispatch's clients and workers, who are not served: add --dispatch.")
+    return {"legacy_private": private, "dispatch_commands": commands}
+
+
+def _first_true(said: DispatchTable) -> str:
+    return "dispatch.legacy_private" if said.legacy_private else "dispatch.commands"
+
+
+def _listen(file: ConfigFile, flags: ListenFlags, port: int, *, dispatch: bool) -> Listen:
     from cavvy.api.listening import Listen
 
     said = file.tables.coordinator
@@ -197,6 +223,7 @@ def _listen(file: ConfigFile, flags: ListenFlags, port: int) -> Listen:
         tls_key=own.tls_key,
         behind_proxy=tuple(flags.behind_proxy or said.behind_proxy or ()),
         hostnames=tuple(flags.hostnames or said.hostnames or ()),
+        dispatch=dispatch or bool(file.tables.dispatch.enabled),
     )
 
 

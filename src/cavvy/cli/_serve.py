@@ -159,6 +159,8 @@ def _say_where(server: CoordinatorServer, plan: CoordinatorPlan) -> None:
     _output.note(f"coordinator: {server.url}")
     if server.reach.there != server.reach.here:
         _output.note(f"other machines reach it at {server.reach.there}")
+    if plan.listen.dispatch:
+        _output.note("Dispatch's clients need no key on this machine; their jobs are of the tenant `dispatch`")
     _output.note(f"data: {plan.data_dir.value}")
     _output.note(f"credentials: {config.credentials_path()}")
 
@@ -170,7 +172,11 @@ async def _running_coordinator(plan: CoordinatorPlan) -> AsyncIterator[Coordinat
 
     data_dir = plan.data_dir.value
     server = CoordinatorServer(
-        data_dir, SqliteStore(data_dir), listen=plan.listen, limits={**plan.limits, **plan.clocks}, keep_keys=_keep_keys
+        data_dir,
+        SqliteStore(data_dir),
+        listen=plan.listen,
+        limits={**plan.limits, **plan.clocks, **plan.dialect},
+        keep_keys=_keep_keys,
     )
     await server.start()
     try:

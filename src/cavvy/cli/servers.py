@@ -26,6 +26,12 @@ Hostname = Annotated[
     list[str] | None,
     typer.Option(metavar="HOST[:PORT]", help="A name that other machines know it by; may be repeated."),
 ]
+Dispatch = Annotated[
+    bool, typer.Option("--dispatch", help="Serve Dispatch's clients on this machine, without keys, and its workers.")
+]
+LegacyPrivate = Annotated[
+    bool, typer.Option("--legacy-private", help="Let users pair with Dispatch's workers for PRIVATE jobs.")
+]
 Model = Annotated[Path | None, typer.Option(help="A GGUF file to run.", show_default="what is found here")]
 Name = Annotated[str | None, typer.Option(help="What to call the worker.", show_default="the machine's name")]
 Slots = Annotated[
@@ -59,6 +65,8 @@ def up(
     tls_key: TlsKey = None,
     behind_proxy: BehindProxy = None,
     hostname: Hostname = None,
+    dispatch: Dispatch = False,
+    legacy_private: LegacyPrivate = False,
     data_dir: DataDir = None,
     name: Name = None,
     slots: Slots = None,
@@ -71,7 +79,8 @@ def up(
 
     file = config_file(common.config)
     listen = _config.ListenFlags(lan, tls_cert, tls_key, behind_proxy, hostname)
-    where = _config.coordinator_plan(file, listen, port=port, data_dir=data_dir)
+    dialect = _config.DispatchFlags(dispatch, legacy_private)
+    where = _config.coordinator_plan(file, listen, dialect, port=port, data_dir=data_dir)
     flags = _config.ModelFlags(model, threads)
     plan = _config.worker_plan(
         file, flags, name=name, slots=slots, drain_timeout_s=drain_timeout_s, data_dir=data_dir, cloud=cloud
@@ -88,6 +97,8 @@ def coordinator(
     tls_key: TlsKey = None,
     behind_proxy: BehindProxy = None,
     hostname: Hostname = None,
+    dispatch: Dispatch = False,
+    legacy_private: LegacyPrivate = False,
     data_dir: DataDir = None,
 ) -> int:
     """Run a coordinator, until Ctrl-C. With --json it prints {"url", "pid"} once it listens."""
@@ -96,7 +107,8 @@ def coordinator(
 
     file = config_file(common.config)
     listen = _config.ListenFlags(lan, tls_cert, tls_key, behind_proxy, hostname)
-    plan = _config.coordinator_plan(file, listen, port=port, data_dir=data_dir)
+    dialect = _config.DispatchFlags(dispatch, legacy_private)
+    plan = _config.coordinator_plan(file, listen, dialect, port=port, data_dir=data_dir)
     return _serve.run(_serve.coordinator(plan, file, as_json=common.json))
 
 

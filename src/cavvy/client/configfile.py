@@ -28,6 +28,7 @@ __all__ = [
     "ClocksTable",
     "ConfigFile",
     "CoordinatorTable",
+    "DispatchTable",
     "LimitsTable",
     "RetentionTable",
     "Section",
@@ -97,6 +98,14 @@ class ClocksTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True)
     stall_timeout_s: JobTime | None = None
 
 
+class DispatchTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[dispatch]`: whether Dispatch's clients and workers are served, and what more they may than is safe."""
+
+    enabled: bool | None = None
+    legacy_private: bool | None = None
+    commands: bool | None = None
+
+
 class RetentionTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[retention]`: how many days things are kept after their end; 0 is for ever."""
 
@@ -117,13 +126,17 @@ class Tables(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: LimitsTable = LimitsTable()
     clocks: ClocksTable = ClocksTable()
     retention: RetentionTable = RetentionTable()
+    dispatch: DispatchTable = DispatchTable()
     providers: dict[str, dict[str, Any]] = {}
 
 
 #: What a file that nobody named may not decide, by section; of the providers' tables, what it may.
 _NEEDS_NAMING: Mapping[str, tuple[str, ...]] = {
     "client": ("url", "key", "pin"),
-    "coordinator": tuple(f"coordinator.{name}" for name in CoordinatorTable.__struct_fields__ if name != "port"),
+    "coordinator": (
+        *(f"coordinator.{name}" for name in CoordinatorTable.__struct_fields__ if name != "port"),
+        *(f"dispatch.{name}" for name in DispatchTable.__struct_fields__),
+    ),
     "worker": ("worker.data_dir",),
 }
 _HARMLESS_OF_PROVIDERS = frozenset({"kind", "models", "slots", "threads", "context_tokens", "timeout_s"})

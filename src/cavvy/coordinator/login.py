@@ -143,6 +143,8 @@ class Login:
             tenant="",
             job_types=frozenset(JobType(one) for one in capabilities.job_types),
             models=frozenset(capabilities.models),
+            kind=capabilities.kind,
+            commands=capabilities.commands,
         )
         self._session.worker, self._session.instance = register.provider_pubkey, register.instance
         self._session.held = register.held

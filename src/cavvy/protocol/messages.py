@@ -61,13 +61,18 @@ Held = Annotated[tuple[AttemptRef, ...], Meta(max_length=4 * defaults.MAX_SLOTS)
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker offers. Its exact bytes are under the signature of `register`."""
+    """What a worker offers. Its exact bytes are under the signature of `register`.
+
+    `commands`: it runs programs, which jobs without a key shall not reach. `kind` is what sort of machine it is.
+    """
 
     name: Name
     slots: Annotated[int, Meta(ge=1, le=defaults.MAX_SLOTS)]
     job_types: Annotated[tuple[Literal["LLM_INFER", "TASK"], ...], Meta(min_length=1, max_length=8)]
     models: Annotated[tuple[Name, ...], Meta(max_length=defaults.MAX_MODELS)]
     version: Name
+    commands: bool = False
+    kind: Literal["DESKTOP", "SEEKER"] | None = None
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="register"):

@@ -39,6 +39,7 @@ class Command:
     """
 
     job_types: tuple[str, ...] = ("LLM_INFER",)
+    runs_commands = True
 
     def __init__(
         self,

@@ -288,6 +288,8 @@ class Worker:
             "job_types": job_types,
             "models": list(models),
             "version": __version__,
+            "commands": any(getattr(provider, "runs_commands", False) for provider in self._providers),
+            "kind": "DESKTOP",
         }
         try:
             return msgspec.convert(offer, Capabilities)

@@ -8,11 +8,11 @@ import pytest
 
 from cavvy import defaults
 from cavvy.cli import _config
-from cavvy.cli._config import ModelFlags, coordinator_plan, worker_plan
+from cavvy.cli._config import DispatchFlags, ListenFlags, ModelFlags, coordinator_plan, worker_plan
 from cavvy.client.config import config_file
 from cavvy.client.configfile import ClocksTable, ConfigFile, LimitsTable
 from cavvy.core.settings import Settings
-from cavvy.errors import ConfigInvalid, ModelMissing
+from cavvy.errors import ConfigInvalid, ModelMissing, StartError
 from cavvy.providers import build
 from cavvy.providers.build import DEMO_MODEL, discover
 from cavvy.providers.settings import ProviderTable
@@ -79,6 +79,43 @@ def test_a_time_of_jobs_that_makes_no_sense_is_refused(tmp_path: Path, name: str
 def test_a_clock_that_makes_no_sense_is_refused(tmp_path: Path, value: str) -> None:
     with pytest.raises(ConfigInvalid, match="requeue_after_s"):
         coordinator_plan(file_with(tmp_path, f"[clocks]\nrequeue_after_s = {value}"))
+
+
+def test_what_dispatchs_clients_and_workers_may_reaches_the_coordinators_settings(tmp_path: Path) -> None:
+    plan = coordinator_plan(file_with(tmp_path, "[dispatch]\nenabled = true\ncommands = true"))
+    assert plan.listen.dispatch
+    assert plan.dialect == {"legacy_private": False, "dispatch_commands": True}
+    assert Settings(coordinator_key="", **plan.dialect).dispatch_commands
+
+
+def test_the_dispatch_options_do_without_a_file() -> None:
+    plan = coordinator_plan(ConfigFile(), dispatch=DispatchFlags(dispatch=True, legacy_private=True))
+    assert (plan.listen.dispatch, plan.dialect["legacy_private"]) == (True, True)
+
+
+def test_nobody_is_served_without_a_key_unless_the_owner_says_so() -> None:
+    plan = coordinator_plan(ConfigFile())
+    assert (plan.listen.dispatch, any(plan.dialect.values())) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "named"),
+    [
+        ("", DispatchFlags(legacy_private=True), "--legacy-private"),
+        ("[dispatch]\ncommands = true", DispatchFlags(), "line 2"),
+        ("[dispatch]\nlegacy_private = true", DispatchFlags(), "line 2"),
+    ],
+)
+def test_what_is_about_dispatch_is_refused_without_it(
+    tmp_path: Path, text: str, flags: DispatchFlags, named: str
+) -> None:
+    with pytest.raises(StartError, match=f"{named} .*add --dispatch"):
+        coordinator_plan(file_with(tmp_path, text), dispatch=flags)
+
+
+def test_behind_a_proxy_nobody_is_let_in_without_a_key(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="everybody behind the proxy"):
+        coordinator_plan(ConfigFile(), ListenFlags(behind_proxy=["127.0.0.1"]), DispatchFlags(dispatch=True))
 
 
 @pytest.mark.parametrize("table", [LimitsTable, ClocksTable])

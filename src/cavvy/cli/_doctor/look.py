@@ -124,6 +124,7 @@ def _shown(
     rows += [Shown(name, _text(value), file.origin(f"coordinator.{name}")) for name, value in _listening(file)]
     rows += [Shown(f"limits.{name}", value, file.origin(f"limits.{name}")) for name, value in where.limits.items()]
     rows += [Shown(f"clocks.{name}", value, file.origin(f"clocks.{name}")) for name, value in where.clocks.items()]
+    rows += [Shown(f"dispatch.{name}", value, file.origin(f"dispatch.{name}")) for name, value in _dispatch(file)]
     if plan is not None:
         rows += [_row("worker.name", plan.name), _row("worker.slots", plan.slots)]
         rows += [Shown(f"providers.{name}", "set", file.origin(f"providers.{name}")) for name in plan.providers]
@@ -135,6 +136,11 @@ def _listening(file: ConfigFile) -> list[tuple[str, Any]]:
     """What the file says of how to listen, apart from what is shown anyway."""
     said = msgspec.structs.asdict(file.tables.coordinator)
     return [(name, value) for name, value in said.items() if value is not None and name not in ("port", "data_dir")]
+
+
+def _dispatch(file: ConfigFile) -> list[tuple[str, bool]]:
+    """What the file says of Dispatch's clients and workers."""
+    return [(name, value) for name, value in msgspec.structs.asdict(file.tables.dispatch).items() if value is not None]
 
 
 def _text(value: Any) -> str:
