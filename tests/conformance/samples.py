@@ -115,7 +115,7 @@ def retried(number: int, epoch: int = 1) -> RetryJob:
     return RetryJob(job_id=job_id(number), epoch=epoch, retried_at_ms=8_000)
 
 
-def token(name: bytes = b"token", *, needs_approval: bool = False) -> AddWorkerToken:
+def token(name: bytes = b"token", *, needs_approval: bool = False, pairs_with: str | None = None) -> AddWorkerToken:
     return AddWorkerToken(
         token_hash=name,
         tenant=TENANT,
@@ -123,6 +123,7 @@ def token(name: bytes = b"token", *, needs_approval: bool = False) -> AddWorkerT
         created_at_ms=100,
         expires_at_ms=100 + DAY_MS,
         needs_approval=needs_approval,
+        pairs_with=pairs_with,
     )
 
 

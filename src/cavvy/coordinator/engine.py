@@ -475,6 +475,7 @@ def known(row: LoadRow) -> JobHeader | KnownWorker | KnownToken | ApiKey | Tenan
                 tenant=row.tenant,
                 expires_at_ms=row.expires_at_ms,
                 needs_approval=row.needs_approval,
+                pairs_with=row.pairs_with,
             )
         case _:
             return row

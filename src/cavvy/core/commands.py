@@ -128,12 +128,15 @@ class Retain(CommandBase, frozen=True, kw_only=True, tag=True):
 
 
 class CreateWorkerToken(CommandBase, frozen=True, kw_only=True, tag=True):
+    """`pairs_with`: the user of the tenant who trusts the worker that joins with it."""
+
     ref: int
     token_hash: bytes
     tenant: str
     created_by: str
     ttl_s: int
     needs_approval: bool = False
+    pairs_with: str | None = None
 
 
 class CreateTrustCode(CommandBase, frozen=True, kw_only=True, tag=True):

@@ -66,6 +66,7 @@ from cavvy.core.stopping import Stopping
 from cavvy.core.submitting import Submitting
 from cavvy.core.timekeeper import Timekeeper
 from cavvy.core.trust import Trust
+from cavvy.core.trust_book import TrustBook
 from cavvy.core.trusting import Trusting
 
 __all__ = ["Batch", "Coordinator", "KnownToken", "KnownWorker", "Settings"]
@@ -79,14 +80,15 @@ class Coordinator:
         self._out = Outbox(settings.lazy_write_s)
         self._board = Board(settings, dice, self._out)
         self._timekeeper = Timekeeper(self._board)
-        self._roster = Roster(settings, self._board, self._out)
+        self._trust_book = TrustBook(self._board.pairings, self._out)
+        self._roster = Roster(settings, self._board, self._trust_book, self._out)
         self._key_book = KeyBook(self._out, self._board.waiting.weigh)
         self._stopping = Stopping(self._board, self._out)
         self._eraser = Eraser(self._board, self._out)
         self._retrying = Retrying(self._board, self._stopping, self._eraser, self._out)
         self._submitting = Submitting(settings, self._board, self._stopping, self._out)
         self._attempts = Attempts(settings, self._board, self._retrying, self._out)
-        self._trusting = Trusting(settings, self._board, self._roster, self._out)
+        self._trusting = Trusting(self._board, self._roster, self._trust_book, self._out)
         self._awake_s: float | None = None
         self._swept_s = 0.0
         self._handlers: dict[type, Callable[[Any, Now], None]] = {
@@ -147,7 +149,7 @@ class Coordinator:
             elif isinstance(row, StopLatch):
                 self._stopping.know(row)
             elif isinstance(row, Trust):
-                self._trusting.know(row)
+                self._trust_book.know(row)
             else:
                 self._roster.know(row)
         self._stopping.resume()

@@ -11,7 +11,7 @@ import msgspec
 from cavvy import defaults
 from cavvy.core.job import JobType, Needs, PrivacyClass, WorkerStatus
 
-__all__ = ["Held", "Offer", "Profile", "refusal", "waiting_reason"]
+__all__ = ["Held", "Offer", "Profile", "refusal", "serves", "waiting_reason"]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,12 +31,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     pairs: frozenset[tuple[str, str]] = frozenset()
 
     def serves(self, tenant: str) -> bool:
-        """Whether this tenant's jobs may come here: the worker is its own, or shared. Whoever opens the coordinator to
-        Dispatch's clients, who send no key, opens the first tenant's workers to them.
-        """
-        if tenant == defaults.DISPATCH_TENANT and self.tenant == defaults.TENANT:
-            return True
-        return self.tenant in (tenant, defaults.SHARED)
+        """Whether this tenant's jobs may come here."""
+        return serves(self.tenant, tenant)
 
     def may_see(self, needs: Needs) -> bool:
         """Whether such a job may be shown here: it is PUBLIC, or its user is paired with the worker. Names match
@@ -45,6 +41,16 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         if needs.privacy_class is PrivacyClass.PUBLIC:
             return True
         return needs.owner is not None and (needs.tenant, needs.owner) in self.pairs
+
+
+def serves(owner: str, tenant: str) -> bool:
+    """Whether a worker of `owner` may be given jobs of `tenant`: it is its own, or shared.
+
+    Whoever opens the coordinator to Dispatch's clients, who send no key, opens the first tenant's workers to them.
+    """
+    if tenant == defaults.DISPATCH_TENANT and owner == defaults.TENANT:
+        return True
+    return owner in (tenant, defaults.SHARED)
 
 
 class Held(Enum):

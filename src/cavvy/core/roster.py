@@ -31,6 +31,8 @@ from cavvy.core.lifecycle import Event
 from cavvy.core.matching import Profile
 from cavvy.core.outbox import Outbox
 from cavvy.core.settings import Settings
+from cavvy.core.trust import Trust
+from cavvy.core.trust_book import TrustBook
 from cavvy.core.worker_status import REVOKED_REASON, status_after
 from cavvy.core.writes import AddWorkerToken, DropExpiredTokens, EnrolWorker, SetWorkerStatus
 
@@ -49,14 +51,16 @@ class KnownToken(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     expires_at_ms: int
     needs_approval: bool = False
+    pairs_with: str | None = None
 
 
 class Roster:
     """Enrolment, what each worker may do, sessions and the resume table."""
 
-    def __init__(self, settings: Settings, board: Board, out: Outbox) -> None:
+    def __init__(self, settings: Settings, board: Board, book: TrustBook, out: Outbox) -> None:
         self._settings = settings
         self._board = board
+        self._book = book
         self._out = out
         self._workers: dict[str, KnownWorker] = {}
         self._tokens: dict[bytes, KnownToken] = {}
@@ -129,6 +133,8 @@ class Roster:
                 status=status,
             )
         )
+        if token.pairs_with is not None:
+            self._book.put(_pairing(command.worker, token.tenant, token.pairs_with, now))
         return ReplyCode.OK
 
     def _admit_legacy(self, command: RegisterWorker, known: KnownWorker | None, now: Now) -> ReplyCode:
@@ -164,6 +170,7 @@ class Roster:
             tenant=command.tenant,
             expires_at_ms=expires_at_ms,
             needs_approval=command.needs_approval,
+            pairs_with=command.pairs_with,
         )
         self._tokens[command.token_hash] = token
         self._out.write(
@@ -174,6 +181,7 @@ class Roster:
                 created_at_ms=now.wall_ms,
                 expires_at_ms=expires_at_ms,
                 needs_approval=token.needs_approval,
+                pairs_with=token.pairs_with,
             )
         )
         self._out.reply(command.ref, ReplyCode.OK)
@@ -352,3 +360,16 @@ class Roster:
     def _is_leased(self, session: Session, ref: AttemptRef) -> bool:
         lease = self._board.leases.get(ref.job_id)
         return lease is not None and lease.epoch == ref.epoch and lease.session == session.id
+
+
+def _pairing(worker: str, tenant: str, user_id: str, now: Now) -> Trust:
+    """A worker that has just been enrolled, with a token by which this user trusts it: there was none before."""
+    return Trust(
+        id=f"tru_{worker[:20]}",
+        tenant=tenant,
+        user_id=user_id,
+        created_at_ms=now.wall_ms,
+        expires_at_ms=now.wall_ms,
+        worker=worker,
+        paired_at_ms=now.wall_ms,
+    )

@@ -13,13 +13,13 @@ from cavvy import defaults
 from cavvy.core.board import Board
 from cavvy.core.commands import ClaimTrust, ConfirmTrust, CreateTrustCode, EndTrust, PairWorker
 from cavvy.core.effects import Reply, ReplyCode, TrustAnswered
-from cavvy.core.job import Now
+from cavvy.core.job import Now, WorkerStatus
 from cavvy.core.lifecycle import Event
+from cavvy.core.matching import serves
 from cavvy.core.outbox import Outbox
-from cavvy.core.roster import Roster
-from cavvy.core.settings import Settings
+from cavvy.core.roster import KnownWorker, Roster
 from cavvy.core.trust import Trust, TrustStatus
-from cavvy.core.writes import DropTrust, PutTrust
+from cavvy.core.trust_book import TrustBook
 
 __all__ = ["Trusting"]
 
@@ -61,6 +61,12 @@ class _WrongClaims:
 
 
 def _sources(command: ClaimTrust) -> tuple[tuple[tuple[str, str], int], ...]:
+    """Whom a wrong claim counts against. Who has proven no key can lock out nobody who has."""
+    if command.session is None:
+        return (
+            (("unproven address", command.address), defaults.WRONG_CLAIMS_PER_ADDRESS),
+            (("all unproven", ""), defaults.WRONG_CLAIMS),
+        )
     return (
         (("key", command.worker), defaults.WRONG_CLAIMS_PER_KEY),
         (("address", command.address), defaults.WRONG_CLAIMS_PER_ADDRESS),
@@ -71,41 +77,27 @@ def _sources(command: ClaimTrust) -> tuple[tuple[tuple[str, str], int], ...]:
 class Trusting:
     """Everything that changes who is trusted."""
 
-    def __init__(self, settings: Settings, board: Board, roster: Roster, out: Outbox) -> None:
-        self._settings = settings
+    def __init__(self, board: Board, roster: Roster, book: TrustBook, out: Outbox) -> None:
         self._board = board
         self._roster = roster
+        self._book = book
         self._out = out
-        self._trusts: dict[str, Trust] = {}
-        self._codes: dict[bytes, str] = {}
         self._wrong = _WrongClaims()
 
-    def know(self, trust: Trust) -> None:
-        """Takes up what the store holds."""
-        self._trusts[trust.id] = trust
-        if trust.code_hash:
-            self._codes[trust.code_hash] = trust.id
-        if trust.worker is not None and trust.paired_at_ms is not None:
-            self._board.pairings.add(trust.worker, (trust.tenant, trust.user_id))
-
     def sweep(self, now: Now) -> None:
-        """What was not confirmed in time goes."""
-        for trust in list(self._trusts.values()):
-            if trust.paired_at_ms is None and trust.expires_at_ms <= now.wall_ms:
-                self._drop(trust)
+        """What was not confirmed in time goes, and wrong claims are forgotten."""
+        self._book.sweep(now)
         self._wrong.sweep(now)
 
     # -- codes and claims
 
     def create(self, command: CreateTrustCode, now: Now) -> None:
-        if command.code_hash in self._codes:
+        if self._book.by_code(command.code_hash) is not None:
             self._out.reply(command.ref, ReplyCode.CODE_CLAIMED)  # the shell makes another
             return
-        mine = [
-            one for one in self._of(command.tenant, command.user_id) if one.status is TrustStatus.OPEN
-        ]  # in order of creation
+        mine = [one for one in self._book.of(command.tenant, command.user_id) if one.status is TrustStatus.OPEN]
         for trust in mine[: len(mine) + 1 - defaults.MAX_TRUST_CODES]:
-            self._drop(trust)
+            self._book.drop(trust)
         trust = Trust(
             id=command.id,
             tenant=command.tenant,
@@ -115,37 +107,28 @@ class Trusting:
             code_hash=command.code_hash,
             keyed=command.keyed,
         )
-        self._put(trust)
+        self._book.put(trust)
         self._reply(command.ref, trust)
 
     def claim(self, command: ClaimTrust, now: Now) -> None:
+        """Who is not enrolled is told so whatever he sends: such a claim says nothing of a code, and counts as none."""
+        known = self._roster.worker(command.worker)
+        if command.session is not None and (known is None or known.status is WorkerStatus.REVOKED):
+            self._answer(command, ReplyCode.WORKER_UNKNOWN if known is None else ReplyCode.WORKER_REVOKED)
+            return
         if self._wrong.refuses(command, now):
             self._answer(command, ReplyCode.TOO_MANY_CLAIMS)
             return
-        trust = self._trusts.get(self._codes.get(command.code_hash, ""))
-        code = self._claimable(trust, command, now)
+        trust = self._book.by_code(command.code_hash)
+        code = _claimable(trust, command, known, now)
         if code is not ReplyCode.OK:
             self._wrong.add(command, now)
         if trust is None or code is not ReplyCode.OK:
             self._answer(command, code)
             return
         trust = msgspec.structs.replace(trust, worker=command.worker, address=command.address)
-        self._put(trust)
+        self._book.put(trust)
         self._answer(command, ReplyCode.OK, trust)
-
-    def _claimable(self, trust: Trust | None, command: ClaimTrust, now: Now) -> ReplyCode:
-        """Who was not told the code with a key learns more, as Dispatch's clients do; a guess learns nothing."""
-        if trust is None or (trust.keyed and command.session is None):
-            return ReplyCode.CODE_REFUSED
-        vague = trust.keyed
-        if trust.worker is not None:
-            return ReplyCode.CODE_REFUSED if vague else ReplyCode.CODE_CLAIMED
-        if trust.expires_at_ms <= now.wall_ms:
-            return ReplyCode.CODE_REFUSED if vague else ReplyCode.CODE_EXPIRED
-        known = self._roster.worker(command.worker)
-        if command.session is not None and (known is None or known.tenant not in (trust.tenant, defaults.SHARED)):
-            return ReplyCode.CODE_REFUSED
-        return ReplyCode.OK
 
     def _answer(self, command: ClaimTrust, code: ReplyCode, trust: Trust | None = None) -> None:
         if command.session is not None:
@@ -166,8 +149,9 @@ class Trusting:
 
     def pair(self, command: PairWorker, now: Now) -> None:
         known = self._roster.worker(command.worker)
-        if known is None or known.tenant not in (command.tenant, defaults.SHARED):
-            self._out.reply(command.ref, ReplyCode.NOT_FOUND)
+        code = _pairable(known, command.tenant)
+        if code is not ReplyCode.OK:
+            self._out.reply(command.ref, code)
             return
         trust = Trust(
             id=command.id,
@@ -181,17 +165,15 @@ class Trusting:
 
     def _pair(self, ref: int, trust: Trust, now: Now) -> None:
         """Once is enough: a second pairing of the same two is the first."""
-        worker, user = trust.worker or "", (trust.tenant, trust.user_id)
-        before = next((one for one in self._of(*user) if one.worker == worker and one.paired_at_ms), None)
+        before = self._book.pairing(trust)
         if before is not None:
-            if trust.id in self._trusts:
-                self._drop(trust)
+            if self._book.get(trust.id) is not None:
+                self._book.drop(trust)
             self._reply(ref, before)
             return
         trust = msgspec.structs.replace(trust, code_hash=b"", paired_at_ms=now.wall_ms)
-        self._put(trust)
-        self._board.pairings.add(worker, user)
-        self._tell_fleet(worker)
+        self._book.put(trust)
+        self._tell_fleet(trust)
         self._reply(ref, trust)
 
     def end(self, command: EndTrust, now: Now) -> None:
@@ -199,10 +181,9 @@ class Trusting:
         if trust is None:
             self._out.reply(command.ref, ReplyCode.NOT_FOUND)
             return
-        self._drop(trust)
-        if trust.worker is not None and trust.paired_at_ms is not None:
-            self._board.pairings.discard(trust.worker, (trust.tenant, trust.user_id))
-            self._tell_fleet(trust.worker)
+        self._book.drop(trust)
+        if trust.status is TrustStatus.PAIRED:
+            self._tell_fleet(trust)
             self._take_back(trust, now)
         self._reply(command.ref, trust)
 
@@ -218,7 +199,8 @@ class Trusting:
             if session is not None:
                 self._out.stop(session, job_id, epoch, "its user does not trust this worker any more")
 
-    def _tell_fleet(self, worker: str) -> None:
+    def _tell_fleet(self, trust: Trust) -> None:
+        worker = trust.worker or ""
         session, known = self._board.fleet.of_worker(worker), self._roster.worker(worker)
         if session is not None and known is not None:
             self._board.reprofile(session, self._roster.profile_of(known, session.profile))
@@ -226,26 +208,32 @@ class Trusting:
     # -- what there is
 
     def _named(self, command: ConfirmTrust | EndTrust) -> Trust | None:
-        trust = self._trusts.get(command.id)
+        trust = self._book.get(command.id)
         mine = trust is not None and (trust.tenant, trust.user_id) == (command.tenant, command.user_id)
         return trust if mine else None
 
-    def _of(self, tenant: str, user_id: str) -> list[Trust]:
-        return [one for one in self._trusts.values() if (one.tenant, one.user_id) == (tenant, user_id)]
-
-    def _put(self, trust: Trust) -> None:
-        before = self._trusts.get(trust.id)
-        if before is not None and before.code_hash != trust.code_hash:
-            self._codes.pop(before.code_hash, None)
-        self._trusts[trust.id] = trust
-        if trust.code_hash:
-            self._codes[trust.code_hash] = trust.id
-        self._out.write(PutTrust(trust=trust))
-
-    def _drop(self, trust: Trust) -> None:
-        del self._trusts[trust.id]
-        self._codes.pop(trust.code_hash, None)
-        self._out.write(DropTrust(id=trust.id))
-
     def _reply(self, ref: int, trust: Trust) -> None:
         self._out.effect(Reply(ref=ref, code=ReplyCode.OK, trust=trust))
+
+
+def _claimable(trust: Trust | None, command: ClaimTrust, known: KnownWorker | None, now: Now) -> ReplyCode:
+    """Who was not told the code with a key learns more, as Dispatch's clients do; a guess learns nothing."""
+    if trust is None or (trust.keyed and command.session is None):
+        return ReplyCode.CODE_REFUSED
+    vague = trust.keyed
+    if trust.worker is not None:
+        return ReplyCode.CODE_REFUSED if vague else ReplyCode.CODE_CLAIMED
+    if trust.expires_at_ms <= now.wall_ms:
+        return ReplyCode.CODE_REFUSED if vague else ReplyCode.CODE_EXPIRED
+    if command.session is not None and (known is None or not serves(known.tenant, trust.tenant)):
+        return ReplyCode.CODE_REFUSED
+    return ReplyCode.OK
+
+
+def _pairable(known: KnownWorker | None, tenant: str) -> ReplyCode:
+    """Whether a user of `tenant` may trust this worker without a code: somebody has let it in, and it serves him."""
+    if known is None or not serves(known.tenant, tenant):
+        return ReplyCode.NOT_FOUND
+    if known.status is WorkerStatus.WAITING_APPROVAL:
+        return ReplyCode.WORKER_WAITS
+    return ReplyCode.WORKER_REVOKED if known.status is WorkerStatus.REVOKED else ReplyCode.OK

@@ -242,7 +242,9 @@ class RetryJob(WriteBase, frozen=True, kw_only=True, tag=True):
 
 
 class AddWorkerToken(WriteBase, frozen=True, kw_only=True, tag=True):
-    """A single-use right to enrol one worker, which waits for approval then or not. Only the hash is kept."""
+    """A single-use right to enrol one worker, which waits for approval then or not, and is paired with a user of the
+    tenant or not. Only the hash is kept.
+    """
 
     token_hash: bytes
     tenant: str
@@ -250,6 +252,7 @@ class AddWorkerToken(WriteBase, frozen=True, kw_only=True, tag=True):
     created_at_ms: int
     expires_at_ms: int
     needs_approval: bool = False
+    pairs_with: str | None = None
 
 
 class DropExpiredTokens(WriteBase, frozen=True, kw_only=True, tag=True):

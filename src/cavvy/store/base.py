@@ -72,6 +72,7 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     expires_at_ms: int
     needs_approval: bool
+    pairs_with: str | None = None
 
 
 LoadRow = JobHeader | WorkerRecord | TokenRecord | ApiKey | Tenant | StopLatch | Trust

@@ -87,6 +87,7 @@ class MemoryStore:
                 tenant=token.tenant,
                 expires_at_ms=token.expires_at_ms,
                 needs_approval=token.needs_approval,
+                pairs_with=token.pairs_with,
             )
             for token in tables.tokens.values()
             if not token.used

@@ -259,6 +259,7 @@ class Tables:
             tenant=write.tenant,
             expires_at_ms=write.expires_at_ms,
             needs_approval=write.needs_approval,
+            pairs_with=write.pairs_with,
         )
         transaction.put(self.tokens, write.token_hash, token)
 

@@ -148,7 +148,14 @@ class Stack:
     def cancellation(self, job_id: str, reason: str | None = None) -> CancelJob:
         return CancelJob(ref=next(self._refs), tenant="default", job_id=job_id, by="owner", reason=reason)
 
-    async def token(self, ttl_s: int = 900, *, tenant: str = defaults.TENANT, needs_approval: bool = False) -> bytes:
+    async def token(
+        self,
+        ttl_s: int = 900,
+        *,
+        tenant: str = defaults.TENANT,
+        needs_approval: bool = False,
+        pairs_with: str | None = None,
+    ) -> bytes:
         """A worker token's hash, made durable."""
         token_hash = self.core_dice_hash()
         await self.do(
@@ -159,6 +166,7 @@ class Stack:
                 created_by="owner",
                 ttl_s=ttl_s,
                 needs_approval=needs_approval,
+                pairs_with=pairs_with,
             )
         )
         return token_hash

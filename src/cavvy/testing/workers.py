@@ -46,9 +46,12 @@ class FakeWorker:
         self.session = 0
         self.models = models
 
-    async def join(self, *, tenant: str = defaults.TENANT, needs_approval: bool = False) -> None:
+    async def join(
+        self, *, tenant: str = defaults.TENANT, needs_approval: bool = False, pairs_with: str | None = None
+    ) -> None:
         """Enrols with a fresh token and connects."""
-        await self.connect(token_hash=await self.stack.token(tenant=tenant, needs_approval=needs_approval))
+        token = await self.stack.token(tenant=tenant, needs_approval=needs_approval, pairs_with=pairs_with)
+        await self.connect(token_hash=token)
 
     async def connect(
         self,

@@ -203,7 +203,9 @@ COMMANDS: list[Command] = [
     ReleaseStop(ref=2, tenant="t"),
     EraseJob(ref=2, job_id="job-1", seq=3),
     Retain(ref=2, due=Due(erase=(DueJob("job-1", 3, 99),)), horizons=Horizons(texts_ms=4)),
-    CreateWorkerToken(ref=3, token_hash=BYTES, tenant="t", created_by="owner", ttl_s=900, needs_approval=True),
+    CreateWorkerToken(
+        ref=3, token_hash=BYTES, tenant="t", created_by="owner", ttl_s=900, needs_approval=True, pairs_with="u"
+    ),
     ManageWorker(ref=4, tenant="t", worker="aa" * 32, action=WorkerAction.DRAIN),
     CreateTrustCode(ref=4, id="tr", tenant="t", user_id="u", code_hash=BYTES, keyed=False),
     ClaimTrust(ref=4, code_hash=BYTES, worker="aa" * 32, address="::1", session=9),
@@ -325,7 +327,13 @@ WRITES: list[Write] = [
     FailJob(failure=FAILURE, end=AttemptEnd.ABORTED, counted=True, cancel=ASKED, usage=USAGE, **ATTEMPT),
     RetryJob(retried_at_ms=9, **ATTEMPT),
     AddWorkerToken(
-        token_hash=BYTES, tenant="t", created_by="owner", created_at_ms=1, expires_at_ms=2, needs_approval=True
+        token_hash=BYTES,
+        tenant="t",
+        created_by="owner",
+        created_at_ms=1,
+        expires_at_ms=2,
+        needs_approval=True,
+        pairs_with="u",
     ),
     DropExpiredTokens(now_ms=3),
     EnrolWorker(

@@ -255,12 +255,13 @@ def worker(row: Row) -> WorkerRecord:
 
 
 def token(row: Row) -> TokenRecord:
-    token_hash, tenant, expires_at_ms, needs_approval = row
+    token_hash, tenant, expires_at_ms, needs_approval, pairs_with = row
     return TokenRecord(
         token_hash=token_hash,
         tenant=tenant.decode(),
         expires_at_ms=expires_at_ms,
         needs_approval=bool(needs_approval),
+        pairs_with=_text(pairs_with),
     )
 
 

@@ -62,6 +62,7 @@ def _add_token(write: AddWorkerToken) -> Iterator[Single]:
             "created_at_ms": write.created_at_ms,
             "expires_at_ms": write.expires_at_ms,
             "needs_approval": write.needs_approval,
+            "pairs_with": None if write.pairs_with is None else write.pairs_with.encode(),
         },
     )
 

@@ -117,6 +117,7 @@ CREATE TABLE worker_token (
     created_at_ms INTEGER NOT NULL,
     expires_at_ms INTEGER NOT NULL,
     needs_approval INTEGER NOT NULL,
+    pairs_with BLOB,
     used_by BLOB
 ) STRICT;
 

@@ -140,7 +140,7 @@ WHERE tenant IN (:tenant, :shared)
 ORDER BY enrolled_at_ms, rowid;
 
 -- name: unused_tokens
-SELECT token_hash, tenant, expires_at_ms, needs_approval FROM worker_token WHERE used_by IS NULL;
+SELECT token_hash, tenant, expires_at_ms, needs_approval, pairs_with FROM worker_token WHERE used_by IS NULL;
 
 -- name: api_keys
 SELECT

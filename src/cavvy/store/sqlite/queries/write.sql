@@ -394,8 +394,8 @@ SET
 WHERE id = :job_id AND epoch = :epoch AND status = 'failed';
 
 -- name: insert_token
-INSERT INTO worker_token (token_hash, tenant, created_by, created_at_ms, expires_at_ms, needs_approval)
-VALUES (:token_hash, :tenant, :created_by, :created_at_ms, :expires_at_ms, :needs_approval);
+INSERT INTO worker_token (token_hash, tenant, created_by, created_at_ms, expires_at_ms, needs_approval, pairs_with)
+VALUES (:token_hash, :tenant, :created_by, :created_at_ms, :expires_at_ms, :needs_approval, :pairs_with);
 
 -- name: drop_expired_tokens
 DELETE FROM worker_token WHERE used_by IS NULL AND expires_at_ms <= :now_ms;
