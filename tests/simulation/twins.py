@@ -10,8 +10,9 @@ from unittest import mock
 from msgspec.structs import replace
 
 from cavvy.coordinator.engine import Engine
-from cavvy.core import board, roster
-from cavvy.core import coordinator as core
+from cavvy.core import attempts, board, roster
+from cavvy.core.attempts import Attempts
+from cavvy.core.backlog import Backlog
 from cavvy.core.board import Board
 from cavvy.core.commands import JobCompleted
 from cavvy.core.coordinator import Coordinator
@@ -61,22 +62,22 @@ def acknowledged_before_the_commit() -> AbstractContextManager[Any]:
 
 def no_fence_on_results() -> AbstractContextManager[Any]:
     """A result is taken from whoever sends it, of whichever attempt, and no attempt is told that it is stale."""
-    mine = Coordinator._mine
+    mine = Attempts._mine
 
     def never_stale(job: Any, worker: str, epoch: int) -> Resumption:
         answer = resumption(job, worker, epoch)
         return Resumption.GO_ON if answer is Resumption.STALE and job.active else answer
 
-    def anybody(self: Coordinator, command: Any) -> Any:
+    def anybody(self: Attempts, command: Any) -> Any:
         job, session = self._board.jobs.get(command.job_id), self._board.fleet.get(command.session)
         if isinstance(command, JobCompleted) and job is not None and session is not None and job.active:
             return session, job
         return mine(self, command)
 
     return _all(
-        mock.patch.object(Coordinator, "_mine", anybody),
+        mock.patch.object(Attempts, "_mine", anybody),
         mock.patch.object(roster, "resumption", never_stale),
-        mock.patch.object(core.receipts, "check", lambda _opened, result, _expected: parse_result(result)),
+        mock.patch.object(attempts.receipts, "check", lambda _opened, result, _expected: parse_result(result)),
     )
 
 
@@ -238,7 +239,7 @@ def a_latch_that_is_not_durable() -> AbstractContextManager[Any]:
 
 
 def a_stop_that_is_ignored_by_the_match() -> AbstractContextManager[Any]:
-    return mock.patch.object(Board, "withhold", return_value=False)
+    return mock.patch.object(Backlog, "withhold", return_value=False)
 
 
 def a_stop_that_a_restart_forgets() -> AbstractContextManager[Any]:

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Callable
 
+from cavvy.core.backlog import Backlog
 from cavvy.core.commands import SubmitJob
 from cavvy.core.effects import Assign, StopUnanswered
 from cavvy.core.fairness import Ages, place
 from cavvy.core.fleet import Fleet, Session
 from cavvy.core.job import AttemptEnd, AttemptRef, CancelRequest, Failure, FailureCode, JobHeader, JobStatus, Now
-from cavvy.core.lease import Lapse, Lease, lapse
+from cavvy.core.lease import Lapse
+from cavvy.core.leases import Leases
 from cavvy.core.lifecycle import Event, Step, phase_of, step
 from cavvy.core.matching import Profile
 from cavvy.core.outbox import Outbox
 from cavvy.core.pairings import Pairings
-from cavvy.core.resting import DueTimes, RestingJobs
+from cavvy.core.resting import DueTimes
 from cavvy.core.settings import Settings
 from cavvy.core.threads import Threads
-from cavvy.core.times import AttemptClock
 from cavvy.core.tries import last_chance, pause_s
-from cavvy.core.waiting import WaitingJobs
-from cavvy.core.windows import MatchWindows
 from cavvy.core.writes import CompleteJob, FailJob, GrantJob, RequestCancel, RequeueJob, ReviveAttempt, Usage
 
 __all__ = ["Board"]
@@ -35,18 +33,14 @@ class Board:
         self.settings = settings
         self.out = out
         self.jobs: dict[str, JobHeader] = {}
-        self.leases: dict[str, Lease] = {}
-        self.waiting = WaitingJobs()
-        self.resting = RestingJobs()
-        self.windows = MatchWindows()
+        self.leases = Leases(settings)
+        self.backlog = Backlog(settings)
         self.deadlines = DueTimes()
         self.fleet = Fleet()
         self.fresh: dict[str, SubmitJob] = {}
-        self.withheld: set[str] = set()
         self.threads = Threads()
         self.pairings = Pairings()
         self.grace_until_s = 0.0
-        self._lapse_s = math.inf
         self._ages = Ages()
         self._dice = dice
 
@@ -58,18 +52,10 @@ class Board:
         self.threads.add(job)
         self.out.census.see(job)
         self._watch_deadline(job)
-        if not job.active:
+        if job.active:
+            self.leases.restore(job, now, grace_until_s)
+        else:
             self._enqueue(job, now)
-            return
-        self.leases[job.id] = Lease(
-            worker=job.worker or "",
-            epoch=job.epoch,
-            until_s=max(grace_until_s, now.mono_s + self.settings.requeue_after_s),
-            granted_s=now.mono_s,
-            clock=AttemptClock(heard_s=now.mono_s, started_s=now.mono_s if job.status is JobStatus.RUNNING else None),
-            taken=True,
-            stop_by_s=now.mono_s + self.settings.stop_ack_timeout_s if job.cancel is not None else None,
-        )
 
     def add(self, job: JobHeader, submission: SubmitJob, now: Now) -> None:
         """A new pending job; its texts are kept until the batch ends, in case it is granted at once."""
@@ -95,67 +81,19 @@ class Board:
         if job.terms.deadline_at_ms is not None:
             self.deadlines.discard(job.id)
         if job.status is JobStatus.PENDING:
-            self._dequeue(job)
+            self.backlog.remove(job)
 
     def _watch_deadline(self, job: JobHeader) -> None:
         if job.terms.deadline_at_ms is not None:
             self.deadlines.put(job.id, job.terms.deadline_at_ms)
 
-    # -- the queue
-
-    @property
-    def pending(self) -> int:
-        """How many jobs are pending, those that rest among them."""
-        return self.waiting.total + self.resting.total
-
-    def full(self, tenant: str) -> bool:
-        """Whether as many jobs wait as may, of this tenant or of all."""
-        of_tenant, of_all = self.settings.max_pending_per_tenant, self.settings.max_pending
-        return self.pending_of(tenant) >= of_tenant or self.pending >= of_all
-
-    def pending_of(self, tenant: str) -> int:
-        return self.waiting.of_tenant(tenant) + self.resting.of_tenant(tenant)
-
-    def rest(self, job: JobHeader, until_s: float) -> None:
-        """A pending job is not granted before `until_s` (monotonic); it counts as pending all the same."""
-        self._dequeue(job)
-        self.resting.add(job, until_s=until_s)
-
     def wake_resting(self, now: Now) -> None:
         """Queues the jobs that have rested long enough."""
-        for job_id in self.resting.due(now):
+        for job_id in self.backlog.resting.due(now):
             self._enqueue(self.jobs[job_id], now)
 
     def _enqueue(self, job: JobHeader, now: Now) -> None:
-        """A job that is pending from now on waits for a worker, or rests until its time comes."""
-        terms = job.terms
-        if terms.not_before_ms is not None and terms.not_before_ms > now.wall_ms:
-            self.resting.add(job, until_ms=terms.not_before_ms)
-        elif terms.deadline_at_ms is not None and terms.deadline_at_ms <= now.wall_ms:
-            self.resting.add(job, until_s=self.grace_until_s)
-        else:
-            if terms.match_window_s is not None:
-                self.windows.enter(job, now.mono_s)
-            self.waiting.add(job, now.mono_s)
-
-    def withhold(self, job: JobHeader) -> bool:
-        """Takes a job that waits off the queue: it is about to end, and no free slot and no lost attempt that returns
-        gets it. False if there was nothing to take.
-        """
-        if job.active or job.id in self.withheld:
-            return False
-        self._dequeue(job)
-        self.withheld.add(job.id)
-        job.lost = False
-        return True
-
-    def _dequeue(self, job: JobHeader) -> None:
-        if job.terms.match_window_s is not None:
-            self.windows.leave(job)
-        if job.id in self.withheld:
-            self.withheld.discard(job.id)
-        elif not self.resting.discard(job):
-            self.waiting.discard(job)
+        self.backlog.add(job, now, self.grace_until_s)
 
     # -- transitions
 
@@ -191,7 +129,7 @@ class Board:
         assert change.end is not None
         lease = self.leases.pop(job.id)
         if lease.profile is not None and not change.counted:
-            self.waiting.refund(job, lease.profile)
+            self.backlog.waiting.refund(job, lease.profile)
         self.out.flush_start(job.id)
         self.out.write(
             RequeueJob(
@@ -210,7 +148,7 @@ class Board:
         job.tries += change.counted
         self._enqueue(job, now)
         if (rest_s := pause_s(change, job)) > 0:
-            self.rest(job, now.mono_s + rest_s)
+            self.backlog.rest(job, now.mono_s + rest_s)
         self.out.changed(job, end=change.end)
 
     def _fail(
@@ -256,14 +194,14 @@ class Board:
 
     def revive(self, job: JobHeader, session: Session, now: Now) -> None:
         """A lost attempt whose worker turns up while nobody else has the job goes on where it was."""
-        self._dequeue(job)
+        self.backlog.remove(job)
         self.out.write(
             ReviveAttempt(job_id=job.id, epoch=job.epoch, counted=job.lost_counted, started_at_ms=now.wall_ms)
         )
         job.tries -= job.lost_counted
         job.lost = job.lost_counted = False
         job.status = JobStatus.RUNNING
-        self.leases[job.id] = lease = self.new_lease(job, session, now, taken=True)
+        lease = self.leases.grant(job, session, now, taken=True)
         lease.clock.start(now.mono_s)
         session.occupied.add(AttemptRef(job.id, job.epoch))
         self.out.changed(job)
@@ -293,47 +231,34 @@ class Board:
 
     def join_fleet(self, session: Session) -> None:
         self.fleet.add(session)
-        self.waiting.know(session.profile)
+        self.backlog.waiting.know(session.profile)
 
     def leave_fleet(self, session: Session) -> None:
         self.fleet.remove(session)
         if not self.fleet.has_profile(session.profile):
-            self.waiting.forget(session.profile)
+            self.backlog.waiting.forget(session.profile)
 
     # -- clocks
 
     def forgive(self, gap_s: float) -> None:
         """If this loop was away (suspend, a long commit), nobody else is to blame for the silence."""
-        self.windows.forgive(gap_s)
-        for lease in self.leases.values():
-            lease.clock.forgive(gap_s)
-            lease.until_s += gap_s
-            lease.granted_s += gap_s
-            lease.stop_by_s = lease.stop_by_s and lease.stop_by_s + gap_s
-        self._lapse_s += gap_s
+        self.backlog.windows.forgive(gap_s)
+        self.leases.forgive(gap_s)
         for session in self.fleet:
             session.last_heard_s += gap_s
-
-    def orphan(self, lease: Lease, now: Now) -> None:
-        """Its socket is lost: the same worker has `requeue_after_s` to come back with it."""
-        lease.session = None
-        lease.until_s = min(lease.until_s, now.mono_s + self.settings.requeue_after_s)
-        self._lapse_s = min(self._lapse_s, lease.until_s)
 
     @property
     def lapse_s(self) -> float:
         """When the first lease without a socket ends; infinity for never. The others end with the next sweep."""
-        return max(self._lapse_s, self.grace_until_s)
+        return max(self.leases.first_s, self.grace_until_s)
 
     def sweep_leases(self, now: Now) -> None:
         """Ends what time has ended, except during the restart grace."""
         if now.mono_s < self.grace_until_s:
             return
-        accept_s = self.settings.accept_timeout_s
-        lapsed = [(i, what) for i, one in self.leases.items() if (what := lapse(one, now.mono_s, accept_s))]
-        for job_id, what in lapsed:
+        for job_id, what in self.leases.lapsed(now):
             self._lapse(self.jobs[job_id], what, now)
-        self._lapse_s = min((one.until_s for one in self.leases.values() if one.session is None), default=math.inf)
+        self.leases.look_ahead()
 
     def _lapse(self, job: JobHeader, what: Lapse, now: Now) -> None:
         match what:
@@ -359,14 +284,15 @@ class Board:
 
     def match(self, now: Now) -> None:
         """Gives each free slot, the best first, the job whose turn it is there; one synchronous step for each."""
-        if not self.waiting.total:
+        waiting = self.backlog.waiting
+        if not waiting.total:
             return
-        self.waiting.unbar(self.jobs, now.mono_s)
-        ready = [(one.rank(), one.id, one) for one in self.fleet.with_room(self.waiting.wanted())]
+        waiting.unbar(self.jobs, now.mono_s)
+        ready = [(one.rank(), one.id, one) for one in self.fleet.with_room(waiting.wanted())]
         heapq.heapify(ready)
         while ready:
             session = ready[0][-1]
-            job = self.waiting.first(session.profile, session.worker)
+            job = waiting.first(session.profile, session.worker)
             if job is not None:
                 self._grant(job, session, now)
             if job is not None and session.room > 0:
@@ -375,12 +301,10 @@ class Board:
                 heapq.heappop(ready)
 
     def _grant(self, job: JobHeader, session: Session, now: Now) -> None:
-        if job.terms.match_window_s is not None:
-            self.windows.leave(job)
-        self.waiting.grant(job, session.profile, now.mono_s)
+        self.backlog.grant(job, session.profile, now)
         job.epoch += 1
         job.status, job.worker, job.lost, job.lost_counted = JobStatus.ASSIGNED, session.worker, False, False
-        self.leases[job.id] = lease = self.new_lease(job, session, now, taken=False)
+        lease = self.leases.grant(job, session, now, taken=False)
         lease.profile = session.profile
         session.occupied.add(AttemptRef(job.id, job.epoch))
         session.idle_since_s = now.mono_s
@@ -390,18 +314,6 @@ class Board:
         )
         self.out.changed(job)
         self.assign(job, session.id, salt)
-
-    def new_lease(self, job: JobHeader, session: Session, now: Now, *, taken: bool) -> Lease:
-        return Lease(
-            worker=session.worker,
-            epoch=job.epoch,
-            until_s=now.mono_s + self.settings.lease_ttl_s,
-            granted_s=now.mono_s,
-            clock=AttemptClock(heard_s=now.mono_s),
-            session=session.id,
-            instance=session.instance,
-            taken=taken,
-        )
 
     def assign(self, job: JobHeader, session: int, salt: bytes) -> None:
         """`salt` is empty when it is in the store only (an attempt that is sent again)."""

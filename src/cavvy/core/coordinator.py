@@ -82,7 +82,7 @@ class Coordinator:
         self._timekeeper = Timekeeper(self._board)
         self._trust_book = TrustBook(self._board.pairings, self._out)
         self._roster = Roster(settings, self._board, self._trust_book, self._out)
-        self._key_book = KeyBook(self._out, self._board.waiting.weigh)
+        self._key_book = KeyBook(self._out, self._board.backlog.waiting.weigh)
         self._stopping = Stopping(self._board, self._out)
         self._eraser = Eraser(self._board, self._out)
         self._retrying = Retrying(self._board, self._stopping, self._eraser, self._out)
@@ -140,7 +140,7 @@ class Coordinator:
         self._submitting.seq, self._submitting.numbers = seq, dict(numbers)
         known = list(rows)
         if any(isinstance(row, KnownWorker) for row in known):
-            self._board.windows.from_s = grace_until_s
+            self._board.backlog.windows.from_s = grace_until_s
         for row in known:
             if isinstance(row, JobHeader):
                 self._board.restore_job(row, now, grace_until_s)

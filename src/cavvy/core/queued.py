@@ -22,15 +22,15 @@ class Queued(NamedTuple):
 
 def queued(board: Board, job: JobHeader, online: Iterable[Offer], now: Now) -> Queued:
     """Of a pending job. What its own times add, `reason_with_times` knows."""
-    if job.id in board.withheld:
+    if job.id in board.backlog.withheld:
         return Queued("It is being stopped.")
-    rests_s = board.resting.until(job.id, now)
+    rests_s = board.backlog.resting.until(job.id, now)
     if rests_s is not None:
         return Queued(f"An attempt failed; the next begins in {rests_s:.0f} s at the earliest.")
-    kept_s = board.waiting.kept_s(job, _able(board, job), now.mono_s)
+    kept_s = board.backlog.waiting.kept_s(job, _able(board, job), now.mono_s)
     if kept_s is not None:
         return Queued(f"The worker that could run it did not take it, or failed; it may again in {kept_s:.0f} s.")
-    place = board.waiting.queue(job, now.mono_s, lambda profile: _serves(board, profile))
+    place = board.backlog.waiting.queue(job, now.mono_s, lambda profile: _serves(board, profile))
     return Queued(waiting_reason(job.needs, online), *place)
 
 

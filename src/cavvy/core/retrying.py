@@ -96,7 +96,7 @@ class Retrying:
             return ReplyCode.STOPPED, latch
         if deadline_ms is not None and deadline_ms <= now.wall_ms:
             return ReplyCode.DEADLINE_PASSED, None
-        return (ReplyCode.QUEUE_FULL if self._board.full(tenant) else None), None
+        return (ReplyCode.QUEUE_FULL if self._board.backlog.full(tenant) else None), None
 
     def started(self, session: Session) -> None:
         """A worker that begins a job does not reject one after the other."""

@@ -353,7 +353,7 @@ class Roster:
             lease = self._board.leases.get(ref.job_id)
             if lease is None or not self._is_leased(session, ref):
                 continue  # a worker may have said that it holds what is somebody else's
-            self._board.orphan(lease, now)
+            self._board.leases.orphan(lease, now)
             if session.draining:
                 self._board.event(self._board.jobs[ref.job_id], Event.DRAINED, now, message="Its worker has left.")
 

@@ -121,7 +121,7 @@ class Stopping:
 
     def _abort(self, job_id: str, request: CancelRequest, now: Now) -> bool:
         """Whether the job was still there to be ended."""
-        if job_id not in self._board.withheld:
+        if job_id not in self._board.backlog.withheld:
             return False
         self._board.event(self._board.jobs[job_id], Event.CANCEL, now, message="Stopped.", cancel=request)
         return True
@@ -139,7 +139,7 @@ class Stopping:
         return Stopped(running=running, pending=pending)
 
     def _end(self, latch: StopLatch, jobs: Iterable[JobHeader]) -> None:
-        withheld = deque(job.id for job in jobs if self._board.withhold(job))
+        withheld = deque(job.id for job in jobs if self._board.backlog.withhold(job))
         self._endings.append(_Ending(latch.tenant, latch.request, withheld))
 
     def _ended(self, tenant: str) -> None:

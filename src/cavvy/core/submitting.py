@@ -56,7 +56,7 @@ class Submitting:
         if deadline_ms is not None and deadline_ms <= now.wall_ms:
             self._out.reply(command.ref, ReplyCode.DEADLINE_PASSED)
             return
-        if self._board.full(tenant):
+        if self._board.backlog.full(tenant):
             self._out.reply(command.ref, ReplyCode.QUEUE_FULL)
             return
         self.seq += 1

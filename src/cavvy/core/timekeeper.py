@@ -33,7 +33,7 @@ class Timekeeper:
             self._overdue += due
             for job in self._live(due):
                 if job.status is JobStatus.PENDING:
-                    self._board.rest(job, self._board.grace_until_s)
+                    self._board.backlog.rest(job, self._board.grace_until_s)
             return
         if self._overdue:
             due, self._overdue = [*self._overdue, *due], []
@@ -50,19 +50,19 @@ class Timekeeper:
             over = overrun(clock, job.terms, now.mono_s)
             if over is not None:
                 self._end(job, over.event, now, over.message)
-        if self._board.windows:
+        if self._board.backlog.windows:
             self._end_unmatched(now)
 
     def _end_unmatched(self, now: Now) -> None:
         serving = frozenset(session.profile for session in self._board.fleet if session.serving)
         offers = [session.offer for session in self._board.fleet]
-        for job in self._live(self._board.windows.due(serving, now.mono_s)):
+        for job in self._live(self._board.backlog.windows.due(serving, now.mono_s)):
             window = f"For {job.terms.match_window_s:g} s no worker online could run it."
             self._end(job, Event.UNMATCHED, now, f"{window} {waiting_reason(job.needs, offers)}")
 
     def _live(self, job_ids: list[str]) -> list[JobHeader]:
         """Those that have not ended, and that no stop is about to end."""
-        jobs, withheld = self._board.jobs, self._board.withheld
+        jobs, withheld = self._board.jobs, self._board.backlog.withheld
         return [jobs[job_id] for job_id in job_ids if job_id in jobs and job_id not in withheld]
 
     def _end(self, job: JobHeader, event: Event, now: Now, message: str) -> None:

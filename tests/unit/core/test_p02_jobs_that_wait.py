@@ -364,7 +364,7 @@ async def test_a_job_with_a_window_that_ended_otherwise_is_forgotten(stack: Stac
     cancelled = await stack.submit(terms=WINDOW)
     await stack.do(stack.cancellation(cancelled))
     assert await status(stack, granted) is JobStatus.ASSIGNED
-    assert len(stack.core._board.windows) == 0
+    assert len(stack.core._board.backlog.windows) == 0
 
 
 # What a pending job says
