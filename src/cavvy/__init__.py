@@ -15,8 +15,12 @@ from cavvy.version import __version__
 if TYPE_CHECKING:
     from cavvy.client import (
         AsyncCavvy,
+        AsyncComputeRouter,
         AsyncJobStream,
         Cavvy,
+        ComputeQuote,
+        ComputeResult,
+        ComputeRouter,
         Delta,
         EventsCursor,
         Job,
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
         AttemptRestarted,
         CavvyError,
         ClientError,
+        ComputeFailed,
         InvalidInput,
         JobFailed,
         JobTimeout,
@@ -44,11 +49,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncCavvy",
+    "AsyncComputeRouter",
     "AsyncJobStream",
     "AttemptRestarted",
     "Cavvy",
     "CavvyError",
     "ClientError",
+    "ComputeFailed",
+    "ComputeQuote",
+    "ComputeResult",
+    "ComputeRouter",
     "Delta",
     "EventsCursor",
     "FailureCode",
@@ -73,8 +83,12 @@ __all__ = [
 _HOMES = {
     "cavvy.client": (
         "AsyncCavvy",
+        "AsyncComputeRouter",
         "AsyncJobStream",
         "Cavvy",
+        "ComputeQuote",
+        "ComputeResult",
+        "ComputeRouter",
         "Delta",
         "EventsCursor",
         "Job",

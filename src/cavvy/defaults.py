@@ -193,6 +193,17 @@ OLLAMA_URL: Final = "http://127.0.0.1:11434"
 OLLAMA_MIN_CONTEXT: Final = 4096  # tokens: Ollama's own default, below which nothing is saved
 OLLAMA_ANSWER_TOKENS: Final = 2048  # room for an answer when the job does not say
 
+# ComputeRouter: Dispatch's SDK has these numbers
+ROUTER_POLL_S: Final = 0.5  # between two looks at a job, where the coordinator cannot hold an answer back
+ROUTER_LLM_S: Final = 60.0  # an LLM_INFER job, from its commit; then it is cancelled
+ROUTER_TASK_S: Final = 30.0  # a TASK
+ROUTER_HOSTED_TOKENS: Final = 256  # of a hosted provider's answer when the caller does not say
+ROUTER_OPENAI_MODEL: Final = "gpt-4o-mini"
+ROUTER_ANTHROPIC_MODEL: Final = "claude-sonnet-4-5-20250929"
+OPENAI_URL: Final = "https://api.openai.com/v1"
+ANTHROPIC_URL: Final = "https://api.anthropic.com"
+ANTHROPIC_VERSION: Final = "2023-06-01"  # of its API: the newest there is
+
 # Commands
 COMMAND_SLOTS: Final = 1  # most coding agents want the machine to themselves
 COMMAND_TIMEOUT_S: Final = 3600.0

@@ -28,11 +28,13 @@ CavvyError
     ├── RequestRefused         the coordinator answered with a problem (`status`, `code`)
     ├── JobFailed              the job ended `failed` (`job`)
     ├── JobTimeout             waited as long as asked; the job goes on
+    ├── ComputeFailed          no route of a ComputeRouter gave an answer (`code`, `reasons`)
     └── AttemptRestarted       text was shown and a new attempt began
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "CertificateRefused",
     "ClientError",
     "CommitUnknown",
+    "ComputeFailed",
     "ConfigInvalid",
     "ContextTruncated",
     "DataHeld",
@@ -214,6 +217,23 @@ class JobTimeout(ClientError):
     def __init__(self, message: str, job_id: str) -> None:
         super().__init__(message)
         self.job_id = job_id
+
+
+class ComputeFailed(ClientError):
+    """No route gave an answer: `reasons` says why, by route. With one route, `code` and `job_id` are its own."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        job_id: str | None = None,
+        reasons: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.job_id = job_id
+        self.reasons = dict(reasons or {})
 
 
 class AttemptRestarted(ClientError):

@@ -1,8 +1,9 @@
 """The SDK. `Cavvy` and `AsyncCavvy` do the I/O; everything they know is in the modules they share:
 
 `_protocol` (requests and answers), `_flow` (repeating, waiting, streaming; as generators that yield what to do next),
-`_sse` (the event stream), `_job` and `receipt` (what callers get), `config` (where the coordinator is, which key). The
-names below are loaded when first used: a coordinator reads its settings with `config` and needs no HTTP client.
+`_sse` (the event stream), `_compute`, `_hosted` and `_routing` (what `ComputeRouter` asks, and whom), `_job` and
+`receipt` (what callers get), `config` (where the coordinator is, which key). The names below are loaded when first
+used: a coordinator reads its settings with `config` and needs no HTTP client.
 """
 
 from __future__ import annotations
@@ -12,17 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cavvy.client._async import AsyncCavvy, AsyncJobStream
+    from cavvy.client._compute import ComputeQuote
     from cavvy.client._job import Job, JobPage
+    from cavvy.client._routing import ComputeResult
     from cavvy.client._sync import Cavvy, JobStream
     from cavvy.client.receipt import Receipt
+    from cavvy.client.router import AsyncComputeRouter, ComputeRouter
     from cavvy.protocol.rest_events import Delta, EventsCursor, JobChange
     from cavvy.protocol.rest_stop import StopView
     from cavvy.protocol.rest_workers import WorkerView
 
 __all__ = [
     "AsyncCavvy",
+    "AsyncComputeRouter",
     "AsyncJobStream",
     "Cavvy",
+    "ComputeQuote",
+    "ComputeResult",
+    "ComputeRouter",
     "Delta",
     "EventsCursor",
     "Job",
@@ -36,8 +44,12 @@ __all__ = [
 
 _HOME_OF = {
     "AsyncCavvy": "cavvy.client._async",
+    "AsyncComputeRouter": "cavvy.client.router",
     "AsyncJobStream": "cavvy.client._async",
     "Cavvy": "cavvy.client._sync",
+    "ComputeQuote": "cavvy.client._compute",
+    "ComputeResult": "cavvy.client._routing",
+    "ComputeRouter": "cavvy.client.router",
     "Delta": "cavvy.protocol.rest_events",
     "EventsCursor": "cavvy.protocol.rest_events",
     "Job": "cavvy.client._job",

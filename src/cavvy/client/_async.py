@@ -29,7 +29,7 @@ from cavvy.protocol.rest_stop import StopAnswer, StopView, ThreadStopped
 from cavvy.protocol.rest_tenants import NewTenant, TenantList, TenantView
 from cavvy.protocol.rest_workers import WorkerList, WorkerToken, WorkerView
 
-__all__ = ["AsyncCavvy", "AsyncJobStream"]
+__all__ = ["AsyncCavvy", "AsyncJobStream", "Wire"]
 
 T = TypeVar("T")
 
@@ -143,7 +143,7 @@ class AsyncCavvy:
         There is no replay. Each connection begins with an EventsCursor: from there nothing is left out, and what was
         before is to be listed, after a broken connection again.
         """
-        return _emitted(self._flows.events(), _Wire(self._http, self._timeout_s))
+        return _emitted(self._flows.events(), Wire(self._http, self._timeout_s))
 
     async def cancel(self, job_id: str, *, reason: str | None = None) -> Job:
         """The job, ended or with `cancel_requested`. Cancelling twice, or what has ended, changes nothing."""
@@ -268,13 +268,13 @@ class AsyncCavvy:
         return await self._fetch(protocol.get("/v1/health"), Health)
 
     def _stream(self, flow: Flow[None], text: StreamText) -> AsyncJobStream:
-        return AsyncJobStream(_emitted(flow, _Wire(self._http, self._timeout_s)), text)
+        return AsyncJobStream(_emitted(flow, Wire(self._http, self._timeout_s)), text)
 
     async def _fetch(self, request: Request, kind: type[T]) -> T:
         return await self._carry_out(self._flows.fetch(request, kind))
 
     async def _carry_out(self, flow: Flow[T]) -> T:
-        wire = _Wire(self._http, self._timeout_s)
+        wire = Wire(self._http, self._timeout_s)
         outcome: Reply | Lost | bytes | None = None
         while True:
             try:
@@ -328,7 +328,7 @@ class AsyncJobStream:
         await self.aclose()
 
 
-async def _emitted(flow: Flow[None], wire: _Wire) -> AsyncGenerator[Any]:
+async def _emitted(flow: Flow[None], wire: Wire) -> AsyncGenerator[Any]:
     outcome: Reply | Lost | bytes | None = None
     try:
         while True:
@@ -345,7 +345,7 @@ async def _emitted(flow: Flow[None], wire: _Wire) -> AsyncGenerator[Any]:
         await wire.aclose()
 
 
-class _Wire:
+class Wire:
     """Carries out steps; holds the stream that is open."""
 
     def __init__(self, http: httpx.AsyncClient, timeout_s: float) -> None:

@@ -29,7 +29,7 @@ from cavvy.protocol.rest_stop import StopAnswer, StopView, ThreadStopped
 from cavvy.protocol.rest_tenants import NewTenant, TenantList, TenantView
 from cavvy.protocol.rest_workers import WorkerList, WorkerToken, WorkerView
 
-__all__ = ["Cavvy", "JobStream"]
+__all__ = ["Cavvy", "JobStream", "Wire"]
 
 T = TypeVar("T")
 
@@ -141,7 +141,7 @@ class Cavvy:
         There is no replay. Each connection begins with an EventsCursor: from there nothing is left out, and what was
         before is to be listed, after a broken connection again.
         """
-        return _emitted(self._flows.events(), _Wire(self._http, self._timeout_s))
+        return _emitted(self._flows.events(), Wire(self._http, self._timeout_s))
 
     def cancel(self, job_id: str, *, reason: str | None = None) -> Job:
         """The job, ended or with `cancel_requested`. Cancelling twice, or what has ended, changes nothing."""
@@ -266,13 +266,13 @@ class Cavvy:
         return self._fetch(protocol.get("/v1/health"), Health)
 
     def _stream(self, flow: Flow[None], text: StreamText) -> JobStream:
-        return JobStream(_emitted(flow, _Wire(self._http, self._timeout_s)), text)
+        return JobStream(_emitted(flow, Wire(self._http, self._timeout_s)), text)
 
     def _fetch(self, request: Request, kind: type[T]) -> T:
         return self._carry_out(self._flows.fetch(request, kind))
 
     def _carry_out(self, flow: Flow[T]) -> T:
-        wire = _Wire(self._http, self._timeout_s)
+        wire = Wire(self._http, self._timeout_s)
         outcome: Reply | Lost | bytes | None = None
         while True:
             try:
@@ -326,7 +326,7 @@ class JobStream:
         self.close()
 
 
-def _emitted(flow: Flow[None], wire: _Wire) -> Generator[Any]:
+def _emitted(flow: Flow[None], wire: Wire) -> Generator[Any]:
     outcome: Reply | Lost | bytes | None = None
     try:
         while True:
@@ -343,7 +343,7 @@ def _emitted(flow: Flow[None], wire: _Wire) -> Generator[Any]:
         wire.close()
 
 
-class _Wire:
+class Wire:
     """Carries out steps; holds the stream that is open."""
 
     def __init__(self, http: httpx.Client, timeout_s: float) -> None:

@@ -1,0 +1,214 @@
+"""`ComputeRouter` and `AsyncComputeRouter`: Dispatch's SDK, in Python. They do the I/O; `_routing` decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from cavvy import __version__
+from cavvy.client import _async, _http, _sync
+from cavvy.client._compute import ComputeQuote, llm_work, task_work
+from cavvy.client._hosted import Hosted, hosted_providers
+from cavvy.client._routing import USUAL_CHAIN, ComputeResult, Journey, Routing
+from cavvy.client.config import Connection, connection
+
+__all__ = ["AsyncComputeRouter", "ComputeRouter"]
+
+T = TypeVar("T")
+_NONE: Mapping[str, str] = {}
+
+
+class _Places:
+    """Every place a router may send to, by the name of its route; each with its own key, which no other one sees."""
+
+    def __init__(
+        self,
+        coordinator_urls: Mapping[str, str] | None,
+        preferred_hosted: str | None,
+        fallback: bool,
+        api_keys: Mapping[str, str] | None,
+        pins: Mapping[str, str] | None,
+        hosted_keys: Mapping[str, str] | None,
+        hosted_models: Mapping[str, str] | None,
+    ) -> None:
+        keys, known = api_keys or _NONE, pins or _NONE
+        urls = {USUAL_CHAIN: None} if coordinator_urls is None else dict(coordinator_urls)
+        found = {chain: connection(url, keys.get(chain), pin=known.get(chain)) for chain, url in urls.items()}
+        hosted = hosted_providers(preferred_hosted, hosted_keys or _NONE, hosted_models or _NONE)
+        self.routing = Routing({chain: place.url for chain, place in found.items()}, hosted if fallback else ())
+        self.options = {f"decentralized:{chain}": _http.options(place) for chain, place in found.items()}
+        self.options |= {f"hosted:{one.name}": _hosted_options(one) for one in hosted}
+
+
+def _hosted_options(provider: Hosted) -> dict[str, Any]:
+    headers = {"User-Agent": f"cavvy/{__version__}", "Accept": "application/json", **provider.headers}
+    return _http.options(Connection(provider.url, None)) | {"headers": headers}
+
+
+class ComputeRouter:
+    """Runs prompts and tasks at a coordinator that speaks Dispatch's dialect, Cavvy's or an original one.
+
+    `coordinator_urls` names them by chain; without it that is this account's own, as `Cavvy` finds it. Keys go to
+    their own address only: `api_keys` and `pins` by chain, else what `cavvy up` or `cavvy login` wrote down.
+
+    When the coordinator gives no answer, a PUBLIC job is sent to a hosted provider for which there is a key:
+    `preferred_hosted` (`openai` or `anthropic`) first, with `hosted_keys`, else OPENAI_API_KEY and ANTHROPIC_API_KEY.
+    With `fallback=False` none is, and a PRIVATE job never is, nor one that somebody stopped. `hosted_models` says which
+    model to ask instead of the usual one, OPENAI_BASE_URL and ANTHROPIC_BASE_URL where. `timeout` is how many seconds
+    one request may take beyond the time it asks to wait. Threads may share a router.
+    """
+
+    def __init__(
+        self,
+        coordinator_urls: Mapping[str, str] | None = None,
+        *,
+        preferred_hosted: str | None = None,
+        fallback: bool = True,
+        api_keys: Mapping[str, str] | None = None,
+        pins: Mapping[str, str] | None = None,
+        hosted_keys: Mapping[str, str] | None = None,
+        hosted_models: Mapping[str, str] | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        places = _Places(coordinator_urls, preferred_hosted, fallback, api_keys, pins, hosted_keys, hosted_models)
+        self._routing = places.routing
+        self._clients = {route: httpx.Client(**options) for route, options in places.options.items()}
+        self._timeout_s = timeout
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        for client in self._clients.values():
+            client.close()
+
+    def run_llm(
+        self,
+        *,
+        prompt: str,
+        user_id: str,
+        max_tokens: int | None = None,
+        policy: str = "AUTO",
+        privacy: str = "PUBLIC",
+        chain_preference: str | None = None,
+    ) -> ComputeResult:
+        """The model's answer: `output` is `{text, model, …}`. `policy` is FAST, CHEAP or AUTO, `privacy` PUBLIC or
+        PRIVATE. A job that takes longer than 60 s is cancelled. Raises ComputeFailed, InvalidInput."""
+        work = llm_work(prompt, max_tokens, user_id=user_id, policy=policy, privacy=privacy)
+        return self._carry_out(self._routing.run(work, chain_preference))
+
+    def run_task(
+        self,
+        *,
+        task_type: str,
+        input: str,
+        user_id: str,
+        policy: str = "AUTO",
+        privacy: str = "PUBLIC",
+        chain_preference: str | None = None,
+    ) -> ComputeResult:
+        """The task's object: `task_type` is summarize, classify or extract_json. A job that takes longer than 30 s is
+        cancelled. A hosted provider answers with text. Raises ComputeFailed, InvalidInput."""
+        work = task_work(task_type, input, user_id=user_id, policy=policy, privacy=privacy)
+        return self._carry_out(self._routing.run(work, chain_preference))
+
+    def quote(self, *, job_type: str, policy: str = "AUTO", chain_preference: str | None = None) -> ComputeQuote:
+        """The price of an LLM_INFER or TASK job. Raises RequestRefused, NoCoordinator, InvalidInput."""
+        return self._carry_out(self._routing.quote(job_type, policy, chain_preference))
+
+    def _carry_out(self, journey: Journey[T]) -> T:
+        wires = {route: _sync.Wire(client, self._timeout_s) for route, client in self._clients.items()}
+        outcome: Any = None
+        while True:
+            try:
+                route, step = journey.send(outcome)
+            except StopIteration as done:
+                answer: T = done.value
+                return answer
+            outcome = wires[route].perform(step)
+
+
+class AsyncComputeRouter:
+    """`ComputeRouter` with `await`: `async with`, or `await aclose()`."""
+
+    def __init__(
+        self,
+        coordinator_urls: Mapping[str, str] | None = None,
+        *,
+        preferred_hosted: str | None = None,
+        fallback: bool = True,
+        api_keys: Mapping[str, str] | None = None,
+        pins: Mapping[str, str] | None = None,
+        hosted_keys: Mapping[str, str] | None = None,
+        hosted_models: Mapping[str, str] | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        places = _Places(coordinator_urls, preferred_hosted, fallback, api_keys, pins, hosted_keys, hosted_models)
+        self._routing = places.routing
+        self._clients = {route: httpx.AsyncClient(**options) for route, options in places.options.items()}
+        self._timeout_s = timeout
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        for client in self._clients.values():
+            await client.aclose()
+
+    async def run_llm(
+        self,
+        *,
+        prompt: str,
+        user_id: str,
+        max_tokens: int | None = None,
+        policy: str = "AUTO",
+        privacy: str = "PUBLIC",
+        chain_preference: str | None = None,
+    ) -> ComputeResult:
+        """As `ComputeRouter.run_llm`."""
+        work = llm_work(prompt, max_tokens, user_id=user_id, policy=policy, privacy=privacy)
+        return await self._carry_out(self._routing.run(work, chain_preference))
+
+    async def run_task(
+        self,
+        *,
+        task_type: str,
+        input: str,
+        user_id: str,
+        policy: str = "AUTO",
+        privacy: str = "PUBLIC",
+        chain_preference: str | None = None,
+    ) -> ComputeResult:
+        """As `ComputeRouter.run_task`."""
+        work = task_work(task_type, input, user_id=user_id, policy=policy, privacy=privacy)
+        return await self._carry_out(self._routing.run(work, chain_preference))
+
+    async def quote(self, *, job_type: str, policy: str = "AUTO", chain_preference: str | None = None) -> ComputeQuote:
+        """As `ComputeRouter.quote`."""
+        return await self._carry_out(self._routing.quote(job_type, policy, chain_preference))
+
+    async def _carry_out(self, journey: Journey[T]) -> T:
+        wires = {route: _async.Wire(client, self._timeout_s) for route, client in self._clients.items()}
+        outcome: Any = None
+        while True:
+            try:
+                route, step = journey.send(outcome)
+            except StopIteration as done:
+                answer: T = done.value
+                return answer
+            outcome = await wires[route].perform(step)

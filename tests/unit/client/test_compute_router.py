@@ -1,0 +1,452 @@
+"""Both routers against a coordinator that answers as the original does; every test runs once for each."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from cavvy import AsyncComputeRouter, ComputeFailed, ComputeQuote, ComputeResult, ComputeRouter, InvalidInput, defaults
+from cavvy.client.config import Credentials, write_credentials
+from tests.unit.client.fake_coordinator import JOB_ID, Answer, FakeCoordinator, json, problem
+
+OUTPUT = {"text": "Ada.", "model": "llama3.2"}
+HOSTED = {"openai": "sk-mine", "anthropic": "sk-ant-mine"}
+COMMITTED = json({"job_id": JOB_ID}, 201)
+NO_TRUSTED = json({"error": "no_trusted_worker", "job_id": JOB_ID}, 422)
+CANCEL = f"/v1/jobs/{JOB_ID}/cancel"
+OPENAI = {"model": "gpt-4o-mini", "choices": [{"message": {"content": "Grace."}}], "usage": {"total_tokens": 3}}
+ANTHROPIC = {"model": "claude", "content": [{"type": "text", "text": "Gra"}, {"type": "text", "text": "ce."}]}
+
+
+class SyncDriver:
+    def call(self, method: str, *args: Any, fields: dict[str, Any], **setup: Any) -> Any:
+        with ComputeRouter(*args, **setup) as router:
+            return getattr(router, method)(**fields)
+
+
+class AsyncDriver:
+    def call(self, method: str, *args: Any, fields: dict[str, Any], **setup: Any) -> Any:
+        async def main() -> Any:
+            async with AsyncComputeRouter(*args, **setup) as router:
+                return await getattr(router, method)(**fields)
+
+        return asyncio.run(main())
+
+
+@pytest.fixture(params=[SyncDriver, AsyncDriver], ids=["sync", "async"])
+def driver(request: pytest.FixtureRequest) -> SyncDriver | AsyncDriver:
+    made: SyncDriver | AsyncDriver = request.param()
+    return made
+
+
+@pytest.fixture
+def hosted(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCoordinator]:
+    """Both hosted providers, at one address."""
+    with FakeCoordinator() as fake:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{fake.url}/openai/v1")
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", f"{fake.url}/anthropic")
+        fake.on("POST", "/openai/v1/chat/completions", json(OPENAI))
+        fake.on("POST", "/anthropic/v1/messages", json(ANTHROPIC))
+        yield fake
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(defaults, "ROUTER_POLL_S", 0.0)
+
+
+def quoted(policy: str = "FAST", price: str = "$0.010") -> Answer:
+    endpoint = f"/v1/jobs/commit/{policy.lower()}"
+    return json({
+        "price": price, "endpoint": endpoint, "policy_resolved": policy, "network": "eip155:10143", "expires_at": None,
+    })  # fmt: skip
+
+
+def polled(status: str = "pending", output: Any = None, receipt: Any = None) -> Answer:
+    times = {"created_at": "2026-01-02 03:04:05", "completed_at": None}
+    return json({"id": JOB_ID, "status": status, "result": output, "receipt": receipt, **times})
+
+
+def receipt_of(output: Any, **changed: Any) -> dict[str, Any]:
+    output_hash = hashlib.sha256(msgspec.json.encode(output)).hexdigest()
+    receipt = {"job_id": JOB_ID, "provider_pubkey": "ab" * 32, "output_hash": output_hash, "completed_at": "now"}
+    return {**receipt, "payment_ref": None, "signature": "c2ln", "verified": True, **changed}
+
+
+def completes(coordinator: FakeCoordinator, *polls: Answer, policy: str = "FAST") -> None:
+    coordinator.on("GET", "/v1/quote", quoted(policy))
+    coordinator.on("POST", f"/v1/jobs/commit/{policy.lower()}", COMMITTED)
+    coordinator.on_job("", *(polls or (polled("completed", OUTPUT, receipt_of(OUTPUT)),)))
+
+
+def ask(driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, **given: Any) -> ComputeResult:
+    setup = {name: given.pop(name) for name in list(given) if name in ("hosted_keys", "preferred_hosted", "fallback")}
+    fields = {"prompt": "Who?", "user_id": "user_abc", **given}
+    result: ComputeResult = driver.call("run_llm", {"monad": coordinator.url}, fields=fields, **setup)
+    return result
+
+
+def sent(coordinator: FakeCoordinator, path: str) -> Any:
+    return msgspec.json.decode(coordinator.wait_for("POST", path).body)
+
+
+def test_a_prompt_goes_by_quote_commit_and_polls_to_its_answer(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
+) -> None:
+    receipt = receipt_of(OUTPUT)
+    completes(coordinator, polled(), polled("assigned"), polled("completed", OUTPUT, receipt))
+    result = ask(driver, coordinator, max_tokens=9, policy="FAST", chain_preference="monad")
+    assert result.output == OUTPUT
+    assert (result.route, result.price, result.receipt) == ("decentralized:monad", "$0.010", receipt)
+    assert (result.job_id, result.fallback_reason) == (JOB_ID, None)
+    assert result.latency_ms >= 0
+    asked = [(one.method, one.path) for one in coordinator.requests]
+    job = ("GET", f"/v1/jobs/{JOB_ID}")
+    assert asked == [("GET", "/v1/quote"), ("POST", "/v1/jobs/commit/fast"), job, job, job]
+    assert coordinator.requests[0].target == "/v1/quote?job_type=LLM_INFER&policy=FAST"
+    assert sent(coordinator, "/v1/jobs/commit/fast") == {
+        "job_type": "LLM_INFER",
+        "payload": {"job_type": "LLM_INFER", "prompt": "Who?", "max_tokens": 9},
+        "user_id": "user_abc",
+        "privacy_class": "PUBLIC",
+    }
+
+
+def test_a_task_goes_where_the_quote_says(driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator) -> None:
+    output = {"sentiment": "positive", "confidence": 0.5}
+    completes(coordinator, polled("completed", output, receipt_of(output)), policy="CHEAP")
+    fields = {"task_type": "classify", "input": "great", "user_id": "u"}
+    result = driver.call("run_task", {"monad": coordinator.url}, fields=fields)
+    assert result.output == output
+    body = sent(coordinator, "/v1/jobs/commit/cheap")
+    assert body["payload"] == {"job_type": "TASK", "task_type": "classify", "input": "great"}
+
+
+def test_a_policy_is_kept_when_the_quote_resolves_it_to_nothing_known(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
+) -> None:
+    coordinator.on("GET", "/v1/quote", quoted("../../v1/stop"))
+    coordinator.on("POST", "/v1/jobs/commit/cheap", COMMITTED)
+    coordinator.on_job("", polled("completed", OUTPUT))
+    assert ask(driver, coordinator, policy="CHEAP").output == OUTPUT
+
+
+def test_a_quote_can_be_asked_for_alone(driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator) -> None:
+    coordinator.on("GET", "/v1/quote", quoted("CHEAP", "$0.001"))
+    quote = driver.call("quote", {"solana": coordinator.url}, fields={"job_type": "TASK"})
+    assert quote == ComputeQuote(
+        price="$0.001", endpoint="/v1/jobs/commit/cheap", policy_resolved="CHEAP", network="eip155:10143"
+    )
+
+
+def test_the_chain_that_is_preferred_is_asked(driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator) -> None:
+    completes(coordinator)
+    urls = {"monad": "http://127.0.0.1:1", "solana": coordinator.url}
+    fields = {"prompt": "Who?", "user_id": "u", "chain_preference": "solana"}
+    assert driver.call("run_llm", urls, fields=fields).route == "decentralized:solana"
+
+
+def test_the_only_chain_there_is_need_not_be_preferred(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
+) -> None:
+    completes(coordinator)
+    fields = {"prompt": "Who?", "user_id": "u"}
+    assert driver.call("run_llm", {"solana": coordinator.url}, fields=fields).route == "decentralized:solana"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"privacy": "private"},
+        {"privacy": ""},
+        {"policy": "fast"},
+        {"prompt": ""},
+        {"user_id": ""},
+        {"chain_preference": "solana"},
+    ],
+    ids=str,
+)
+def test_what_is_not_exactly_known_is_sent_nowhere(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, hosted: FakeCoordinator, wrong: dict[str, str]
+) -> None:
+    with pytest.raises(InvalidInput):
+        ask(driver, coordinator, hosted_keys=HOSTED, **wrong)
+    assert coordinator.requests == hosted.requests == []
+
+
+def test_the_accounts_key_goes_to_its_own_coordinator_only(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
+) -> None:
+    write_credentials(Credentials(url=coordinator.url, key="cav_sub_mine"))
+    with FakeCoordinator() as other:
+        completes(coordinator)
+        completes(other)
+        fields = {"prompt": "Who?", "user_id": "u"}
+        urls = {"monad": coordinator.url, "solana": other.url}
+        driver.call("run_llm", urls, fields={**fields, "chain_preference": "monad"})
+        driver.call("run_llm", urls, fields={**fields, "chain_preference": "solana"})
+        assert {one.headers.get("authorization") for one in coordinator.requests} == {"Bearer cav_sub_mine"}
+        assert {one.headers.get("authorization") for one in other.requests} == {None}
+
+
+def test_without_urls_it_is_the_accounts_coordinator(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
+) -> None:
+    write_credentials(Credentials(url=coordinator.url, key="cav_sub_mine"))
+    completes(coordinator)
+    assert driver.call("run_llm", fields={"prompt": "Who?", "user_id": "u"}).output == OUTPUT
+
+
+# What is no answer
+
+
+@pytest.mark.parametrize(
+    ("poll", "told"),
+    [
+        (polled("failed", {"error": "no_eligible_worker"}), "failed: no_eligible_worker"),
+        (polled("completed", {"error": "Unsupported job payload"}), "answered with an error: Unsupported job payload"),
+        (polled("completed", {"text": "[STUB] …", "stub": True}), "was answered by no model"),
+        (polled("completed", OUTPUT, receipt_of(OUTPUT, verified=False)), "does not verify"),
+        (polled("completed", OUTPUT, receipt_of(OUTPUT, output_hash="not-a-hash")), "is of another output"),
+        (polled("completed", OUTPUT, receipt_of(OUTPUT, job_id="another")), "is of another job"),
+        (json({"error": "Job not found"}, 404), "Job not found"),
+        (Answer(b"<html>", 200), "does not speak Cavvy's API"),
+    ],
+    ids=lambda given: given if isinstance(given, str) else "",
+)
+def test_what_nobody_may_rely_on_is_no_answer(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, poll: Answer, told: str
+) -> None:
+    completes(coordinator, poll)
+    with pytest.raises(ComputeFailed, match=told) as failed:
+        ask(driver, coordinator)
+    assert list(failed.value.reasons) == ["decentralized:monad"]
+
+
+def test_a_coordinator_that_wants_money_first_is_told_of(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
+) -> None:
+    coordinator.on("GET", "/v1/quote", quoted())
+    coordinator.on("POST", "/v1/jobs/commit/fast", json({}, 402))
+    with pytest.raises(ComputeFailed, match="wants to be paid first"):
+        ask(driver, coordinator)
+
+
+def test_a_commit_whose_answer_is_lost_is_not_sent_again(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
+) -> None:
+    coordinator.on("GET", "/v1/quote", quoted())
+    coordinator.on("POST", "/v1/jobs/commit/fast", Answer(cut=True))
+    with pytest.raises(ComputeFailed, match="whether it was carried out is unknown"):
+        ask(driver, coordinator)
+    assert [one.method for one in coordinator.requests].count("POST") == 1
+
+
+def test_a_poll_whose_answer_is_lost_is_asked_again(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
+) -> None:
+    completes(coordinator, Answer(cut=True), problem(503, "unavailable", ""), polled("completed", OUTPUT))
+    assert ask(driver, coordinator).output == OUTPUT
+
+
+# Taking too long
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job may take no time at all."""
+    monkeypatch.setattr(defaults, "ROUTER_LLM_S", 0.0)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_job_that_takes_too_long_is_cancelled_and_the_error_says_so(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
+) -> None:
+    completes(coordinator)
+    coordinator.on("POST", CANCEL, polled("failed", {"error": "aborted"}))
+    with pytest.raises(ComputeFailed, match="had not ended after 0 s and was cancelled") as failed:
+        ask(driver, coordinator)
+    assert (failed.value.code, failed.value.job_id) == ("timeout", JOB_ID)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_an_end_that_came_before_the_cancel_counts(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
+) -> None:
+    completes(coordinator)
+    coordinator.on("POST", CANCEL, polled("completed", OUTPUT))
+    assert ask(driver, coordinator).output == OUTPUT
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_job_that_cannot_be_cancelled_may_go_on_and_the_error_says_so(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
+) -> None:
+    completes(coordinator)
+    with pytest.raises(ComputeFailed, match="could not be cancelled and may go on"):
+        ask(driver, coordinator)
+
+
+# Hosted providers
+
+
+def test_a_public_job_that_gets_no_answer_goes_to_a_hosted_provider(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, hosted: FakeCoordinator
+) -> None:
+    completes(coordinator, polled("failed", {"error": "no_eligible_worker"}))
+    result = ask(driver, coordinator, hosted_keys=HOSTED)
+    assert result.output == {"text": "Grace.", "model": "gpt-4o-mini", "usage": {"total_tokens": 3}}
+    assert (result.route, result.price, result.receipt) == ("hosted:openai", None, None)
+    assert "no_eligible_worker" in (result.fallback_reason or "")
+    request = hosted.wait_for("POST", "/openai/v1/chat/completions")
+    assert request.headers["authorization"] == "Bearer sk-mine"
+    assert msgspec.json.decode(request.body) == {
+        "model": "gpt-4o-mini",
+        "max_tokens": 256,
+        "messages": [{"role": "user", "content": "Who?"}],
+    }
+
+
+def test_the_preferred_provider_is_asked_first_and_the_other_one_after_it(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, hosted: FakeCoordinator
+) -> None:
+    result = ask(driver, coordinator, hosted_keys=HOSTED, preferred_hosted="anthropic")
+    assert (result.route, result.output["text"]) == ("hosted:anthropic", "Grace.")
+    request = hosted.requests[0]
+    assert (request.headers["x-api-key"], request.headers["anthropic-version"]) == ("sk-ant-mine", "2023-06-01")
+    assert "authorization" not in request.headers
+    assert len(hosted.requests) == 1
+
+
+def test_a_provider_that_fails_is_asked_once_and_the_next_one_after_it(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeCoordinator() as fake:
+        monkeypatch.setenv("OPENAI_BASE_URL", fake.url)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", fake.url)
+        fake.on("POST", "/chat/completions", json({"error": {"message": "sk-mine is wrong"}}, 503))
+        fake.on("POST", "/v1/messages", json(ANTHROPIC))
+        result = ask(driver, coordinator, hosted_keys=HOSTED)
+        assert result.route == "hosted:anthropic"
+        assert "openai answered with status 503" in (result.fallback_reason or "")
+        assert [one.path for one in fake.requests] == ["/chat/completions", "/v1/messages"]
+
+
+@pytest.mark.parametrize("nonsense", [{}, {"choices": []}, {"choices": [{"message": {"content": None}}]}, []], ids=str)
+def test_nonsense_of_a_provider_is_no_answer_and_every_way_is_named(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, monkeypatch: pytest.MonkeyPatch, nonsense: Any
+) -> None:
+    with FakeCoordinator() as fake:
+        monkeypatch.setenv("OPENAI_BASE_URL", fake.url)
+        fake.on("POST", "/chat/completions", json(nonsense))
+        with pytest.raises(ComputeFailed, match="All compute adapters failed") as failed:
+            ask(driver, coordinator, hosted_keys={"openai": "sk-mine"})
+    assert list(failed.value.reasons) == ["decentralized:monad", "hosted:openai"]
+
+
+def test_the_keys_of_the_environment_are_used(
+    driver: SyncDriver | AsyncDriver,
+    coordinator: FakeCoordinator,
+    hosted: FakeCoordinator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-mine")
+    assert ask(driver, coordinator).route == "hosted:anthropic"
+
+
+def test_a_task_is_put_to_a_hosted_provider_as_a_prompt(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, hosted: FakeCoordinator
+) -> None:
+    fields = {"task_type": "summarize", "input": "A long text.", "user_id": "u"}
+    driver.call("run_task", {"monad": coordinator.url}, fields=fields, hosted_keys=HOSTED)
+    prompt = sent(hosted, "/openai/v1/chat/completions")["messages"][0]["content"]
+    assert prompt.startswith("Summarize")
+    assert prompt.endswith("A long text.")
+
+
+@pytest.mark.parametrize(
+    "commit", [NO_TRUSTED, problem(503, "unavailable", "later"), Answer(cut=True)], ids=["none", "refused", "lost"]
+)
+def test_p16_a_private_job_goes_to_no_hosted_provider(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, hosted: FakeCoordinator, commit: Answer
+) -> None:
+    coordinator.on("GET", "/v1/quote", quoted())
+    coordinator.on("POST", "/v1/jobs/commit/fast", commit)
+    with pytest.raises(ComputeFailed, match="A PRIVATE job goes to no hosted provider"):
+        ask(driver, coordinator, privacy="PRIVATE", hosted_keys=HOSTED, preferred_hosted="openai")
+    assert sent(coordinator, "/v1/jobs/commit/fast")["privacy_class"] == "PRIVATE"
+    assert hosted.requests == []
+
+
+def test_p16_a_private_job_that_fails_on_its_worker_goes_to_no_hosted_provider(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, hosted: FakeCoordinator
+) -> None:
+    completes(coordinator, polled("failed", {"error": "worker_error"}))
+    with pytest.raises(ComputeFailed):
+        ask(driver, coordinator, privacy="PRIVATE", hosted_keys=HOSTED)
+    assert hosted.requests == []
+
+
+def test_no_trusted_worker_is_told_as_such(driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator) -> None:
+    coordinator.on("GET", "/v1/quote", quoted())
+    coordinator.on("POST", "/v1/jobs/commit/fast", NO_TRUSTED)
+    with pytest.raises(ComputeFailed, match="Privacy enforcement: no_trusted_worker") as failed:
+        ask(driver, coordinator, privacy="PRIVATE")
+    assert (failed.value.code, failed.value.job_id) == ("no_trusted_worker", JOB_ID)
+
+
+def test_p10_what_was_stopped_goes_to_no_hosted_provider(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, hosted: FakeCoordinator
+) -> None:
+    completes(coordinator, polled("failed", {"error": "aborted"}))
+    with pytest.raises(ComputeFailed) as failed:
+        ask(driver, coordinator, hosted_keys=HOSTED)
+    assert (failed.value.code, hosted.requests) == ("aborted", [])
+
+
+def test_p10_while_everything_is_stopped_nothing_goes_to_a_hosted_provider(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, hosted: FakeCoordinator
+) -> None:
+    coordinator.on("GET", "/v1/quote", quoted())
+    coordinator.on("POST", "/v1/jobs/commit/fast", problem(409, "stopped", "stopped by owner"))
+    with pytest.raises(ComputeFailed, match="stopped by owner") as failed:
+        ask(driver, coordinator, hosted_keys=HOSTED)
+    assert (failed.value.code, hosted.requests) == ("stopped", [])
+
+
+def test_without_fallback_no_hosted_provider_is_asked(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, hosted: FakeCoordinator
+) -> None:
+    with pytest.raises(ComputeFailed):
+        ask(driver, coordinator, hosted_keys=HOSTED, fallback=False)
+    assert hosted.requests == []
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        {"preferred_hosted": "mistral"},
+        {"hosted_keys": {"mistral": "k"}},
+        {"coordinator_urls": {}},
+        {"coordinator_urls": {"monad": "localhost:4010"}},
+    ],
+    ids=str,
+)
+def test_a_router_that_cannot_work_is_not_made(driver: SyncDriver | AsyncDriver, setup: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        driver.call("quote", fields={"job_type": "TASK"}, **setup)
+
+
+def test_a_hosted_key_is_shown_to_nobody_on_the_way(
+    driver: SyncDriver | AsyncDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://api.example.com/v1")
+    with pytest.raises(InvalidInput, match="use https://"):
+        driver.call("quote", fields={"job_type": "TASK"}, hosted_keys=HOSTED)
