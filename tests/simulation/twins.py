@@ -21,7 +21,7 @@ from cavvy.core.job import AttemptEnd, CancelRequest, Failure, FailureCode, JobS
 from cavvy.core.lease import Resumption, resumption
 from cavvy.core.lifecycle import TRANSITIONS
 from cavvy.core.outbox import Batch, Outbox
-from cavvy.core.receipt import parse_result
+from cavvy.core.results import parse_result
 from cavvy.core.retrying import Retrying
 from cavvy.core.settings import Settings
 from cavvy.core.stopping import Stopping

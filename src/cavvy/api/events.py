@@ -6,7 +6,6 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-import msgspec
 from litestar import Response, get
 from litestar.params import FromPath
 from litestar.response import Stream
@@ -22,14 +21,13 @@ from cavvy.api.services import Services, services
 from cavvy.api.views import job_view
 from cavvy.coordinator.hub import Topic
 from cavvy.core.job import TERMINAL
-from cavvy.core.receipt import Result
+from cavvy.core.results import output_text
 from cavvy.protocol.rest_events import AttemptStarted, Delta, End
 from cavvy.store.base import JobRecord
 
 __all__ = ["job_events"]
 
 _POSITION = re.compile(r"([0-9]{1,9})\.(?:([0-9]{1,9})|end)")
-_result = msgspec.json.Decoder(Result).decode
 
 
 @get(
@@ -120,7 +118,7 @@ def _rest(record: JobRecord, topic: Topic, reader: _Reader) -> list[bytes]:
     """What a completed job still owes this reader: the stored text from its offset on, and the usage."""
     if record.result is None or record.accepted_epoch is None:
         return []
-    text = _result(record.result).text
+    text = output_text(record.result)
     if not text.startswith(topic.text(0)):
         reader.attempt = -1  # what was streamed is not what was signed: it is void
     events = _switch(record.accepted_epoch, reader, length=len(text))

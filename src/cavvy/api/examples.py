@@ -10,7 +10,8 @@ from cavvy.api import sse
 from cavvy.coordinator.login import worker_id
 from cavvy.core.canonical import canonical, sha256_hex
 from cavvy.core.job import JobStatus, WorkerStatus
-from cavvy.core.receipt import PAYLOAD_TYPE, Envelope, ReceiptPayload, Result, Signature
+from cavvy.core.receipt import PAYLOAD_TYPE, Envelope, ReceiptPayload, Signature
+from cavvy.core.results import Result
 from cavvy.core.writes import Usage
 from cavvy.protocol.rest_batch import BatchResult, BatchResults
 from cavvy.protocol.rest_events import EventsCursor, JobChange

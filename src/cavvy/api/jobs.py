@@ -22,7 +22,8 @@ from cavvy.api.submitting import Wanted, fingerprint, given_key, new_id, replays
 from cavvy.api.views import cancel_view, job_view
 from cavvy.core.commands import CancelJob
 from cavvy.core.job import TERMINAL
-from cavvy.core.receipt import Envelope, Result
+from cavvy.core.receipt import Envelope
+from cavvy.core.results import Result
 from cavvy.core.writes import Idempotency
 from cavvy.protocol.rest_job import Job
 from cavvy.protocol.rest_stop import CancelBody

@@ -10,10 +10,11 @@ import msgspec
 from cavvy import defaults
 from cavvy.api.auth import Caller
 from cavvy.api.fields import checked_name, refuse
+from cavvy.api.inputs import expected_tokens, job_input, job_params
 from cavvy.api.problems import ProblemError
 from cavvy.api.terms import parse_terms
 from cavvy.core.job import Effort, JobType, Needs, PrivacyClass, Terms, shared_needs
-from cavvy.core.receipt import Params, params_bytes
+from cavvy.core.receipt import params_bytes
 from cavvy.errors import InvalidInput
 from cavvy.protocol.rest_stop import CancelBody
 from cavvy.protocol.rest_submit import NOT_BUILT_FIELDS, NOT_BUILT_VALUES, SubmitBody
@@ -25,7 +26,6 @@ _ALLOWED = {
     field: [one.value for one in kind if one.value not in NOT_BUILT_VALUES.get(field, ())]
     for field, kind in (("job_type", JobType), ("privacy_class", PrivacyClass), ("effort", Effort))
 }
-ROLES = ("system", "user", "assistant")
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,17 +56,17 @@ def parse_submission(body: dict[str, Any], caller: Caller, default_terms: Terms)
         privacy_class=PrivacyClass(submit.privacy_class),
         model=checked_name(submit.model, "model"),
     )
-    given = _input(submit)
+    given = job_input(submit)
     return Submission(
         user_id=_user(submit, caller),
         needs=shared_needs(needs),
         input=given,
-        params=params_bytes(_params(submit)),
+        params=params_bytes(job_params(submit)),
         metadata=_metadata(submit.metadata),
         effort=Effort(submit.effort),
         thread_id=_thread(submit.thread_id),
         terms=parse_terms(submit, default_terms),
-        estimated_tokens=len(given) // defaults.CHARS_PER_TOKEN + (submit.max_tokens or defaults.ANSWER_TOKENS),
+        estimated_tokens=expected_tokens(submit, given),
     )
 
 
@@ -141,38 +141,6 @@ def _thread(thread_id: str | None) -> str | None:
     if thread_id is not None and ("/" in thread_id or thread_id in (".", "..")):
         refuse("thread_id", "must hold no '/' and not be '.' or '..': it is a part of addresses")
     return checked_name(thread_id, "thread_id")
-
-
-def _input(submit: SubmitBody) -> bytes:
-    if (submit.prompt is None) == (submit.messages is None):
-        refuse("prompt", "give exactly one of 'prompt' and 'messages'")
-    if submit.prompt is not None:
-        if not submit.prompt:
-            refuse("prompt", "must not be empty")
-        return msgspec.json.encode({"prompt": submit.prompt})
-    messages = submit.messages or []
-    if not 1 <= len(messages) <= defaults.MAX_MESSAGES:
-        refuse("messages", f"must hold 1 to {defaults.MAX_MESSAGES} messages")
-    for index, message in enumerate(messages):
-        if message.role not in ROLES:
-            refuse(f"messages[{index}].role", f"must be one of: {', '.join(ROLES)}")
-        if not message.content:
-            refuse(f"messages[{index}].content", "must not be empty")
-    return msgspec.json.encode({"messages": messages})
-
-
-def _params(submit: SubmitBody) -> Params:
-    tokens, temperature = submit.max_tokens, submit.temperature
-    if tokens is not None and not 1 <= tokens <= defaults.MAX_TOKENS_LIMIT:
-        refuse("max_tokens", f"must be from 1 to {defaults.MAX_TOKENS_LIMIT}")
-    if temperature is not None and not 0 <= temperature <= 2:
-        refuse("temperature", "must be from 0 to 2")
-    stop = [submit.stop] if isinstance(submit.stop, str) else submit.stop
-    if stop is not None:
-        if not 1 <= len(stop) <= defaults.MAX_STOP_STRINGS:
-            refuse("stop", f"must hold 1 to {defaults.MAX_STOP_STRINGS} strings")
-        stop = [checked_name(one, "stop") or "" for one in stop]
-    return Params(model=submit.model, max_tokens=tokens, temperature=temperature, stop=stop)
 
 
 def _metadata(metadata: dict[str, Any] | None) -> bytes | None:

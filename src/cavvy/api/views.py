@@ -18,6 +18,7 @@ from cavvy.core.identity import ApiKey
 from cavvy.core.job import AttemptEnd, CancelRequest, Failure, JobStatus
 from cavvy.core.latch import StopLatch
 from cavvy.core.receipt import Params
+from cavvy.core.results import output_text
 from cavvy.core.writes import Usage
 from cavvy.protocol.rest_events import JobChange
 from cavvy.protocol.rest_job import AttemptView, CancelView, FailureView, Job, TimelineEntry, UsageView
@@ -51,7 +52,6 @@ _BACK_TO_PENDING = {
 _params = msgspec.json.Decoder(Params).decode
 _input = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _text = msgspec.json.Decoder(str).decode
-_result = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def iso(wall_ms: int) -> str:
@@ -90,12 +90,14 @@ def job_view(record: JobRecord, waits: Waits, topic: Topic | None = None, *, tex
         served_model=record.served_model,
         prompt=_text(asked["prompt"]) if "prompt" in asked else None,
         messages=asked.get("messages"),
+        task_type=_text(asked["task_type"]) if "task_type" in asked else None,
+        input=_text(asked["input"]) if "input" in asked else None,
         max_tokens=params.max_tokens,
         temperature=params.temperature,
         stop=params.stop,
         metadata=msgspec.Raw(record.metadata) if record.metadata is not None else None,
         result=_shown_result(record, result),
-        output=_text(_result(result)["text"]) if result is not None else None,
+        output=output_text(result) if result is not None else None,
         output_hash=record.output_hash,
         input_salt=current.salt.hex() if current else None,
         usage=_usage(current.usage) if current else None,

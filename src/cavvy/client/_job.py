@@ -36,6 +36,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     served_model: str | None = None
     prompt: str | None = None
     messages: list[dict[str, Any]] | None = None
+    task_type: str | None = None
+    input: str | None = None
     max_tokens: int | None = None
     temperature: float | None = None
     stop: list[str] | None = None

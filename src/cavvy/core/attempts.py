@@ -11,6 +11,7 @@ from cavvy.core.fleet import Session
 from cavvy.core.job import AttemptRef, FailureCode, JobHeader, JobStatus, Now
 from cavvy.core.lifecycle import Event, phase_of, step
 from cavvy.core.outbox import Outbox
+from cavvy.core.results import Result, TaskResult
 from cavvy.core.retrying import Retrying
 from cavvy.core.settings import Settings
 from cavvy.core.writes import CompleteJob, StartAttempt
@@ -93,7 +94,7 @@ class Attempts:
             self._answer(command, Verdict.STALE)
             return
         session.occupied.discard(ref)
-        if len(result.text.encode()) > defaults.MAX_OUTPUT_BYTES:
+        if _output_bytes(result, command.result) > defaults.MAX_OUTPUT_BYTES:
             self._too_large(job, now)
             self._answer(command, Verdict.STALE)
             return
@@ -104,7 +105,7 @@ class Attempts:
             result=command.result,
             receipt=command.receipt,
             output_hash=opened.payload.output_hash,
-            model=result.model,
+            model=opened.payload.model,
             usage=opened.payload.usage,
             ended_at_ms=now.wall_ms,
         )
@@ -125,6 +126,7 @@ class Attempts:
             params_hash=command.params_hash or "",
             privacy_class=job.needs.privacy_class.value,
             payment_ref=job.payment_ref,
+            job_type=job.needs.job_type,
         )
 
     def failed(self, command: JobFailed, now: Now) -> None:
@@ -175,3 +177,8 @@ class Attempts:
     def _worker_of(self, session_id: int) -> str | None:
         session = self._board.fleet.get(session_id)
         return session.worker if session else None
+
+
+def _output_bytes(result: Result | TaskResult, data: bytes) -> int:
+    """How long an output is: a model's text as it was streamed, a task's object as it was signed."""
+    return len(result.text.encode()) if isinstance(result, Result) else len(data)

@@ -27,6 +27,7 @@ __all__ = [
     "Now",
     "PrivacyClass",
     "RejectReason",
+    "TaskType",
     "Terms",
     "WorkerStatus",
     "shared_needs",
@@ -85,6 +86,14 @@ class AttemptEnd(StrEnum):
 class JobType(StrEnum):
     LLM_INFER = "LLM_INFER"
     TASK = "TASK"
+
+
+class TaskType(StrEnum):
+    """What a TASK job can be."""
+
+    SUMMARIZE = "summarize"
+    CLASSIFY = "classify"
+    EXTRACT_JSON = "extract_json"
 
 
 class PrivacyClass(StrEnum):

@@ -17,6 +17,8 @@ from msgspec import Meta
 from cavvy import defaults
 from cavvy.core import ed25519
 from cavvy.core.canonical import canonical, canonical_flat, sha256_hex
+from cavvy.core.job import JobType
+from cavvy.core.results import Result, TaskResult, parse_result, parse_task_result
 from cavvy.core.writes import Usage
 from cavvy.errors import ReceiptInvalid
 
@@ -27,21 +29,18 @@ __all__ = [
     "OpenedReceipt",
     "Params",
     "ReceiptPayload",
-    "Result",
     "Signature",
     "check",
     "check_signature",
     "input_hash",
     "open_envelope",
     "params_bytes",
-    "parse_result",
     "seal",
 ]
 
 PAYLOAD_TYPE = "application/vnd.cavvy.receipt.v2+json"
 
 
-Name = Annotated[str, Meta(min_length=1, max_length=defaults.MAX_NAME_CHARS)]
 #: The length, because `$` alone lets a final newline through; the classes, because `\d` takes any script's digits.
 Stamp = Annotated[
     str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$", max_length=24)
@@ -81,14 +80,6 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
     signatures: list[Signature]
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The result of an LLM_INFER job: `text` is what was streamed, `model` what served it."""
-
-    text: str
-    model: Name
-    finish_reason: Name
-
-
 class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `params_hash` covers, nulls kept: SHA-256 of the RFC 8785 bytes of this object."""
 
@@ -115,6 +106,7 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     params_hash: str
     privacy_class: str
     payment_ref: str | None = None
+    job_type: JobType = JobType.LLM_INFER
 
 
 class OpenedReceipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +119,6 @@ class OpenedReceipt(msgspec.Struct, frozen=True, kw_only=True):
 
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_payload = msgspec.json.Decoder(ReceiptPayload).decode
-_decode_result = msgspec.json.Decoder(Result).decode
 
 
 def input_hash(salt: bytes, body: bytes) -> str:
@@ -168,17 +159,6 @@ def open_envelope(envelope: bytes) -> OpenedReceipt:
     return OpenedReceipt(payload=payload, payload_bytes=body, signature=signature)
 
 
-def parse_result(data: bytes) -> Result:
-    """The result behind `data`. Raises ReceiptInvalid unless `data` are exactly its RFC 8785 bytes."""
-    try:
-        result = _decode_result(data)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise ReceiptInvalid(f"the result cannot be read: {error}") from error
-    if canonical_flat(result) != data:
-        raise ReceiptInvalid("the result is not in RFC 8785 form")
-    return result
-
-
 def check_signature(receipt: OpenedReceipt) -> None:
     """Raises ReceiptInvalid unless the payload is signed by the sound key it names."""
     try:
@@ -195,13 +175,13 @@ def _check_signed_by(key: bytes, receipt: OpenedReceipt) -> None:
         raise ReceiptInvalid("the signature is wrong")
 
 
-def check(receipt: OpenedReceipt, result: bytes, expected: Expected) -> Result:
+def check(receipt: OpenedReceipt, result: bytes, expected: Expected) -> Result | TaskResult:
     """The coordinator's full check of a completion. Raises ReceiptInvalid naming the first thing that is wrong.
 
     `expected.worker` was found to be a sound key when it enrolled.
     """
     payload = receipt.payload
-    parsed = parse_result(result)
+    parsed = parse_task_result(result) if expected.job_type is JobType.TASK else parse_result(result)
     claims = (
         ("v", payload.v, 2),
         ("status", payload.status, "completed"),
@@ -213,12 +193,14 @@ def check(receipt: OpenedReceipt, result: bytes, expected: Expected) -> Result:
         ("input_hash", payload.input_hash, expected.input_hash),
         ("params_hash", payload.params_hash, expected.params_hash),
         ("output_hash", payload.output_hash, sha256_hex(result)),
-        ("model", payload.model, parsed.model),
+        ("model", payload.model, parsed.model if isinstance(parsed, Result) else payload.model),
         ("payment_ref", payload.payment_ref, expected.payment_ref),
     )
     for name, claimed, known in claims:
         if claimed != known:
             raise ReceiptInvalid(f"{name} is {claimed!r}, should be {known!r}")
+    if not 1 <= len(payload.model) <= defaults.MAX_NAME_CHARS:
+        raise ReceiptInvalid(f"model must have 1 to {defaults.MAX_NAME_CHARS} characters")
     _check_signed_by(bytes.fromhex(expected.worker), receipt)
     return parsed
 

@@ -86,8 +86,9 @@ class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job as the API shows it.
 
-    In lists and events the texts (`prompt`, `messages`, `result`, `output`, `receipt`) are null. Since `erased_at` they
-    are gone, with `metadata`, `stop` and the words of a failure; the hashes and the receipt stay.
+    In lists and events the texts (`prompt`, `messages`, `task_type`, `input`, `result`, `output`, `receipt`) are null.
+    Since `erased_at` they are gone, with `metadata`, `stop` and the words of a failure; the hashes and the receipt
+    stay.
     """
 
     id: str
@@ -103,6 +104,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     served_model: str | None = None
     prompt: str | None = None
     messages: msgspec.Raw | None = None
+    task_type: str | None = None
+    input: str | None = None
     max_tokens: int | None = None
     temperature: float | None = None
     stop: list[str] | None = None

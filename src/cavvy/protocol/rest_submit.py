@@ -21,7 +21,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class SubmitBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """`POST /v1/jobs`: exactly one of `prompt` and `messages`; the rest is optional.
+    """`POST /v1/jobs`: exactly one of `prompt` and `messages`; the rest is optional. A `job_type` TASK has `task_type`
+    (summarize, classify or extract_json) and `input` instead, and nothing that is said to a model.
 
     `effort` is trivial, quick, standard, deep or critical, and says in what order jobs are granted. `_s` are seconds;
     `deadline` and `not_before` are ISO 8601.
@@ -30,6 +31,8 @@ class SubmitBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
     prompt: str | None = None
     messages: list[Message] | None = None
     job_type: str = "LLM_INFER"
+    task_type: str | None = None
+    input: str | None = None
     privacy_class: str = "PUBLIC"
     model: str | None = None
     max_tokens: int | None = None
@@ -50,8 +53,8 @@ class SubmitBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
 
 #: Fields of the interface whose feature is not built yet: refused by name, never accepted and ignored.
 NOT_BUILT_FIELDS = frozenset({
-    "context", "context_from", "input", "max_cost_usd", "mode", "on_no_trusted", "payload", "payment_ref",
-    "response_format", "tags", "targets", "task_type",
+    "context", "context_from", "max_cost_usd", "mode", "on_no_trusted", "payload", "payment_ref",
+    "response_format", "tags", "targets",
 })  # fmt: skip
 #: Values of built fields whose feature is not built yet.
-NOT_BUILT_VALUES = {"job_type": frozenset({"TASK"}), "privacy_class": frozenset({"PRIVATE"})}
+NOT_BUILT_VALUES = {"privacy_class": frozenset({"PRIVATE"})}

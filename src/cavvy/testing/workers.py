@@ -24,7 +24,8 @@ from cavvy.core.ed25519 import public_key
 from cavvy.core.effects import Assign, Effect, Registered
 from cavvy.core.job import AttemptRef, JobType, RejectReason
 from cavvy.core.matching import Profile
-from cavvy.core.receipt import ReceiptPayload, Result, input_hash, seal
+from cavvy.core.receipt import ReceiptPayload, input_hash, seal
+from cavvy.core.results import Result
 from cavvy.core.writes import Usage
 from cavvy.testing.stack import Stack
 

@@ -13,7 +13,8 @@ import msgspec
 from cavvy import defaults
 from cavvy.core.canonical import canonical_flat, sha256_hex
 from cavvy.core.job import AttemptRef
-from cavvy.core.receipt import Params, ReceiptPayload, Result, input_hash, seal
+from cavvy.core.receipt import Params, ReceiptPayload, input_hash, seal
+from cavvy.core.results import Result
 from cavvy.core.worker_messages import (
     Assignment,
     AttemptFailed,

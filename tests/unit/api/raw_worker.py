@@ -14,7 +14,8 @@ from websockets.exceptions import ConnectionClosed
 from cavvy.core.canonical import canonical_flat, sha256_hex
 from cavvy.core.ed25519 import public_key
 from cavvy.core.job import AttemptRef
-from cavvy.core.receipt import ReceiptPayload, Result, input_hash, seal
+from cavvy.core.receipt import ReceiptPayload, input_hash, seal
+from cavvy.core.results import Result
 from cavvy.core.writes import Usage
 from cavvy.protocol.handshake import Transcript
 from cavvy.protocol.messages import (

@@ -193,7 +193,6 @@ def test_the_fields_not_built_yet_are_these() -> None:
     assert sorted(NOT_BUILT_FIELDS) == [
         "context",
         "context_from",
-        "input",
         "max_cost_usd",
         "mode",
         "on_no_trusted",
@@ -202,7 +201,6 @@ def test_the_fields_not_built_yet_are_these() -> None:
         "response_format",
         "tags",
         "targets",
-        "task_type",
     ]
 
 

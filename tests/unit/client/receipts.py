@@ -9,7 +9,8 @@ import msgspec
 
 from cavvy.core import ed25519
 from cavvy.core.canonical import canonical_flat, sha256_hex
-from cavvy.core.receipt import PAYLOAD_TYPE, ReceiptPayload, Result, seal
+from cavvy.core.receipt import PAYLOAD_TYPE, ReceiptPayload, seal
+from cavvy.core.results import Result
 from cavvy.core.writes import Usage
 from tests.unit.client.fake_coordinator import JOB_ID
 

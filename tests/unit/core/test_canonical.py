@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cavvy.core.canonical import canonical, canonical_flat, sha256_hex
-from cavvy.core.receipt import Params, ReceiptPayload, Result, params_bytes
+from cavvy.core.canonical import canonical, canonical_flat, canonical_text, sha256_hex
+from cavvy.core.receipt import Params, ReceiptPayload, params_bytes
+from cavvy.core.results import Result
 from cavvy.core.writes import Usage
 
 MANY = settings(max_examples=200, deadline=None)
@@ -119,3 +120,37 @@ def test_text_that_is_not_unicode_is_refused(encode: Any) -> None:
 
 def test_sha_256_is_in_hex() -> None:
     assert sha256_hex(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+documents = st.recursive(
+    st.none() | st.booleans() | integers | any_text | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(any_text, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@MANY
+@given(documents)
+def test_p15_the_bytes_of_any_document_are_rfc_8785(document: Any) -> None:
+    assert canonical_text(json.dumps(document)) == canonical(document)
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        (' { "b" : [ 1.0 , 1E2 ] , "a" : -0 } ', b'{"a":0,"b":[1,100]}'),
+        ("12345678901234567890", b"12345678901234567000"),
+        ("1" + "0" * 21, b"1e+21"),
+        ("[9007199254740991, 9007199254740993]", b"[9007199254740991,9007199254740992]"),
+        ('{"\ufe0f":1,"\U0001f600":2}', '{"\U0001f600":2,"\ufe0f":1}'.encode()),
+        ('{"a":1,"a":2}', b'{"a":2}'),
+    ],
+)
+def test_numbers_and_keys_are_written_as_rfc_8785_says(text: str, data: bytes) -> None:
+    assert canonical_text(text) == data
+
+
+@pytest.mark.parametrize("text", ["NaN", "[Infinity]", "1e400", "-" + "9" * 5000, "", "{", "[1,]", '"\\ud800"'])
+def test_what_has_no_canonical_form_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        canonical_text(text)

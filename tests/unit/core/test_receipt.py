@@ -14,17 +14,17 @@ from nacl.signing import VerifyKey
 
 from cavvy.core.canonical import canonical_flat, sha256_hex
 from cavvy.core.ed25519 import public_key, sign
+from cavvy.core.job import JobType
 from cavvy.core.receipt import (
     Expected,
     ReceiptPayload,
-    Result,
     check,
     check_signature,
     input_hash,
     open_envelope,
-    parse_result,
     seal,
 )
+from cavvy.core.results import Result, TaskResult, output_text, parse_result, parse_task_result
 from cavvy.core.writes import Usage
 from cavvy.errors import ReceiptInvalid
 
@@ -309,3 +309,76 @@ def test_p15_a_signature_of_another_length_is_wrong(length: int) -> None:
 def test_p15_a_result_in_another_form_is_refused(spoil: Callable[[bytes], bytes], says: str) -> None:
     with pytest.raises(ReceiptInvalid, match=says):
         parse_result(spoil(RESULT))
+
+
+# -- the results of tasks
+
+TASK = b'{"confidence":0.8,"method":"lexicon","sentiment":"positive"}'
+OF_TASK = msgspec.structs.replace(EXPECTED, job_type=JobType.TASK)
+
+
+def test_p15_the_result_of_a_task_is_its_object() -> None:
+    opened = open_envelope(sealed(output_hash=sha256_hex(TASK), model="cavvy/classify-1"))
+    assert check(opened, TASK, OF_TASK) == TaskResult(method="lexicon")
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b'{"error":"Unknown task_type","method":"m"}', "cannot be read"),
+        (b'{"sentiment":"positive"}', "cannot be read"),
+        (b'{"method":""}', "cannot be read"),
+        (b'{"method":7}', "cannot be read"),
+        (b'["method"]', "cannot be read"),
+        (b'{"method":"m","n":1e400}', "cannot be read"),
+        (b'{"method":"m","n":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "cannot be read"),
+        (b'{"method":"\xff"}', "cannot be read"),
+        (b'{"method":"m","n":"\\ud800"}', "cannot be read"),
+        (b'{"method": "m"}', "not in RFC 8785 form"),
+        (b'{"method":"m","a":1}', "not in RFC 8785 form"),
+        (b'{"a":[{"c":1,"b":2}],"method":"m"}', "not in RFC 8785 form"),
+        (b'{"a":1,"a":1,"method":"m"}', "not in RFC 8785 form"),
+        (b'{"method":"m","n":1.0}', "not in RFC 8785 form"),
+        (b'{"method":"m","n":12345678901234567890}', "not in RFC 8785 form"),
+        (b'{"method":"m","n":"\\u00e9"}', "not in RFC 8785 form"),
+    ],
+)
+def test_p15_what_is_not_the_result_of_a_task_is_refused(data: bytes, why: str) -> None:
+    opened = open_envelope(sealed(output_hash=sha256_hex(data)))
+    with pytest.raises(ReceiptInvalid, match=why):
+        check(opened, data, OF_TASK)
+
+
+def test_p15_the_result_of_a_task_is_none_of_a_model_and_the_other_way_round() -> None:
+    with pytest.raises(ReceiptInvalid, match="cannot be read"):
+        check(open_envelope(sealed(output_hash=sha256_hex(TASK))), TASK, EXPECTED)
+    with pytest.raises(ReceiptInvalid, match="cannot be read"):
+        check(open_envelope(sealed()), RESULT, OF_TASK)
+
+
+@pytest.mark.parametrize("model", ["", "m" * 257])
+def test_what_a_task_was_done_by_has_a_name(model: str) -> None:
+    opened = open_envelope(sealed(output_hash=sha256_hex(TASK), model=model))
+    with pytest.raises(ReceiptInvalid, match="model must have 1 to 256 characters"):
+        check(opened, TASK, OF_TASK)
+
+
+def test_the_exact_bytes_of_a_tasks_result_are_read() -> None:
+    data = '{"extracted":[{"b":100,"ä":1e+21},{"\U0001f600":0.1,"\ufe0f":1e-7}],"method":"scanner"}'.encode()
+    assert parse_task_result(data).method == "scanner"
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (RESULT, "Paris.\n"),
+        (TASK, "positive"),
+        (b'{"method":"m","summary":"Short.","word_count":9}', "Short."),
+        (b'{"count":1,"extracted":[{"a":"\xc3\xa9"}],"method":"m"}', '[{"a":"é"}]'),
+        (b'{"method":"m","other":1}', '{"method":"m","other":1}'),
+        (b'{"text":7}', '{"text":7}'),
+        (b'"a plain string"', '"a plain string"'),
+    ],
+)
+def test_what_people_read_of_a_result_is_its_text(result: bytes, text: str) -> None:
+    assert output_text(result) == text

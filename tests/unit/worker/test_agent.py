@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from cavvy import defaults
 from cavvy.core import ed25519
 from cavvy.core.job import AttemptRef, RejectReason, WorkerStatus
-from cavvy.core.receipt import Result
+from cavvy.core.results import Result
 from cavvy.core.writes import Usage
 from cavvy.errors import ModelMissing, StartError, WorkerRefused
 from cavvy.protocol.handshake import CloseCode

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from cavvy.core.canonical import canonical, sha256_hex
-from cavvy.core.receipt import Expected, Result, check, check_signature, input_hash, open_envelope
+from cavvy.core.receipt import Expected, check, check_signature, input_hash, open_envelope
+from cavvy.core.results import Result
 from cavvy.core.worker_messages import Assignment, AttemptFailed, AttemptFinished, AttemptRefused, AttemptStopped
 from cavvy.core.writes import Usage
 from cavvy.errors import ProviderError
