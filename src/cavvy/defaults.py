@@ -48,6 +48,12 @@ MAX_REJECTS: Final = 20  # of one job: nobody takes it, and somebody should hear
 CHARS_PER_TOKEN: Final = 4  # of English text, about
 ANSWER_TOKENS: Final = 512  # how long an answer is expected to be when the job does not say
 
+# Times of a job that came over Dispatch's commit routes (seconds): its clients look no longer
+COMMIT_LLM_TIMEOUT_S: Final = 60.0  # from the commit, wherever the job is by then
+COMMIT_TASK_TIMEOUT_S: Final = 30.0
+COMMIT_MATCH_WINDOW_S: Final = 30.0  # Dispatch looks 15 times for a worker, every 2 s
+DISPATCH_NETWORK: Final = "cavvy:local"  # what its clients are told where they expect the name of a chain
+
 # The order of jobs
 EFFORT_STEP_S: Final = 600.0  # a job goes before those of the next lower effort that have waited so much longer
 TENANT_WEIGHT: Final = 1.0  # a tenant's share of the workers it has in common with others, relative to theirs

@@ -9,6 +9,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 from cavvy import defaults
 from cavvy.api.addressing import Addressed
 from cavvy.api.batch import submit_batch
+from cavvy.api.dispatch import dispatch_router
 from cavvy.api.erasing import erase_job
 from cavvy.api.events import job_events
 from cavvy.api.health import health_router
@@ -31,6 +32,7 @@ __all__ = ["ROUTES", "create_app"]
 ROUTES: tuple[ControllerRouterHandler, ...] = (
     jobs_router,
     submit_batch,
+    dispatch_router,
     list_jobs,
     job_events,
     stop_router,

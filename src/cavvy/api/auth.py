@@ -153,10 +153,14 @@ class KeyRing:
         if "authorization" in request.headers:
             return self.authenticate(request, *roles)
         now = self._clock()
-        if not (self._dispatch and _of_this_machine(request)):
+        if not self.admits_anonymous(request):
             raise self._failure(request, now, given=False, hint=_FLAG if not self._dispatch else _ELSEWHERE)
         _take(self._anonymous, now)
         return ANONYMOUS
+
+    def admits_anonymous(self, request: Request[Any, Any, Any]) -> bool:
+        """Whether such a request needs no key on the routes of Dispatch's clients."""
+        return self._dispatch and _of_this_machine(request)
 
     def left_s(self, caller: Caller) -> float:
         """For how many seconds more the secret that `caller` sent is good; 0 when it has ended, infinity if no end is

@@ -14,6 +14,7 @@ from cavvy.core.receipt import PAYLOAD_TYPE, Envelope, ReceiptPayload, Signature
 from cavvy.core.results import Result
 from cavvy.core.writes import Usage
 from cavvy.protocol.rest_batch import BatchResult, BatchResults
+from cavvy.protocol.rest_dispatch import CommitBody, Quote
 from cavvy.protocol.rest_events import EventsCursor, JobChange
 from cavvy.protocol.rest_job import AttemptView, CancelView, Job, TimelineEntry, UsageView
 from cavvy.protocol.rest_keys import KeyView, NewKey
@@ -24,6 +25,7 @@ from cavvy.protocol.rest_workers import WorkerToken, WorkerView
 
 __all__ = [
     "BATCH",
+    "COMMIT",
     "COMPLETED",
     "ERASED",
     "EVENTS",
@@ -35,6 +37,7 @@ __all__ = [
     "METRICS",
     "NEW_KEY",
     "NEW_TENANT",
+    "QUOTE",
     "RECEIPT",
     "RESULT",
     "REVOKED_KEY",
@@ -57,6 +60,12 @@ _TOKEN = "cav_wrk_" + "x" * 43 + "_" + "9c" * 16
 _SALT = "3b" * 32
 _CREATED, _GRANTED, _ENDED = "2026-11-22T00:24:47.599Z", "2026-11-22T00:24:47.612Z", "2026-11-22T00:24:48.904Z"
 
+COMMIT = CommitBody(
+    job_type="LLM_INFER",
+    payload={"job_type": "LLM_INFER", "prompt": "Name three rivers.", "max_tokens": 64},
+    user_id="user_abc",
+)
+QUOTE = Quote(price="$0.010", endpoint="/v1/jobs/commit/fast", policy_resolved="FAST", network="cavvy:local")
 SUBMIT = {"prompt": "Name three rivers.", "model": "smollm2-135m-instruct", "max_tokens": 64}
 RESULT = Result(text="Amazon, Danube, Niger.", model="smollm2-135m-instruct", finish_reason="stop")
 _HASH = sha256_hex(canonical(RESULT))

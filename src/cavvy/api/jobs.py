@@ -100,7 +100,7 @@ async def _answer_replay(here: Services, caller: Caller, job_id: str, wait_s: in
 async def get_job(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]:
     """`?wait=N` answers when the job is terminal, at the latest after N seconds (0 to 60)."""
     here = services(request)
-    caller = here.caller(request, *READS)
+    caller = here.caller_or_anonymous(request, *READS)
     known_query(request, "wait")
     record = await _wait_for(here, caller, job_id, _seconds(request.query_params.get("wait"), "wait"))
     return _job_response(here, record, 200)
@@ -123,7 +123,7 @@ async def cancel_job(request: AnyRequest, job_id: FromPath[str]) -> Response[byt
     While the store takes no writes the worker is told all the same; `cancel_requested.durable` is false then.
     """
     here = services(request)
-    caller = here.caller(request, *SUBMITS)
+    caller = here.caller_or_anonymous(request, *SUBMITS)
     known_query(request)
     reason = parse_cancel(await read_object(request, optional=True))
     await find_job(here, caller, job_id)
@@ -180,7 +180,8 @@ async def find_job(here: Services, caller: Caller, job_id: str) -> JobRecord:
     """The tenant's job. Raises ProblemError: 404, the same for another tenant's and for none."""
     record = await here.store.job(caller.tenant, job_id) if _ID.fullmatch(job_id) else None
     if record is None:
-        raise ProblemError("not_found", "There is no job of this id; `cavvy jobs list` shows them.")
+        detail = "There is no job of this id; `cavvy jobs list` shows them."
+        raise ProblemError("not_found", detail, error="Job not found")
     return record
 
 

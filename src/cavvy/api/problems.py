@@ -65,7 +65,9 @@ _DETAILS = {
 
 
 class ProblemError(Exception):
-    """Answers the request with a problem."""
+    """Answers the request with a problem; extras are Problem's optional fields, and `error` where Dispatch has words
+    of its own.
+    """
 
     def __init__(self, code: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any) -> None:
         super().__init__(detail)
@@ -76,7 +78,7 @@ class ProblemError(Exception):
 
 
 def problem(code: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any) -> Response[bytes]:
-    """The response for `code`; extras are Problem's optional fields."""
+    """The response for `code`; extras as those of ProblemError."""
     body = _problem(code, detail, **extra)
     return Response(
         msgspec.json.encode(body), status_code=body.status, media_type="application/problem+json", headers=headers or {}
@@ -94,11 +96,18 @@ def problem_of(error: Exception) -> Problem:
             return _problem("internal", *_logged(error))
 
 
-def _problem(code: str, detail: str, request_id: str | None = None, **extra: Any) -> Problem:
+def _problem(code: str, detail: str, request_id: str | None = None, error: str = "", **extra: Any) -> Problem:
     status, title = CODES[code]
     kind = f"urn:cavvy:problem:{code}"
     return Problem(
-        type=kind, title=title, status=status, detail=detail, code=code, error=code, request_id=request_id, **extra
+        type=kind,
+        title=title,
+        status=status,
+        detail=detail,
+        code=code,
+        error=error or code,
+        request_id=request_id,
+        **extra,
     )
 
 

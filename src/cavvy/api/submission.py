@@ -126,7 +126,7 @@ def _convert(body: dict[str, Any], kind: type[T]) -> T:
 
 
 def _user(submit: SubmitBody, caller: Caller) -> str:
-    if submit.user_id is None:
+    if submit.user_id in (None, caller.user_id):
         return caller.user_id
     if not caller.act_for_users:
         detail = (

@@ -17,6 +17,7 @@ from cavvy.core.effects import JobEffect, JobEnded
 from cavvy.core.identity import ApiKey
 from cavvy.core.job import AttemptEnd, CancelRequest, Failure, JobStatus
 from cavvy.core.latch import StopLatch
+from cavvy.core.prices import price_of
 from cavvy.core.receipt import Params
 from cavvy.core.results import output_text
 from cavvy.core.writes import Usage
@@ -117,6 +118,8 @@ def job_view(record: JobRecord, waits: Waits, topic: Topic | None = None, *, tex
         not_before=_iso_or_none(terms.not_before_ms),
         attempts=[_attempt(one) for one in attempts],
         timeline=_timeline(record, attempts),
+        policy=record.policy,
+        price=None if record.policy is None else price_of(record.policy, record.job_type),
         receipt=msgspec.Raw(record.receipt) if texts and record.receipt is not None else None,
     )
 

@@ -63,6 +63,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     not_before: str | None = None
     attempts: list[AttemptView] = []
     timeline: list[TimelineEntry] = []
+    policy: str | None = None
+    price: str | None = None
     receipt_json: msgspec.Raw = msgspec.field(name="receipt", default_factory=lambda: msgspec.Raw(_NULL))
 
     @property

@@ -165,6 +165,8 @@ class Board:
     ) -> None:
         reason = _reason(change, code)
         assert reason is not None
+        if reason is FailureCode.DEADLINE and job.needs.policy is not None:
+            reason = FailureCode.TIMEOUT  # as Dispatch calls it
         request = cancel or job.cancel
         aborted = request if reason is FailureCode.ABORTED else None
         failure = Failure(

@@ -38,7 +38,8 @@ class Timekeeper:
         if self._overdue:
             due, self._overdue = [*self._overdue, *due], []
         for job in self._live(due):
-            self._end(job, Event.DEADLINE, now, "Its deadline has come.")
+            told_at_commit = f"It had not ended {job.terms.timeout_s:g} s after its commit."
+            self._end(job, Event.DEADLINE, now, told_at_commit if job.needs.policy else "Its deadline has come.")
 
     def sweep(self, now: Now) -> None:
         """Ends the attempts that take too long, and the jobs nobody can run."""

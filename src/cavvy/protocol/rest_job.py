@@ -88,7 +88,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     In lists and events the texts (`prompt`, `messages`, `task_type`, `input`, `result`, `output`, `receipt`) are null.
     Since `erased_at` they are gone, with `metadata`, `stop` and the words of a failure; the hashes and the receipt
-    stay.
+    stay. Jobs that came over the commit routes have a `policy` and a `price`.
     """
 
     id: str
@@ -131,6 +131,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     not_before: str | None = None
     attempts: list[AttemptView] = []
     timeline: list[TimelineEntry] = []
+    policy: str | None = None
+    price: str | None = None
     receipt: msgspec.Raw | None = None
 
 

@@ -41,8 +41,10 @@ class Entry(NamedTuple):
     other: int
     body: Any = None
     endless: bool = False
+    query: str = ""
 
 
+COMMIT = {"job_type": "LLM_INFER", "payload": {"prompt": "mine"}, "user_id": "owner"}
 ENTRIES: dict[tuple[str, str], Entry] = {
     ("GET", "/v1/health"): Entry(PUBLIC, 200),
     ("GET", "/v1/ready"): Entry(PUBLIC, 200),
@@ -56,6 +58,9 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ("POST", "/v1/jobs/{job_id}/retry"): Entry(SUBMITS, HIDDEN),
     ("GET", "/v1/jobs/{job_id}/result"): Entry(READS, HIDDEN),
     ("GET", "/v1/jobs/{job_id}/receipt"): Entry(READS, HIDDEN),
+    ("POST", "/v1/jobs/commit/fast"): Entry(SUBMITS, 201, COMMIT),
+    ("POST", "/v1/jobs/commit/cheap"): Entry(SUBMITS, 201, COMMIT),
+    ("GET", "/v1/quote"): Entry(READS, 200, query="?job_type=TASK"),
     ("GET", "/v1/stop"): Entry(READS, 200),
     ("POST", "/v1/stop"): Entry(SUBMITS, 200, {"latch": False}),
     ("POST", "/v1/stop/release"): Entry(MANAGES, 200),
@@ -143,7 +148,7 @@ class World:
         """The entry's request with this key, or with none."""
         entry = ENTRIES[method, path]
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        url = self._stack.server.url + path.format_map(self.names if names is None else names) + query
+        url = self._stack.server.url + path.format_map(self.names if names is None else names) + (query or entry.query)
         async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
             if entry.endless:
                 return await _beginning(http, method, url, headers)
