@@ -1,15 +1,13 @@
 """The engine loop: every waiting command into the core, one tick, one commit, then the effects.
 
 A failed commit is one of four. Rolled back: the door is shut and the same writes are tried until they go through.
-Refused,
-or an exception in the core: rebuild, and replay the batch one command a transaction. Unknown or Fenced: `exit_code` 75.
+Refused, or an exception in the core: rebuild, and replay the batch one command a transaction. Unknown or Fenced:
+`exit_code` 75.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from time import perf_counter
@@ -17,22 +15,23 @@ from typing import Protocol
 
 from cavvy import defaults, logs
 from cavvy.coordinator.ahead import Ahead
+from cavvy.coordinator.asked import Answer, Asked
+from cavvy.coordinator.inbox import Inbox
+from cavvy.coordinator.known import known
 from cavvy.core.census import Census
-from cavvy.core.commands import Command, Heartbeat, JobCompleted, Progress, SubmitJob
-from cavvy.core.coordinator import Batch, Coordinator, KnownToken, KnownWorker, Settings
+from cavvy.core.commands import Command, SubmitJob
+from cavvy.core.coordinator import Batch, Coordinator, Settings
 from cavvy.core.effects import Effect, HeartbeatAnswered, Registered, Reply, StopChanged
 from cavvy.core.foresight import StopCommand
-from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import JobHeader, Now
+from cavvy.core.job import Now
 from cavvy.core.latch import StopLatch
 from cavvy.core.matching import Offer
 from cavvy.core.queued import Queued
-from cavvy.core.trust import Trust
 from cavvy.core.writes import Write
 from cavvy.errors import CommitUnknown, Fenced, Refused, RolledBack
-from cavvy.store.base import LoadRow, Opened, Store, TokenRecord, WorkerRecord
+from cavvy.store.base import Opened, Store
 
-__all__ = ["CommandFailed", "Engine", "Outlet", "StoreUnavailable", "known"]
+__all__ = ["CommandFailed", "Engine", "Outlet", "StoreUnavailable"]
 
 log = logs.get_logger()
 
@@ -85,9 +84,8 @@ class Engine:
         self._committed = committed
         self._core = Coordinator(settings, dice)
         self._opened: Opened | None = None
-        self._inbox: deque[Command] = deque()
-        self._wake = asyncio.Event()
-        self._asked: dict[int, asyncio.Future[Reply | Registered]] = {}
+        self._inbox = Inbox()
+        self._asked = Asked()
         self._refs = count(1)
         self._stopping = False
         self._failing = False
@@ -101,43 +99,38 @@ class Engine:
 
     def post(self, command: Command) -> None:
         """Hands over a command nobody waits for."""
-        self._inbox.append(command)
-        self._wake.set()
+        self._inbox.put(command)
 
-    async def ask(self, command: Command, ref: int) -> Reply | Registered:
+    async def ask(self, command: Command, ref: int) -> Answer:
         """Hands over the command that carries `ref` and waits until its answer is durable.
 
         Raises StoreUnavailable (at the door, or after an outage) and CommandFailed.
         """
         if self.shut is not None:
             raise StoreUnavailable(self.shut, accepted=False)
-        future: asyncio.Future[Reply | Registered] = asyncio.get_running_loop().create_future()
-        self._asked[ref] = future
+        future = self._asked.expect(ref)
         self.post(command)
         try:
             return await future
         finally:
-            self._asked.pop(ref, None)
+            self._asked.forget(ref)
 
-    async def ask_all(self, commands: Sequence[SubmitJob]) -> list[Reply | Registered | CommandFailed]:
+    async def ask_all(self, commands: Sequence[SubmitJob]) -> list[Answer | CommandFailed]:
         """Hands over commands that are decided together and in one commit; the answers in their order.
 
         Raises StoreUnavailable.
         """
         if self.shut is not None:
             raise StoreUnavailable(self.shut, accepted=False)
-        loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Reply | Registered]] = []
+        futures = [self._asked.expect(command.ref) for command in commands]
         for command in commands:
-            futures.append(loop.create_future())
-            self._asked[command.ref] = futures[-1]
             self.post(command)
         try:
             answers = await asyncio.gather(*futures, return_exceptions=True)
         finally:
             for command in commands:
-                self._asked.pop(command.ref, None)
-        answered: list[Reply | Registered | CommandFailed] = []
+                self._asked.forget(command.ref)
+        answered: list[Answer | CommandFailed] = []
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, CommandFailed):
                 raise answer
@@ -155,13 +148,12 @@ class Engine:
             raise StoreUnavailable(self.shut, accepted=False)
         if (before := self._ahead.answered(command)) is not None:
             return before, False
-        future: asyncio.Future[Reply | Registered] = asyncio.get_running_loop().create_future()
-        self._asked[command.ref] = future
+        future = self._asked.expect(command.ref)
         self.post(command)
         try:
             await asyncio.wait([future], timeout=0 if failing else defaults.STOP_AHEAD_S)
         finally:
-            self._asked.pop(command.ref, None)
+            self._asked.forget(command.ref)
         if not future.done():
             return self._go_ahead(command), False
         reply = future.result()
@@ -246,34 +238,21 @@ class Engine:
         """Takes no new asks; what waits is still decided and committed."""
         self._stopping = True
         self.shut = "the coordinator is stopping"
-        self._wake.set()
+        self._inbox.wake()
 
     async def _rounds(self) -> None:
         """Raises RolledBack when told to stop while the store takes no writes."""
         while self.exit_code is None and not (self._stopping and not self._inbox):
             await self._wait()
-            await self._gather()
-            commands = list(self._inbox)
-            self._inbox.clear()
-            await self._round(commands)
+            await self._inbox.gather()
+            await self._round(self._inbox.take())
         if self.exit_code is None:
             await self._settle(self._core.take(self._clock(), final=True), [])
 
-    async def _gather(self) -> None:
-        """Lets what the sockets have ready join the batch: a commit costs far more than a turn of the loop."""
-        for _ in range(defaults.GATHER_TURNS):
-            waiting = len(self._inbox)
-            await asyncio.sleep(0)
-            if len(self._inbox) == waiting:
-                return
-
     async def _wait(self) -> None:
         if not self._inbox and not self._stopping:
-            self._wake.clear()
             due_s = self._core.due_s - self._clock().mono_s
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, min(self.settings.sweep_s / 2, due_s))):
-                    await self._wake.wait()
+            await self._inbox.sleep(min(self.settings.sweep_s / 2, due_s))
 
     async def _round(self, commands: list[Command]) -> None:
         self.handled += len(commands)
@@ -309,9 +288,7 @@ class Engine:
         for effect in effects:
             if isinstance(effect, (Reply, Registered)):
                 self._ahead.settle(effect.ref)
-                future = self._asked.pop(effect.ref, None)
-                if future is not None and not future.done():
-                    future.set_result(effect)
+                self._asked.answer(effect)
             else:
                 self._outlet.release(effect)
 
@@ -342,7 +319,7 @@ class Engine:
             patient = waited_s >= defaults.COMMIT_RETRY_S
             if patient:
                 reason = f"The store takes no writes now ({error}); this is tried again until it does."
-                self._fail_asked(commands, StoreUnavailable(reason, accepted=None))
+                self._asked.fail(commands, StoreUnavailable(reason, accepted=None))
             await self._pause(defaults.COMMIT_PROBE_S if patient else defaults.COMMIT_RETRY_PAUSE_S)
             try:
                 await self.store.commit(writes, term=self._opened.term)
@@ -364,39 +341,18 @@ class Engine:
     def _shut_door(self, reason: str, *, unknown: bool) -> None:
         """From now on asks are refused; those the core has not seen are told that nothing was taken. Stops stay."""
         self.shut = reason
-        waiting = [one for one in self._inbox if hasattr(one, "ref") and not isinstance(one, StopCommand)]
-        self._inbox = deque(one for one in self._inbox if not hasattr(one, "ref") or isinstance(one, StopCommand))
-        self._fail_asked(waiting, StoreUnavailable(reason, accepted=False))
+        self._asked.fail(self._inbox.take_asks(), StoreUnavailable(reason, accepted=False))
         if unknown:
-            for ref in list(self._asked):
-                self._fail_ref(ref, StoreUnavailable(reason, accepted=None))
+            self._asked.fail_all(StoreUnavailable(reason, accepted=None))
 
     async def _pause(self, seconds: float) -> None:
         """Waits, unless told to stop, and answers heartbeats; no lease can lapse meanwhile, since gaps are forgiven."""
         loop = asyncio.get_running_loop()
         end_s = loop.time() + seconds
         while (left_s := end_s - loop.time()) > 0 and not self._stopping:
-            for beat in self._take_heartbeats():
+            for beat in self._inbox.take_heartbeats():
                 self._outlet.release(HeartbeatAnswered(session=beat.session))
-            self._wake.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left_s):
-                    await self._wake.wait()
-
-    def _take_heartbeats(self) -> list[Heartbeat]:
-        """Takes them out of the inbox, and what would pile up there: one result is enough of each attempt, and signs of
-        life say nothing when all clocks are put forward in the end.
-        """
-        beats, kept = [], dict[object, Command]()
-        for command in self._inbox:
-            if isinstance(command, Heartbeat):
-                beats.append(command)
-            elif isinstance(command, JobCompleted):
-                kept[command.session, command.job_id, command.epoch] = command
-            elif not isinstance(command, Progress):
-                kept[len(kept), id(command)] = command
-        self._inbox = deque(kept.values())
-        return beats
+            await self._inbox.sleep(left_s)
 
     async def _replay(self, commands: list[Command]) -> None:
         """Rebuilds, then decides each command in a transaction of its own: only the guilty one fails."""
@@ -419,7 +375,7 @@ class Engine:
             raise
         except Exception as error:
             log.exception("command_failed", command=type(command).__name__)
-            self._fail_asked([command], CommandFailed(type(error).__name__))
+            self._asked.fail([command], CommandFailed(type(error).__name__))
             self._ahead.settle(getattr(command, "ref", 0))
             await self._rebuild()
         else:
@@ -451,31 +407,3 @@ class Engine:
     def _give_up(self, error: Exception) -> None:
         log.critical("cannot_go_on", error=str(error), hint="start the coordinator again; it finds out what is there")
         self.exit_code = EXIT_UNDECIDED
-
-    def _fail_asked(self, commands: Iterable[Command], error: Exception) -> None:
-        for command in commands:
-            ref = getattr(command, "ref", None)
-            if ref is not None:
-                self._fail_ref(ref, error)
-
-    def _fail_ref(self, ref: int, error: Exception) -> None:
-        future = self._asked.pop(ref, None)
-        if future is not None and not future.done():
-            future.set_exception(error)
-
-
-def known(row: LoadRow) -> JobHeader | KnownWorker | KnownToken | ApiKey | Tenant | StopLatch | Trust:
-    """A row of the store as the core takes it up."""
-    match row:
-        case WorkerRecord():
-            return KnownWorker(key=row.key, id=row.id, tenant=row.tenant, status=row.status)
-        case TokenRecord():
-            return KnownToken(
-                token_hash=row.token_hash,
-                tenant=row.tenant,
-                expires_at_ms=row.expires_at_ms,
-                needs_approval=row.needs_approval,
-                pairs_with=row.pairs_with,
-            )
-        case _:
-            return row

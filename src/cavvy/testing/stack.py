@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 from cavvy import defaults
-from cavvy.coordinator.engine import known
+from cavvy.coordinator.known import known
 from cavvy.core.canonical import canonical
 from cavvy.core.commands import CancelJob, Command, CreateWorkerToken, ManageWorker, SubmitJob
 from cavvy.core.coordinator import Coordinator, Settings
