@@ -29,7 +29,8 @@ from cavvy.store.base import (
     WorkerRecord,
     header_of,
 )
-from cavvy.store.memory_tables import Tables, Transaction
+from cavvy.store.memory_data import Transaction
+from cavvy.store.memory_tables import Tables
 
 __all__ = ["MemoryStore"]
 
