@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 
 from cavvy.core.backlog import Backlog
@@ -17,6 +16,7 @@ from cavvy.core.lifecycle import Event, Step, phase_of, step
 from cavvy.core.matching import Profile
 from cavvy.core.outbox import Outbox
 from cavvy.core.pairings import Pairings
+from cavvy.core.ready import Ready, favourite
 from cavvy.core.resting import DueTimes
 from cavvy.core.settings import Settings
 from cavvy.core.threads import Threads
@@ -290,17 +290,24 @@ class Board:
         if not waiting.total:
             return
         waiting.unbar(self.jobs, now.mono_s)
-        ready = [(one.rank(), one.id, one) for one in self.fleet.with_room(waiting.wanted())]
-        heapq.heapify(ready)
-        while ready:
-            session = ready[0][-1]
+        ready = Ready(self.fleet.with_room(waiting.wanted()))
+        while (session := ready.best()) is not None:
             job = waiting.first(session.profile, session.worker)
-            if job is not None:
-                self._grant(job, session, now)
-            if job is not None and session.room > 0:
-                heapq.heapreplace(ready, (session.rank(), session.id, session))
-            else:
-                heapq.heappop(ready)
+            if job is None:
+                ready.drop(session)
+                continue
+            session = self._favoured(job, session, ready)
+            self._grant(job, session, now)
+            ready.given(session)
+
+    def _favoured(self, job: JobHeader, session: Session, ready: Ready) -> Session:
+        """Who gets the job whose turn it is at `session`: another one only if its policy likes that better, it is as
+        free, and it is the job's turn there, too.
+        """
+        other = ready.as_good(session, favourite(job.needs))
+        if other is None or self.backlog.waiting.first(other.profile, other.worker) is not job:
+            return session
+        return other
 
     def _grant(self, job: JobHeader, session: Session, now: Now) -> None:
         self.backlog.grant(job, session.profile, now)
