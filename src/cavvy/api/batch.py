@@ -25,6 +25,7 @@ from cavvy.api.submitting import (
     given_key,
     key_reused,
     new_id,
+    refused_before,
     replays,
     submit_all,
 )
@@ -113,5 +114,7 @@ async def _result(here: Services, caller: Caller, outcome: Made | Exception) -> 
         found = problem_of(outcome)
         return BatchResult(status=found.status, problem=found)
     record = await find_job(here, caller, outcome.id)
+    if not outcome.new and (refusal := refused_before(record)) is not None:
+        return BatchResult(status=422, problem=problem_of(refusal))
     shown = job_view(record, here.waits(), here.hub.peek(record.id), texts=False)
     return BatchResult(status=201 if outcome.new else 200, job=shown)

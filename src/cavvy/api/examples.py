@@ -7,6 +7,7 @@ import base64
 import msgspec
 
 from cavvy.api import sse
+from cavvy.api.receipts import receipt_view
 from cavvy.coordinator.login import worker_id
 from cavvy.core.canonical import canonical, sha256_hex
 from cavvy.core.job import JobStatus, WorkerStatus
@@ -140,7 +141,7 @@ COMPLETED = msgspec.structs.replace(
         )
     ],
     timeline=[*SUBMITTED.timeline, TimelineEntry(at=_ENDED, event="completed", attempt=1)],
-    receipt=msgspec.Raw(msgspec.json.encode(RECEIPT)),
+    receipt=receipt_view(msgspec.json.encode(RECEIPT)),
 )
 ERASED = msgspec.structs.replace(
     COMPLETED,

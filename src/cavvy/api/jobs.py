@@ -18,7 +18,7 @@ from cavvy.api.documented import documented, header, query
 from cavvy.api.problems import ProblemError
 from cavvy.api.services import Services, services
 from cavvy.api.submission import parse_cancel, parse_submission
-from cavvy.api.submitting import Wanted, fingerprint, given_key, new_id, replays, submit_all
+from cavvy.api.submitting import Wanted, fingerprint, given_key, new_id, refused_before, replays, submit_all
 from cavvy.api.views import cancel_view, job_view
 from cavvy.core.commands import CancelJob
 from cavvy.core.job import TERMINAL
@@ -53,7 +53,7 @@ _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}
             ),
             header("Prefer", "`wait=N` answers when the job is terminal, at the latest after N s.", str, "wait=10"),
         ),
-        errors=("not_supported", "idempotency_key_reused", "queue_full", "stopped"),
+        errors=("not_supported", "idempotency_key_reused", "no_trusted_worker", "queue_full", "stopped"),
     ),
 )
 async def submit_job(request: AnyRequest) -> Response[bytes]:
@@ -85,6 +85,8 @@ async def submit_job(request: AnyRequest) -> Response[bytes]:
 
 async def _answer_replay(here: Services, caller: Caller, job_id: str, wait_s: int) -> Response[bytes]:
     record = await _wait_for(here, caller, job_id, wait_s)
+    if (refusal := refused_before(record)) is not None:
+        raise refusal
     return _job_response(here, record, 200, {"Idempotent-Replayed": "true"})
 
 

@@ -48,6 +48,7 @@ CODES: dict[str, tuple[int, str]] = {
     "invalid_field": (422, "A field is wrong"),
     "not_supported": (422, "Not built yet"),
     "idempotency_key_reused": (422, "The Idempotency-Key was used for another body"),
+    "no_trusted_worker": (422, "No trusted worker is online"),
     "queue_full": (429, "The queue is full"),
     "rate_limited": (429, "Too many requests"),
     "header_too_large": (431, "The header is too large"),

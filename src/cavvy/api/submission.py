@@ -13,19 +13,20 @@ from cavvy.api.fields import checked_name, refuse
 from cavvy.api.inputs import expected_tokens, job_input, job_params
 from cavvy.api.problems import ProblemError
 from cavvy.api.terms import parse_terms
-from cavvy.core.job import Effort, JobType, Needs, PrivacyClass, Terms, shared_needs
+from cavvy.core.job import Effort, JobType, Needs, PrivacyClass, Terms, needs_of, shared_needs
 from cavvy.core.receipt import params_bytes
 from cavvy.errors import InvalidInput
 from cavvy.protocol.rest_stop import CancelBody
-from cavvy.protocol.rest_submit import NOT_BUILT_FIELDS, NOT_BUILT_VALUES, SubmitBody
+from cavvy.protocol.rest_submit import NOT_BUILT_FIELDS, SubmitBody
 
 __all__ = ["Submission", "parse_body", "parse_cancel", "parse_submission"]
 
 T = TypeVar("T")
 _ALLOWED = {
-    field: [one.value for one in kind if one.value not in NOT_BUILT_VALUES.get(field, ())]
+    field: [one.value for one in kind]
     for field, kind in (("job_type", JobType), ("privacy_class", PrivacyClass), ("effort", Effort))
 }
+ON_NO_TRUSTED = ("fail", "wait")
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +41,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     thread_id: str | None
     terms: Terms
     estimated_tokens: int
+    payment_ref: str | None = None
+    waits_untrusted: bool = False
 
 
 def parse_submission(body: dict[str, Any], caller: Caller, default_terms: Terms) -> Submission:
@@ -50,15 +53,17 @@ def parse_submission(body: dict[str, Any], caller: Caller, default_terms: Terms)
     _known_values(body)
     _known_parts(body)
     submit = _convert(body, SubmitBody)
-    needs = Needs(
+    user_id = _user(submit, caller)
+    needs = needs_of(
         tenant=caller.tenant,
+        user_id=user_id,
         job_type=JobType(submit.job_type),
         privacy_class=PrivacyClass(submit.privacy_class),
         model=checked_name(submit.model, "model"),
     )
     given = job_input(submit)
     return Submission(
-        user_id=_user(submit, caller),
+        user_id=user_id,
         needs=shared_needs(needs),
         input=given,
         params=params_bytes(job_params(submit)),
@@ -67,6 +72,8 @@ def parse_submission(body: dict[str, Any], caller: Caller, default_terms: Terms)
         thread_id=_thread(submit.thread_id),
         terms=parse_terms(submit, default_terms),
         estimated_tokens=expected_tokens(submit, given),
+        payment_ref=checked_name(submit.payment_ref, "payment_ref"),
+        waits_untrusted=_waits_untrusted(submit),
     )
 
 
@@ -94,12 +101,8 @@ def _known_fields(body: dict[str, Any], kind: type[Any], not_built: Collection[s
 
 def _known_values(body: dict[str, Any]) -> None:
     for field, allowed in _ALLOWED.items():
-        if field not in body or body[field] in allowed:
-            continue
-        value = body[field]
-        if isinstance(value, str) and value in NOT_BUILT_VALUES.get(field, ()):
-            raise InvalidInput("not_supported", f"{field} {value} is not supported yet.", field=field)
-        refuse(field, f"must be exactly one of: {', '.join(allowed)}")
+        if field in body and body[field] not in allowed:
+            refuse(field, f"must be exactly one of: {', '.join(allowed)}")
 
 
 def _known_parts(body: dict[str, Any]) -> None:
@@ -135,6 +138,18 @@ def _user(submit: SubmitBody, caller: Caller) -> str:
         )
         raise ProblemError("forbidden", detail, field="user_id")
     return checked_name(submit.user_id, "user_id") or ""
+
+
+def _waits_untrusted(submit: SubmitBody) -> bool:
+    """Who gives `on_no_trusted` believes that the job is PRIVATE: it must not go out as PUBLIC."""
+    given = submit.on_no_trusted
+    if given is None:
+        return False
+    if given not in ON_NO_TRUSTED:
+        refuse("on_no_trusted", f"must be exactly one of: {', '.join(ON_NO_TRUSTED)}")
+    if submit.privacy_class != PrivacyClass.PRIVATE:
+        refuse("on_no_trusted", "is for PRIVATE jobs; give privacy_class PRIVATE, or leave it out")
+    return given == "wait"
 
 
 def _thread(thread_id: str | None) -> str | None:

@@ -19,10 +19,23 @@ from cavvy.api.views import stopped_problem
 from cavvy.coordinator.engine import CommandFailed
 from cavvy.core.commands import SubmitJob
 from cavvy.core.effects import Reply, ReplyCode
+from cavvy.core.job import FailureCode
 from cavvy.core.writes import Idempotency
-from cavvy.store.base import IdempotencyRecord
+from cavvy.store.base import IdempotencyRecord, JobRecord
 
-__all__ = ["Made", "Wanted", "check_size", "fingerprint", "given_key", "key_reused", "new_id", "replays", "submit_all"]
+__all__ = [
+    "Made",
+    "Wanted",
+    "check_size",
+    "fingerprint",
+    "given_key",
+    "key_reused",
+    "new_id",
+    "no_trusted_worker",
+    "refused_before",
+    "replays",
+    "submit_all",
+]
 
 
 class Wanted(NamedTuple):
@@ -45,8 +58,8 @@ async def submit_all(
 ) -> list[Made | Exception]:
     """What became of each, in order; all that are taken are in one commit. `known` are the replays of their keys.
 
-    Refused ones are a ProblemError (`queue_full`, `idempotency_key_reused`), or a CommandFailed. Raises
-    StoreUnavailable.
+    Refused ones are a ProblemError (`queue_full`, `idempotency_key_reused`, `no_trusted_worker`), or a CommandFailed.
+    Raises StoreUnavailable.
     """
     fresh = [one for one in wanted if one.key is None or one.key.key not in known]
     commands = [_command(here, caller, one) for one in fresh]
@@ -78,12 +91,30 @@ def _answered(reply: Reply) -> Made | Exception:
     if reply.code is ReplyCode.KEY_REUSED:
         return key_reused()
     assert reply.job_id is not None
+    if reply.code is ReplyCode.NO_TRUSTED:
+        return no_trusted_worker(reply.job_id)
     return Made(reply.job_id, new=reply.code is ReplyCode.OK)
 
 
 def queue_full() -> ProblemError:
     detail = "As many jobs wait as may; submit again when some are done, or cancel some that wait."
     return ProblemError("queue_full", detail, headers={"Retry-After": "5"})
+
+
+def refused_before(record: JobRecord) -> ProblemError | None:
+    """The refusal that a replayed submit was answered, which is its answer again."""
+    untrusted = record.failure is not None and record.failure.code is FailureCode.NO_TRUSTED_WORKER
+    return no_trusted_worker(record.id, replayed=True) if untrusted else None
+
+
+def no_trusted_worker(job_id: str, *, replayed: bool = False) -> ProblemError:
+    """The job is stored as failed, so that whoever asks for it later is told why."""
+    detail = (
+        "No worker that its user trusts is online and could run this PRIVATE job, so it has failed. `cavvy trust pair` "
+        "trusts a worker, `cavvy trust create` makes a code for one; with on_no_trusted 'wait' a job waits for one."
+    )
+    headers = {"Idempotent-Replayed": "true"} if replayed else {}
+    return ProblemError("no_trusted_worker", detail, headers=headers, job_id=job_id)
 
 
 def _command(here: Services, caller: Caller, one: Wanted) -> SubmitJob:
@@ -100,6 +131,8 @@ def _command(here: Services, caller: Caller, one: Wanted) -> SubmitJob:
         thread_id=one.submission.thread_id,
         terms=one.submission.terms,
         estimated_tokens=one.submission.estimated_tokens,
+        payment_ref=one.submission.payment_ref,
+        waits_untrusted=one.submission.waits_untrusted,
     )
 
 

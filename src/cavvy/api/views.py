@@ -10,6 +10,7 @@ import msgspec
 
 from cavvy import defaults
 from cavvy.api.problems import ProblemError
+from cavvy.api.receipts import receipt_view
 from cavvy.api.waits import Waits
 from cavvy.coordinator.hub import Topic
 from cavvy.coordinator.login import OnlineWorker, worker_id
@@ -116,11 +117,12 @@ def job_view(record: JobRecord, waits: Waits, topic: Topic | None = None, *, tex
         max_attempts=terms.max_attempts,
         deadline=_iso_or_none(terms.deadline_at_ms),
         not_before=_iso_or_none(terms.not_before_ms),
+        payment_ref=record.payment_ref,
         attempts=[_attempt(one) for one in attempts],
         timeline=_timeline(record, attempts),
         policy=record.policy,
         price=None if record.policy is None else price_of(record.policy, record.job_type),
-        receipt=msgspec.Raw(record.receipt) if texts and record.receipt is not None else None,
+        receipt=receipt_view(record.receipt) if texts and record.receipt is not None else None,
     )
 
 

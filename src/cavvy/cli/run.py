@@ -42,6 +42,13 @@ def run(
         float | None, typer.Option(metavar="S", help="Give up if no worker could run it for so long.")
     ] = None,
     max_attempts: Annotated[int | None, typer.Option(metavar="N", help="Give up after so many tries.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Only on workers that you trust.")] = False,
+    on_no_trusted: Annotated[
+        str | None, typer.Option(metavar="WHAT", help="Of a private job, when none is online: fail or wait.")
+    ] = None,
+    payment_ref: Annotated[
+        str | None, typer.Option(metavar="REF", help="What pays for it; stands in the receipt.")
+    ] = None,
     timeout: Annotated[float | None, typer.Option(min=0.001, help="Wait so many seconds; the job goes on.")] = None,
     live: Annotated[bool, typer.Option("--live", help="Stream also into a pipe; fails on a restart.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Print the job's id and leave; the job goes on.")] = False,
@@ -52,6 +59,8 @@ def run(
 
     if detach and (live or timeout is not None):
         raise typer.BadParameter("--detach waits for nothing: leave out --live and --timeout")
+    if on_no_trusted is not None and not private:
+        raise typer.BadParameter("--on-no-trusted is for private jobs: give --private too")
     asked = _read_stdin() if prompt == "-" else prompt
     fields = {
         "model": model,
@@ -67,6 +76,9 @@ def run(
         "not_before": not_before,
         "match_window_s": match_window_s,
         "max_attempts": max_attempts,
+        "privacy_class": "PRIVATE" if private else None,
+        "on_no_trusted": on_no_trusted,
+        "payment_ref": payment_ref,
     }
     with common.client() as client, hangups():
         try:

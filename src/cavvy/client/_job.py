@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from cavvy import defaults
-from cavvy.client.receipt import Receipt
+from cavvy.client.receipt import Receipt, envelope_of
 from cavvy.core.job import TERMINAL, AttemptEnd, FailureCode, JobStatus
 from cavvy.protocol.rest_job import AttemptView, CancelView, FailureView, QueueView, TimelineEntry, UsageView
+from cavvy.protocol.rest_receipt import ReceiptView
 
 __all__ = ["Job", "JobPage"]
 
@@ -20,7 +21,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job as the coordinator showed it at one moment; ask again for a newer one.
 
     The fields are those of the HTTP API (`rest_job.Job`). Times are ISO 8601 with milliseconds and `Z`. In lists
-    the texts are None; since `erased_at` they are gone for good. `result` and `receipt` are decoded when asked for.
+    the texts are None; since `erased_at` they are gone for good. `result` is decoded when asked for. `receipt_view` is
+    the receipt as the API shows it, `verified` by the coordinator's word; `receipt` is the one to verify yourself.
     """
 
     id: str
@@ -61,11 +63,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int = defaults.MAX_ATTEMPTS
     deadline: str | None = None
     not_before: str | None = None
+    payment_ref: str | None = None
     attempts: list[AttemptView] = []
     timeline: list[TimelineEntry] = []
     policy: str | None = None
     price: str | None = None
-    receipt_json: msgspec.Raw = msgspec.field(name="receipt", default_factory=lambda: msgspec.Raw(_NULL))
+    receipt_view: ReceiptView | None = msgspec.field(name="receipt", default=None)
 
     @property
     def terminal(self) -> bool:
@@ -84,11 +87,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
         It knows the result, and the key of the worker that completed the job by the coordinator's word.
         """
-        envelope = bytes(self.receipt_json)
-        if envelope == _NULL:
+        if self.receipt_view is None:
             return None
         result = bytes(self.result_json)
-        return Receipt(envelope, key=self._holder(), result=None if result == _NULL else result, job_id=self.id)
+        return Receipt(
+            envelope_of(self.receipt_view),
+            key=self._holder(),
+            result=None if result == _NULL else result,
+            job_id=self.id,
+        )
 
     @property
     def aborted(self) -> bool:

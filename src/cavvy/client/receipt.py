@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
+import msgspec
+
 from cavvy.core import receipt as core
 from cavvy.core.canonical import sha256_hex
 from cavvy.errors import ReceiptInvalid, ReceiptUndecidable
+from cavvy.protocol.rest_receipt import ReceiptView
 
-__all__ = ["Check", "Receipt", "Verdict", "verdict"]
+__all__ = ["Check", "Receipt", "Verdict", "envelope_of", "verdict"]
 
 
 class Check(NamedTuple):
@@ -34,6 +37,18 @@ def verdict(checks: Sequence[Check]) -> Verdict:
     if any(check.ok is False for check in checks):
         return Verdict.INVALID
     return Verdict.UNDECIDABLE if any(check.ok is None and check.needed for check in checks) else Verdict.VALID
+
+
+def envelope_of(view: ReceiptView) -> bytes:
+    """The envelope behind what a job shows of its receipt: the same signed bytes, as the payload has only one form.
+
+    Raises ReceiptInvalid when something of it is missing.
+    """
+    try:
+        payload = msgspec.convert(view.signed(), core.ReceiptPayload)
+    except msgspec.ValidationError as error:
+        raise ReceiptInvalid(f"the receipt cannot be read: {error}") from error
+    return core.envelope(payload, view.signature)
 
 
 class Receipt:

@@ -32,6 +32,7 @@ __all__ = [
     "Signature",
     "check",
     "check_signature",
+    "envelope",
     "input_hash",
     "open_envelope",
     "params_bytes",
@@ -128,15 +129,17 @@ def input_hash(salt: bytes, body: bytes) -> str:
 
 def seal(payload: ReceiptPayload, seed: bytes) -> bytes:
     """Signs `payload` with the worker's `seed`; the envelope's bytes, to be kept and served as they are."""
-    body = canonical_flat(payload)
-    envelope = Envelope(
-        payload=base64.b64encode(body).decode(),
+    return envelope(payload, base64.b64encode(ed25519.sign(seed, _pae(canonical_flat(payload)))).decode())
+
+
+def envelope(payload: ReceiptPayload, signature: str) -> bytes:
+    """The envelope's bytes of a payload that was signed with this `signature` (base64)."""
+    outer = Envelope(
+        payload=base64.b64encode(canonical_flat(payload)).decode(),
         payload_type=PAYLOAD_TYPE,
-        signatures=[
-            Signature(keyid=payload.provider_pubkey, sig=base64.b64encode(ed25519.sign(seed, _pae(body))).decode())
-        ],
+        signatures=[Signature(keyid=payload.provider_pubkey, sig=signature)],
     )
-    return msgspec.json.encode(envelope)
+    return msgspec.json.encode(outer)
 
 
 def open_envelope(envelope: bytes) -> OpenedReceipt:

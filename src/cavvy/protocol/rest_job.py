@@ -9,6 +9,7 @@ import msgspec
 
 from cavvy import defaults
 from cavvy.core.job import FailureCode, JobStatus
+from cavvy.protocol.rest_receipt import ReceiptView
 
 __all__ = ["AttemptView", "CancelView", "FailureView", "Job", "JobList", "QueueView", "TimelineEntry", "UsageView"]
 
@@ -129,11 +130,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int = defaults.MAX_ATTEMPTS
     deadline: str | None = None
     not_before: str | None = None
+    payment_ref: str | None = None
     attempts: list[AttemptView] = []
     timeline: list[TimelineEntry] = []
     policy: str | None = None
     price: str | None = None
-    receipt: msgspec.Raw | None = None
+    receipt: ReceiptView | None = None
 
 
 class JobList(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["NOT_BUILT_FIELDS", "NOT_BUILT_VALUES", "Message", "SubmitBody", "TextPart"]
+__all__ = ["NOT_BUILT_FIELDS", "Message", "SubmitBody", "TextPart"]
 
 
 class TextPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="text"):
@@ -25,7 +25,8 @@ class SubmitBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
     (summarize, classify or extract_json) and `input` instead, and nothing that is said to a model.
 
     `effort` is trivial, quick, standard, deep or critical, and says in what order jobs are granted. `_s` are seconds;
-    `deadline` and `not_before` are ISO 8601.
+    `deadline` and `not_before` are ISO 8601. A PRIVATE job goes only to workers that its user trusts; `on_no_trusted`
+    says what becomes of it when none is online: `fail`, the default, or `wait`. `payment_ref` goes into the receipt.
     """
 
     prompt: str | None = None
@@ -49,12 +50,11 @@ class SubmitBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
     max_attempts: int | None = None
     deadline: str | None = None
     not_before: str | None = None
+    on_no_trusted: str | None = None
+    payment_ref: str | None = None
 
 
 #: Fields of the interface whose feature is not built yet: refused by name, never accepted and ignored.
 NOT_BUILT_FIELDS = frozenset({
-    "context", "context_from", "max_cost_usd", "mode", "on_no_trusted", "payload", "payment_ref",
-    "response_format", "tags", "targets",
+    "context", "context_from", "max_cost_usd", "mode", "payload", "response_format", "tags", "targets",
 })  # fmt: skip
-#: Values of built fields whose feature is not built yet.
-NOT_BUILT_VALUES = {"privacy_class": frozenset({"PRIVATE"})}

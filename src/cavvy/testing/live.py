@@ -9,8 +9,12 @@ from pathlib import Path
 
 import httpx
 
+from cavvy import defaults
 from cavvy.api.listening import Listen
 from cavvy.api.server import CoordinatorServer
+from cavvy.api.services import Services
+from cavvy.core.commands import EndTrust, PairWorker
+from cavvy.core.effects import ReplyCode
 from cavvy.core.settings import Settings
 from cavvy.protocol.pinning import pinned_context
 from cavvy.providers.base import Provider
@@ -55,6 +59,28 @@ class LiveStack:
         self._running.append(asyncio.create_task(worker.run()))
         await self.until_online(name)
         return worker
+
+    async def trust(self, name: str, user_id: str = defaults.USER, *, tenant: str = defaults.TENANT) -> str:
+        """This user trusts the tenant's worker of this name from now on; the trust's id."""
+        here = self._here()
+        engine = here.engine
+        key = next(one.key for one in await here.store.workers(tenant) if one.name == name)
+        trust_id, ref = f"trust-{name}-{user_id}", engine.next_ref()
+        command = PairWorker(ref=ref, id=trust_id, tenant=tenant, user_id=user_id, worker=key)
+        reply = await engine.ask(command, ref)
+        assert reply.code is ReplyCode.OK, reply
+        return trust_id
+
+    async def distrust(self, trust_id: str, user_id: str = defaults.USER, *, tenant: str = defaults.TENANT) -> None:
+        """Ends what `trust` began."""
+        engine = self._here().engine
+        ref = engine.next_ref()
+        reply = await engine.ask(EndTrust(ref=ref, id=trust_id, tenant=tenant, user_id=user_id), ref)
+        assert reply.code is ReplyCode.OK, reply
+
+    def _here(self) -> Services:
+        assert self.server._services is not None
+        return self.server._services
 
     async def until_online(self, name: str) -> None:
         """Returns when a worker of this name is connected."""

@@ -157,7 +157,7 @@ class FakeWorker:
                 "started_at": "2026-01-01T00:00:00.000Z",
                 "completed_at": "2026-01-01T00:00:01.000Z",
                 "usage": Usage(input_tokens=2, output_tokens=1),
-                "payment_ref": None,
+                "payment_ref": grant.payment_ref,
                 **wrong,
             }
         )

@@ -8,7 +8,7 @@ import hashlib
 import pytest
 
 from cavvy.errors import ProviderError
-from cavvy.protocol.rest_submit import NOT_BUILT_FIELDS, NOT_BUILT_VALUES
+from cavvy.protocol.rest_submit import NOT_BUILT_FIELDS
 from cavvy.testing import LiveStack, ScriptedProvider
 
 
@@ -179,15 +179,6 @@ async def test_a_field_whose_feature_is_not_built_is_refused_by_name(stack: Live
     assert (answer.status_code, problem["code"], problem["field"]) == (422, "not_supported", field)
 
 
-@pytest.mark.parametrize(("field", "values"), NOT_BUILT_VALUES.items())
-async def test_a_value_whose_feature_is_not_built_is_refused(
-    stack: LiveStack, field: str, values: frozenset[str]
-) -> None:
-    for value in values:
-        answer = await stack.http.post("/v1/jobs", json={"prompt": "hi", field: value})
-        assert (answer.status_code, answer.json()["code"]) == (422, "not_supported")
-
-
 def test_the_fields_not_built_yet_are_these() -> None:
     """Shrinks with each feature; nothing may join it."""
     assert sorted(NOT_BUILT_FIELDS) == [
@@ -195,9 +186,7 @@ def test_the_fields_not_built_yet_are_these() -> None:
         "context_from",
         "max_cost_usd",
         "mode",
-        "on_no_trusted",
         "payload",
-        "payment_ref",
         "response_format",
         "tags",
         "targets",

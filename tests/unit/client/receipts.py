@@ -42,6 +42,13 @@ def sealed(**changes: Any) -> bytes:
     return seal(payload(**changes), SEED)
 
 
+def shown() -> dict[str, Any]:
+    """`sealed` as a job shows it."""
+    signature = msgspec.json.decode(sealed())["signatures"][0]["sig"]
+    view: dict[str, Any] = msgspec.to_builtins(payload()) | {"signature": signature, "verified": True}
+    return view
+
+
 def tampered() -> bytes:
     """The signature of one payload under another."""
     right, wrong = msgspec.json.decode(sealed()), msgspec.json.decode(sealed(model="another"))

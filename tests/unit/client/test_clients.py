@@ -203,10 +203,12 @@ def test_a_refused_connection_says_what_to_start(driver: Any) -> None:
 
 
 def test_a_problem_is_told_in_its_own_words(driver: Any, coordinator: FakeCoordinator) -> None:
-    coordinator.on("POST", "/v1/jobs", problem(422, "not_supported", "PRIVATE is not built yet."))
-    with pytest.raises(RequestRefused, match="PRIVATE is not built yet") as caught:
-        driver.call(coordinator.url, "submit", "hi", privacy_class="PRIVATE")
-    assert (caught.value.status, caught.value.code) == (422, "not_supported")
+    refusal = {"status": 422, "code": "no_trusted_worker", "detail": "No worker is trusted.", "job_id": JOB_ID}
+    coordinator.on("POST", "/v1/jobs", json(refusal, 422))
+    with pytest.raises(RequestRefused, match="No worker is trusted") as caught:
+        driver.call(coordinator.url, "submit", "hi", privacy_class="PRIVATE", on_no_trusted="fail", payment_ref="pay_1")
+    assert (caught.value.status, caught.value.code) == (422, "no_trusted_worker")
+    assert caught.value.problem["job_id"] == JOB_ID
     assert len(coordinator.requests) == 1
 
 

@@ -8,7 +8,16 @@ import pytest
 from cavvy.client import Job, Receipt
 from cavvy.errors import ReceiptInvalid, ReceiptUndecidable
 from tests.unit.client.fake_coordinator import completed
-from tests.unit.client.receipts import KEY, OTHER_KEY, RESULT, SMALL_ORDER_KEY, of_small_order, sealed, tampered
+from tests.unit.client.receipts import (
+    KEY,
+    OTHER_KEY,
+    RESULT,
+    SMALL_ORDER_KEY,
+    of_small_order,
+    sealed,
+    shown,
+    tampered,
+)
 
 
 def test_p15_a_right_receipt_is_valid() -> None:
@@ -86,7 +95,7 @@ def test_the_receipt_of_a_job_verifies_with_what_the_job_brings() -> None:
         }
         for number, key, end in ((1, OTHER_KEY, "lost"), (2, KEY, "completed"))
     ]  # fmt: skip
-    view = completed("Paris.", attempts=attempts, receipt=msgspec.Raw(sealed())) | {"result": msgspec.Raw(RESULT)}
+    view = completed("Paris.", attempts=attempts, receipt=shown()) | {"result": msgspec.Raw(RESULT)}
     job = msgspec.json.decode(msgspec.json.encode(view), type=Job)
     assert job.receipt is not None
     assert job.receipt.envelope == sealed()
@@ -97,3 +106,19 @@ def test_a_job_that_has_not_completed_has_no_receipt() -> None:
     job = Job(id="", number=1, status="pending", job_type="", privacy_class="", user_id="", created_at="")  # type: ignore[arg-type]
     assert job.receipt is None
     assert job.result is None
+
+
+def test_p15_a_receipt_that_was_changed_on_its_way_is_invalid() -> None:
+    """`verified` is the coordinator's word; the reader's check does not need it."""
+    view = completed("Paris.", receipt=shown() | {"payment_ref": "pay_2"}) | {"result": msgspec.Raw(RESULT)}
+    job = msgspec.json.decode(msgspec.json.encode(view), type=Job)
+    assert job.receipt is not None
+    with pytest.raises(ReceiptInvalid, match="signature"):
+        job.receipt.verify(key=KEY)
+
+
+def test_a_receipt_without_all_its_fields_is_invalid() -> None:
+    view = completed("Paris.", receipt={name: value for name, value in shown().items() if name != "params_hash"})
+    job = msgspec.json.decode(msgspec.json.encode(view), type=Job)
+    with pytest.raises(ReceiptInvalid, match="cannot be read"):
+        _ = job.receipt
