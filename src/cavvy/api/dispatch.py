@@ -14,10 +14,10 @@ from cavvy.api.bodies import read_object
 from cavvy.api.committing import parse_commit
 from cavvy.api.documented import documented, header, query
 from cavvy.api.fields import refuse
-from cavvy.api.jobs import AnyRequest, Name, known_query
+from cavvy.api.jobs import AnyRequest, Name, find_job, known_query
 from cavvy.api.problems import ProblemError
 from cavvy.api.services import services
-from cavvy.api.submitting import Wanted, fingerprint, given_key, new_id, replays, submit_all
+from cavvy.api.submitting import Wanted, fingerprint, given_key, new_id, refused_before, replays, submit_all
 from cavvy.core.job import JobType, Policy
 from cavvy.core.prices import POLICIES, policy_of, price_of
 from cavvy.core.writes import Idempotency
@@ -34,7 +34,14 @@ _COMMIT: dict[str, Any] = {
     },
     "example": {201: Committed(job_id=examples.JOB_ID), 200: Committed(job_id=examples.JOB_ID)},
     "parameters": (header("Idempotency-Key", "The same key and body within 24 hours: the same job.", Name, "mine-1"),),
-    "errors": ("invalid_request", "not_supported", "idempotency_key_reused", "queue_full", "stopped"),
+    "errors": (
+        "invalid_request",
+        "not_supported",
+        "idempotency_key_reused",
+        "no_trusted_worker",
+        "queue_full",
+        "stopped",
+    ),
 }
 
 
@@ -63,6 +70,8 @@ async def _commit(request: AnyRequest, policy: Policy) -> Response[bytes]:
     (made,) = await submit_all(here, caller, [Wanted(new_id(now_ms), submission, named)], known)
     if isinstance(made, Exception):
         raise made
+    if not made.new and (refusal := refused_before(await find_job(here, caller, made.id))) is not None:
+        raise refusal
     headers = {"Location": f"/v1/jobs/{made.id}", **({} if made.new else {"Idempotent-Replayed": "true"})}
     return _json(Committed(job_id=made.id), 201 if made.new else 200, headers)
 
