@@ -17,6 +17,7 @@ from cavvy.core.board import Board
 from cavvy.core.commands import JobCompleted
 from cavvy.core.coordinator import Coordinator
 from cavvy.core.fleet import Session
+from cavvy.core.held import Held
 from cavvy.core.job import AttemptEnd, CancelRequest, Failure, FailureCode, JobStatus
 from cavvy.core.lease import Resumption, resumption
 from cavvy.core.lifecycle import TRANSITIONS
@@ -178,13 +179,13 @@ def _sweep_without_grace(sweep: Callable[[Board, Any], None]) -> Callable[[Board
 
 
 def an_ended_attempt_is_run_again() -> AbstractContextManager[Any]:
-    forget = WorkerCore._forget
+    forget = Held.forget
 
-    def wholly(self: WorkerCore, attempt: Any) -> None:
+    def wholly(self: Held, attempt: Any) -> None:
         forget(self, attempt)
-        self._past.clear()
+        self.past.clear()
 
-    return mock.patch.object(WorkerCore, "_forget", wholly)
+    return mock.patch.object(Held, "forget", wholly)
 
 
 def results_are_lost_with_the_connection() -> AbstractContextManager[Any]:
@@ -192,15 +193,15 @@ def results_are_lost_with_the_connection() -> AbstractContextManager[Any]:
 
     def drop(self: WorkerCore, command: Any) -> None:
         away(self, command)
-        for attempt in tuple(self._attempts.values()):
+        for attempt in self._held:
             if type(attempt.report) is SendComplete:
-                self._forget(attempt)
+                self._held.forget(attempt)
 
     return mock.patch.object(WorkerCore, "_on_disconnected", drop)
 
 
 def the_slots_of_stopping_attempts_are_given_away() -> AbstractContextManager[Any]:
-    return mock.patch.object(WorkerCore, "_working", property(lambda _: 0))
+    return mock.patch.object(Held, "working", property(lambda _: 0))
 
 
 def idempotency_keys_are_forgotten() -> AbstractContextManager[Any]:

@@ -19,16 +19,15 @@ nothing is left; told by its owner it gives back what takes too long.
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import Any
 
 from cavvy import defaults
+from cavvy.core.held import Held, HeldAttempt, HeldPhase, Report
 from cavvy.core.job import AttemptRef, RejectReason
 from cavvy.core.leaving import Leaving
 from cavvy.core.watchdog import Watchdog
 from cavvy.core.worker_messages import (
     AbortAttempt,
-    Assignment,
     AssignReceived,
     AttemptFailed,
     AttemptFinished,
@@ -65,12 +64,8 @@ from cavvy.core.worker_messages import (
 )
 from cavvy.core.writes import Usage
 
-__all__ = ["HeldPhase", "WorkerCore"]
+__all__ = ["WorkerCore"]
 
-Report = SendComplete | SendFailed | SendStopped | SendRejected
-
-#: Ended attempts whose report is remembered, in case their assignment comes again.
-REMEMBERED = 1024
 #: Refusals of a result that sending it again cannot heal.
 FINAL_REFUSALS = frozenset({"not_yours", "rejected_receipt"})
 #: What only the coordinator can have said.
@@ -88,28 +83,6 @@ FROM_COORDINATOR = frozenset(
 )
 
 
-class HeldPhase(Enum):
-    WAITING = auto()  # taken, until an attempt that is stopping makes room
-    RUNNING = auto()
-    STOPPING = auto()  # the coordinator waits for its end
-    DROPPING = auto()  # nobody waits for its end, but its provider is still busy
-    RETURNING = auto()  # its provider is told to stop, and somebody else shall run it
-    REPORTING = auto()  # the provider is idle, the report is not settled
-
-
-class _Attempt:
-    __slots__ = ("aborted_s", "assignment", "phase", "ref", "report", "sent_s", "started")
-
-    def __init__(self, assignment: Assignment) -> None:
-        self.assignment: Assignment | None = assignment
-        self.ref = assignment.ref
-        self.phase = HeldPhase.WAITING
-        self.started = False
-        self.report: Report | None = None
-        self.sent_s = 0.0
-        self.aborted_s: float | None = None
-
-
 class WorkerCore:
     """Feed it commands with the time, in seconds of a clock that goes on while the machine sleeps; do what it returns,
     in order.
@@ -117,10 +90,7 @@ class WorkerCore:
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self._attempts: dict[AttemptRef, _Attempt] = {}
-        self._newest: dict[str, AttemptRef] = {}
-        self._past: dict[AttemptRef, Report | None] = {}
-        self._count = dict.fromkeys(HeldPhase, 0)
+        self._held = Held()
         self._connected = False
         self._leaving = Leaving()
         self._watchdog = Watchdog()
@@ -153,37 +123,27 @@ class WorkerCore:
     @property
     def held(self) -> tuple[AttemptRef, ...]:
         """For `register`: what runs or stops, and ends other than results that could not be reported yet."""
-        return tuple(ref for ref, attempt in self._attempts.items() if self._is_held(attempt))
+        return tuple(attempt.ref for attempt in self._held if _is_held(attempt))
 
     @property
     def finished(self) -> tuple[AttemptRef, ...]:
         """For `register`: the results nobody has acknowledged."""
-        return tuple(ref for ref, attempt in self._attempts.items() if type(attempt.report) is SendComplete)
+        return tuple(attempt.ref for attempt in self._held if type(attempt.report) is SendComplete)
 
     @property
     def idle(self) -> bool:
         """Nothing is held, nothing is still stopping."""
-        return not self._attempts
+        return not self._held
 
     @property
     def wake_s(self) -> float | None:
         """When the next Tick is due; None while there is nothing to do by the clock."""
         due = [self._next_heartbeat_s] if self._connected else []
-        if self._count[HeldPhase.RUNNING] or self._count[HeldPhase.WAITING]:
+        if self._held.count(HeldPhase.RUNNING) or self._held.count(HeldPhase.WAITING):
             due.append(self._watchdog.deadline_s)
         if self._leaving.by_itself:
             due.append(self._leaving.wake_s)
         return min(due, default=None)
-
-    @property
-    def _owed(self) -> int:
-        """Slots the coordinator has given away."""
-        return self._count[HeldPhase.WAITING] + self._working - self._count[HeldPhase.DROPPING]
-
-    @property
-    def _working(self) -> int:
-        """Slots whose provider is not idle."""
-        return len(self._attempts) - self._count[HeldPhase.WAITING] - self._count[HeldPhase.REPORTING]
 
     def handle(self, command: WorkerCommand, now_s: float) -> list[WorkerEffect]:
         """One step. Never raises for a command that does not fit the state: such a one changes nothing."""
@@ -206,7 +166,7 @@ class WorkerCore:
         self._watchdog.connected(command.lease_ttl_s, self._now_s)
         self._heartbeat_s = command.heartbeat_s
         verdicts = {verdict.ref: verdict for verdict in command.resume}
-        for attempt in tuple(self._attempts.values()):
+        for attempt in self._held:
             self._resume(attempt, verdicts.get(attempt.ref))
         if self._leaving.by_itself:
             self._effects.append(SendDrain())
@@ -222,13 +182,13 @@ class WorkerCore:
 
     def _on_store_changed(self, _: StoreChanged) -> None:
         """Another store may use the names of these attempts for others."""
-        for attempt in tuple(self._attempts.values()):
+        for attempt in self._held:
             self._drop(attempt)
-        self._past.clear()
+        self._held.past.clear()
 
     def _give_up(self) -> None:
         """Whoever it was granted to may be running it already; what is ready may still be wanted."""
-        lost = [one for one in self._attempts.values() if one.phase in (HeldPhase.RUNNING, HeldPhase.WAITING)]
+        lost = [one for one in self._held if one.phase in (HeldPhase.RUNNING, HeldPhase.WAITING)]
         if not lost:
             return
         refs = tuple(attempt.ref for attempt in lost)
@@ -251,25 +211,25 @@ class WorkerCore:
     def _step_leaving(self) -> None:
         if self._leaving.due(self._now_s):
             self._give_back_running(lambda _: True)
-        held, working = bool(self._attempts), bool(self._working)
+        held, working = bool(self._held), bool(self._held.working)
         if self._leaving.may_go(self._now_s, held=held, working=working, connected=self._connected):
             self._effects.append(Leave())
 
     def _give_back_unbegun(self) -> None:
         """What waits for a slot here, or for its turn at the provider, somebody else can begin with."""
-        for attempt in [one for one in self._attempts.values() if one.phase is HeldPhase.WAITING]:
+        for attempt in [one for one in self._held if one.phase is HeldPhase.WAITING]:
             self._ended(attempt.ref, _returned(attempt.ref))
         self._give_back_running(lambda attempt: not attempt.started)
 
-    def _give_back_running(self, which: Callable[[_Attempt], bool]) -> None:
+    def _give_back_running(self, which: Callable[[HeldAttempt], bool]) -> None:
         """Somebody else shall run these; it is said when their provider is idle."""
-        for attempt in self._attempts.values():
+        for attempt in self._held:
             if attempt.phase is HeldPhase.RUNNING and which(attempt):
                 self._abort(attempt, HeldPhase.RETURNING)
 
     # The connection again
 
-    def _resume(self, attempt: _Attempt, verdict: ResumeVerdict | None) -> None:
+    def _resume(self, attempt: HeldAttempt, verdict: ResumeVerdict | None) -> None:
         if attempt.phase is HeldPhase.DROPPING:
             return
         if verdict is not None and verdict.verdict in ("stale", "accepted"):
@@ -281,7 +241,7 @@ class WorkerCore:
         elif verdict is not None and attempt.phase is not HeldPhase.RETURNING:
             self._go_on(attempt, verdict.offset)
 
-    def _go_on(self, attempt: _Attempt, offset: int) -> None:
+    def _go_on(self, attempt: HeldAttempt, offset: int) -> None:
         if attempt.started:
             self._effects.append(SendStarted(ref=attempt.ref))
         self._effects.append(ResendText(ref=attempt.ref, offset=offset))
@@ -295,13 +255,13 @@ class WorkerCore:
             return
         if self._now_s >= self._next_heartbeat_s:
             self._send_heartbeat()
-        for attempt in self._attempts.values():
+        for attempt in self._held:
             if attempt.report is not None and self._now_s - attempt.sent_s >= defaults.RESULT_RESEND_S:
                 self._send(attempt, attempt.report)
 
     def _send_heartbeat(self) -> None:
-        held = tuple(ref for ref, attempt in self._attempts.items() if attempt.phase is not HeldPhase.DROPPING)
-        free = max(0, self._slots - self._count[HeldPhase.WAITING] - self._working)
+        held = tuple(attempt.ref for attempt in self._held if attempt.phase is not HeldPhase.DROPPING)
+        free = max(0, self._slots - self._held.count(HeldPhase.WAITING) - self._held.working)
         if self._leaving.draining:
             free = 0
         self._effects.append(SendHeartbeat(held=held, free=free))
@@ -309,7 +269,7 @@ class WorkerCore:
 
     def _on_heartbeat_ack(self, command: HeartbeatAckReceived) -> None:
         for ref in command.lost:
-            attempt = self._attempts.get(ref)
+            attempt = self._held.get(ref)
             # A result on its way gets its own answer, which alone is durable.
             if attempt is not None and attempt.phase is not HeldPhase.REPORTING:
                 self._drop(attempt)
@@ -319,29 +279,29 @@ class WorkerCore:
     def _on_assign(self, command: AssignReceived) -> None:
         assignment = command.assignment
         ref = assignment.ref
-        if ref in self._past:
+        if ref in self._held.past:
             self._report_again(ref)
             return
-        newest = self._newest.get(ref.job_id)
-        if newest is not None and newest.epoch >= ref.epoch:
-            self._assigned_again(self._attempts.get(ref))
+        newest = self._held.newest(ref.job_id)
+        if newest is not None and newest.ref.epoch >= ref.epoch:
+            self._assigned_again(self._held.get(ref))
             return
         if newest is not None:
-            self._drop(self._attempts[newest])
+            self._drop(newest)
         if self._leaving.draining:
             self._reject(ref, RejectReason.DRAINING, "This worker takes nothing new.")
-        elif self._owed >= self._slots:
+        elif self._held.owed >= self._slots:
             self._reject(ref, RejectReason.BUSY, "Every slot of this worker is taken.")
         else:
-            self._take(assignment)
+            self._held.take(assignment)
+            self._run_waiting()
 
     def _reject(self, ref: AttemptRef, reason: RejectReason, message: str) -> None:
         """It never began here, and nobody is to blame."""
-        self._past[ref] = SendRejected(ref=ref, reason=reason, message=message)
+        self._held.remember(ref, SendRejected(ref=ref, reason=reason, message=message))
         self._report_again(ref)
-        self._forget_the_oldest()
 
-    def _assigned_again(self, attempt: _Attempt | None) -> None:
+    def _assigned_again(self, attempt: HeldAttempt | None) -> None:
         if attempt is None or not self._connected:
             return
         if attempt.report is not None:
@@ -351,34 +311,22 @@ class WorkerCore:
 
     def _report_again(self, ref: AttemptRef) -> None:
         """The coordinator has not heard of the end of this one; it is not run twice."""
-        report = self._past[ref]
+        report = self._held.past[ref]
         if report is not None and self._connected:
             self._effects.append(report)
 
-    def _take(self, assignment: Assignment) -> None:
-        attempt = _Attempt(assignment)
-        self._attempts[attempt.ref] = attempt
-        self._newest[attempt.ref.job_id] = attempt.ref
-        self._count[attempt.phase] += 1
-        self._run_waiting()
-
     def _run_waiting(self) -> None:
         """Starts what waits, oldest first, as far as providers are idle."""
-        if not self._count[HeldPhase.WAITING]:
+        if not self._held.count(HeldPhase.WAITING):
             return
-        for attempt in self._attempts.values():
-            if attempt.phase is HeldPhase.WAITING and attempt.assignment and self._working < self._slots:
-                self._enter(attempt, HeldPhase.RUNNING)
+        for attempt in self._held:
+            if attempt.phase is HeldPhase.WAITING and attempt.assignment and self._held.working < self._slots:
+                self._held.enter(attempt, HeldPhase.RUNNING)
                 self._effects.append(RunAttempt(assignment=attempt.assignment))
                 attempt.assignment = None
 
-    def _enter(self, attempt: _Attempt, phase: HeldPhase) -> None:
-        self._count[attempt.phase] -= 1
-        self._count[phase] += 1
-        attempt.phase = phase
-
     def _on_cancel(self, command: CancelReceived) -> None:
-        attempt = self._attempts.get(command.ref)
+        attempt = self._held.get(command.ref)
         if attempt is None:
             if self._connected:
                 self._effects.append(SendStopped(ref=command.ref))
@@ -393,14 +341,14 @@ class WorkerCore:
             self._void(command.ref)
 
     def _void(self, ref: AttemptRef) -> None:
-        attempt = self._attempts.get(ref)
+        attempt = self._held.get(ref)
         if attempt is not None and attempt.phase is HeldPhase.REPORTING:
-            self._forget(attempt)
+            self._held.forget(attempt)
 
     # What becomes of an attempt
 
     def _on_started(self, command: AttemptStarted) -> None:
-        attempt = self._attempts.get(command.ref)
+        attempt = self._held.get(command.ref)
         if attempt is None or attempt.phase is not HeldPhase.RUNNING:
             return
         attempt.started = True
@@ -430,84 +378,71 @@ class WorkerCore:
 
     def _cut_short(self, ref: AttemptRef, usage: Usage | None, report: Report) -> None:
         """An end without a result. One that was asked for is reported as what was asked, however it came."""
-        attempt = self._attempts.get(ref)
+        attempt = self._held.get(ref)
         if attempt is not None and attempt.phase is HeldPhase.STOPPING:
             report = SendStopped(ref=ref, usage=usage, stopped_ms=self._took_ms(attempt))
         elif attempt is not None and attempt.phase is HeldPhase.RETURNING:
             report = _returned(ref)
         self._ended(ref, report)
 
-    def _took_ms(self, attempt: _Attempt) -> int | None:
+    def _took_ms(self, attempt: HeldAttempt) -> int | None:
         return None if attempt.aborted_s is None else round(1000 * (self._now_s - attempt.aborted_s))
 
     def _ended(self, ref: AttemptRef, report: Report) -> None:
-        attempt = self._attempts.get(ref)
+        attempt = self._held.get(ref)
         if attempt is None:
             return
         if attempt.phase is HeldPhase.DROPPING:
             self._dropped(attempt)
             return
-        self._enter(attempt, HeldPhase.REPORTING)
+        self._held.enter(attempt, HeldPhase.REPORTING)
         attempt.report = report
         if self._connected:
             self._settle(attempt)
         self._run_waiting()
 
-    def _settle(self, attempt: _Attempt) -> None:
+    def _settle(self, attempt: HeldAttempt) -> None:
         """Sends the report; only a result has an answer to wait for."""
         report = attempt.report
         if report is None:
             return
         self._send(attempt, report)
         if type(report) is not SendComplete:
-            self._forget(attempt)
+            self._held.forget(attempt)
 
-    def _send(self, attempt: _Attempt, report: Report) -> None:
+    def _send(self, attempt: HeldAttempt, report: Report) -> None:
         attempt.sent_s = self._now_s
         self._effects.append(report)
 
-    def _stop(self, attempt: _Attempt) -> None:
+    def _stop(self, attempt: HeldAttempt) -> None:
         if attempt.phase is HeldPhase.WAITING:
             self._ended(attempt.ref, SendStopped(ref=attempt.ref, stopped_ms=0))
         elif attempt.phase is not HeldPhase.REPORTING:
             self._abort(attempt, HeldPhase.STOPPING)
 
-    def _drop(self, attempt: _Attempt) -> None:
+    def _drop(self, attempt: HeldAttempt) -> None:
         """The attempt is void: nothing is reported of it, its slot is free when its provider is idle."""
         if attempt.phase in (HeldPhase.REPORTING, HeldPhase.WAITING):
-            self._forget(attempt)
+            self._held.forget(attempt)
         else:
             self._abort(attempt, HeldPhase.DROPPING)
 
-    def _abort(self, attempt: _Attempt, phase: HeldPhase) -> None:
+    def _abort(self, attempt: HeldAttempt, phase: HeldPhase) -> None:
         """Its provider is told once; what becomes of it then may change."""
         if attempt.aborted_s is None:
             attempt.aborted_s = self._now_s
             self._effects.append(AbortAttempt(ref=attempt.ref))
-        self._enter(attempt, phase)
+        self._held.enter(attempt, phase)
 
-    def _dropped(self, attempt: _Attempt) -> None:
-        self._forget(attempt)
+    def _dropped(self, attempt: HeldAttempt) -> None:
+        self._held.forget(attempt)
         self._run_waiting()
         if self._connected:
             self._send_heartbeat()
 
-    def _forget(self, attempt: _Attempt) -> None:
-        ref = attempt.ref
-        del self._attempts[ref]
-        self._count[attempt.phase] -= 1
-        if attempt.phase is not HeldPhase.WAITING:
-            self._past[ref] = None if type(attempt.report) is SendComplete else attempt.report
-            self._forget_the_oldest()
-        if self._newest.get(ref.job_id) == ref:
-            del self._newest[ref.job_id]
 
-    def _forget_the_oldest(self) -> None:
-        while len(self._past) > REMEMBERED:
-            del self._past[next(iter(self._past))]
-
-    def _is_held(self, attempt: _Attempt) -> bool:
-        return attempt.phase is not HeldPhase.DROPPING and type(attempt.report) is not SendComplete
+def _is_held(attempt: HeldAttempt) -> bool:
+    return attempt.phase is not HeldPhase.DROPPING and type(attempt.report) is not SendComplete
 
 
 def _returned(ref: AttemptRef) -> SendRejected:
