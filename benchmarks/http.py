@@ -20,7 +20,7 @@ class Event(NamedTuple):
 
 
 class Connection:
-    """One connection, one request at a time."""
+    """One connection, one request at a time; without a key none is sent."""
 
     def __init__(self, url: str, key: str) -> None:
         address = urlsplit(url)
@@ -45,7 +45,7 @@ class Connection:
         lines = [
             f"{method} {path} HTTP/1.1",
             f"Host: {self._netloc}",
-            f"Authorization: Bearer {self.key}",
+            *([f"Authorization: Bearer {self.key}"] if self.key else []),
             "Content-Type: application/json",
             f"Content-Length: {len(data)}",
             *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),

@@ -18,6 +18,7 @@ from benchmarks.cancelling import (
     cancel_idle_silent_ms,
     cancel_idle_streaming_ms,
 )
+from benchmarks.dispatch import dispatch_dialect_jobs_per_s
 from benchmarks.figure import Figure, percentile
 from benchmarks.http import Connection
 from benchmarks.losing import kill_to_regrant_at_once_p99_s, kill_to_regrant_p99_s
@@ -212,6 +213,7 @@ ROWS: dict[str, Callable[[], Figure]] = {
     one.__name__: one
     for one in (
         jobs_per_s,
+        dispatch_dialect_jobs_per_s,
         submit_to_completed_p50_ms,
         ttft_overhead_p50_ms,
         ttft_overhead_anyllm_p50_ms,

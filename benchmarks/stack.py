@@ -82,6 +82,10 @@ class BenchStack:
         home = str(self.home / name)
         self._start([sys.executable, "-m", "benchmarks.worker", "--join", self._joins[name], "--home", home, *kind])
 
+    def add_legacy_worker(self) -> None:
+        """Starts one of Dispatch's workers."""
+        self._start([sys.executable, "-m", "benchmarks.legacy_worker", self.url])
+
     def until_online(self, count: int) -> None:
         """Waits until so many workers are there."""
         deadline = time.monotonic() + 60
