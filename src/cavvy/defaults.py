@@ -201,8 +201,6 @@ OLLAMA_ANSWER_TOKENS: Final = 2048  # room for an answer when the job does not s
 
 # ComputeRouter: Dispatch's SDK has these numbers
 ROUTER_POLL_S: Final = 0.5  # between two looks at a job, where the coordinator cannot hold an answer back
-ROUTER_LLM_S: Final = 60.0  # an LLM_INFER job, from its commit; then it is cancelled
-ROUTER_TASK_S: Final = 30.0  # a TASK
 ROUTER_HOSTED_TOKENS: Final = 256  # of a hosted provider's answer when the caller does not say
 ROUTER_OPENAI_MODEL: Final = "gpt-4o-mini"
 ROUTER_ANTHROPIC_MODEL: Final = "claude-sonnet-4-5-20250929"

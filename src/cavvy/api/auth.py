@@ -244,10 +244,12 @@ def new_key(role: Role, tenant: str, user_id: str, now_ms: int, **more: Any) -> 
 
 def first_keys(now_ms: int) -> dict[Role, tuple[str, ApiKey]]:
     """What a new installation starts with: the operator's key, which is of no tenant, and the default tenant's admin
-    key.
+    key. Its owner may act for any user: programs that name their own users work with it as they are.
     """
-    tenants = {Role.OPERATOR: "", Role.ADMIN: defaults.TENANT}
-    return {role: new_key(role, tenant, defaults.USER, now_ms) for role, tenant in tenants.items()}
+    return {
+        Role.OPERATOR: new_key(Role.OPERATOR, "", defaults.USER, now_ms),
+        Role.ADMIN: new_key(Role.ADMIN, defaults.TENANT, defaults.USER, now_ms, act_for_users=True),
+    }
 
 
 def new_worker_token(fingerprint: str) -> str:

@@ -45,7 +45,7 @@ class Work(NamedTuple):
     @property
     def patience_s(self) -> float:
         """How long its job may take from the commit on."""
-        return defaults.ROUTER_LLM_S if self.job_type == "LLM_INFER" else defaults.ROUTER_TASK_S
+        return defaults.COMMIT_LLM_TIMEOUT_S if self.job_type == "LLM_INFER" else defaults.COMMIT_TASK_TIMEOUT_S
 
 
 class Answer(NamedTuple):
@@ -133,7 +133,7 @@ class Dialect:
 
     def _commit(self, work: Work, quote: ComputeQuote) -> Flow[str]:
         try:
-            answer = yield from self._flows.fetch(_commit_request(work, _tier(work, quote)), _Committed)
+            answer = yield from self._flows.fetch(_commit_request(work, quote), _Committed)
         except RequestRefused as refusal:
             raise _uncommitted(refusal) from refusal
         return answer.job_id
@@ -177,8 +177,8 @@ def _tier(work: Work, quote: ComputeQuote) -> str:
     return _TIERS[work.job_type] if work.policy == "AUTO" else work.policy
 
 
-def _commit_request(work: Work, tier: str) -> Request:
-    """Not repeated: an original coordinator would make two jobs of it."""
+def _commit_request(work: Work, quote: ComputeQuote) -> Request:
+    """Repeated at Cavvy's only, which knows the Idempotency-Key: an original coordinator would make two jobs of it."""
     body = {
         "job_type": work.job_type,
         "payload": work.payload,
@@ -186,7 +186,8 @@ def _commit_request(work: Work, tier: str) -> Request:
         "privacy_class": work.privacy,
     }
     headers = _JSON | {"Idempotency-Key": str(uuid.uuid4())}
-    return Request("POST", f"/v1/jobs/commit/{tier.lower()}", headers, msgspec.json.encode(body), repeat=False)
+    path = f"/v1/jobs/commit/{_tier(work, quote).lower()}"
+    return Request("POST", path, headers, msgspec.json.encode(body), repeat=quote.network == defaults.DISPATCH_NETWORK)
 
 
 def _uncommitted(refusal: RequestRefused) -> ComputeFailed:

@@ -20,8 +20,9 @@ __all__ = ["At", "ComputeResult", "Journey", "Routing"]
 
 T = TypeVar("T")
 
-#: Somebody stopped it: running it elsewhere would be no stop.
-_STOPPED = frozenset({"aborted", "stopped"})
+#: Where no other way is tried: what somebody stopped would be no stop if it ran elsewhere, and a key that is missing or
+#: wrong is to be put right, not paid around.
+_FINAL = frozenset({"aborted", "forbidden", "stopped", "unauthorized"})
 USUAL_CHAIN = "monad"
 
 
@@ -79,7 +80,7 @@ class Routing:
                 answer = yield from _at(route, flow)
             except ClientError as error:
                 reasons[route] = str(error)
-                if getattr(error, "code", None) in _STOPPED or len(reasons) == len(ways):
+                if getattr(error, "code", None) in _FINAL or len(reasons) == len(ways):
                     raise _failed(error, reasons, work) from error
             else:
                 return _result(answer, route, (self._clock() - began) * 1000, reasons)

@@ -170,7 +170,9 @@ async def test_with_a_key_a_commit_is_of_its_tenant(dispatch: LiveStack) -> None
 
 
 async def test_with_a_key_that_may_not_one_commits_for_nobody_else(dispatch: LiveStack) -> None:
-    answer = await dispatch.http.post("/v1/jobs/commit/fast", json=BODY)
+    key = (await dispatch.http.post("/v1/keys", json={"role": "submit"})).json()["key"]
+    headers = {"Authorization": f"Bearer {key}"}
+    answer = await dispatch.http.post("/v1/jobs/commit/fast", json=BODY, headers=headers)
     assert (answer.status_code, answer.json()["field"]) == (403, "user_id")
 
 

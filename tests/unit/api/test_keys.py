@@ -69,11 +69,17 @@ async def test_only_a_key_that_acts_for_users_says_whose_job_it_is(stack: LiveSt
     body = {"prompt": "hi", "user_id": "bo"}
     job = await stack.http.post("/v1/jobs", json=body, headers=bearer(acting["key"]))
     assert job.json()["user_id"] == "bo"
-    refused = await stack.http.post("/v1/jobs", json=body)
+    plain = await make(stack)
+    refused = await stack.http.post("/v1/jobs", json=body, headers=bearer(plain["key"]))
     assert (refused.status_code, refused.json()["field"]) == (403, "user_id")
     assert "--act-for-users" in refused.json()["detail"]
     too_long = await stack.http.post("/v1/jobs", json={**body, "user_id": "b" * 257}, headers=bearer(acting["key"]))
     assert too_long.status_code == 422
+
+
+async def test_the_owners_first_key_acts_for_users(stack: LiveStack) -> None:
+    job = await stack.http.post("/v1/jobs", json={"prompt": "hi", "user_id": "bo"})
+    assert job.json()["user_id"] == "bo"
 
 
 @pytest.mark.parametrize(

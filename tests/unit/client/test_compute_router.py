@@ -62,10 +62,10 @@ def _surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(defaults, "ROUTER_POLL_S", 0.0)
 
 
-def quoted(policy: str = "FAST", price: str = "$0.010") -> Answer:
+def quoted(policy: str = "FAST", price: str = "$0.010", network: str = "eip155:10143") -> Answer:
     endpoint = f"/v1/jobs/commit/{policy.lower()}"
     return json({
-        "price": price, "endpoint": endpoint, "policy_resolved": policy, "network": "eip155:10143", "expires_at": None,
+        "price": price, "endpoint": endpoint, "policy_resolved": policy, "network": network, "expires_at": None,
     })  # fmt: skip
 
 
@@ -239,7 +239,19 @@ def test_a_coordinator_that_wants_money_first_is_told_of(
         ask(driver, coordinator)
 
 
-def test_a_commit_whose_answer_is_lost_is_not_sent_again(
+def test_a_commit_whose_answer_is_lost_is_sent_again_to_cavvy_and_stays_one_job(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
+) -> None:
+    coordinator.on("GET", "/v1/quote", quoted(network="cavvy:local"))
+    coordinator.on("POST", "/v1/jobs/commit/fast", Answer(cut=True), json({"job_id": JOB_ID}, 200))
+    coordinator.on_job("", polled("completed", OUTPUT))
+    assert ask(driver, coordinator).output == OUTPUT
+    commits = [one for one in coordinator.requests if one.method == "POST"]
+    assert len(commits) == 2
+    assert len({one.headers["idempotency-key"] for one in commits}) == 1
+
+
+def test_an_original_coordinator_gets_a_commit_once(
     driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
 ) -> None:
     coordinator.on("GET", "/v1/quote", quoted())
@@ -262,7 +274,7 @@ def test_a_poll_whose_answer_is_lost_is_asked_again(
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job may take no time at all."""
-    monkeypatch.setattr(defaults, "ROUTER_LLM_S", 0.0)
+    monkeypatch.setattr(defaults, "COMMIT_LLM_TIMEOUT_S", 0.0)
 
 
 @pytest.mark.usefixtures("hurried")
@@ -419,6 +431,16 @@ def test_p10_while_everything_is_stopped_nothing_goes_to_a_hosted_provider(
     with pytest.raises(ComputeFailed, match="stopped by owner") as failed:
         ask(driver, coordinator, hosted_keys=HOSTED)
     assert (failed.value.code, hosted.requests) == ("stopped", [])
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (403, "forbidden")])
+def test_a_key_that_is_missing_or_wrong_is_not_paid_around(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, hosted: FakeCoordinator, status: int, code: str
+) -> None:
+    coordinator.on("GET", "/v1/quote", problem(status, code, "see --dispatch"))
+    with pytest.raises(ComputeFailed, match="see --dispatch") as failed:
+        ask(driver, coordinator, hosted_keys=HOSTED)
+    assert (failed.value.code, hosted.requests) == (code, [])
 
 
 def test_without_fallback_no_hosted_provider_is_asked(
