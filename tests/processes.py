@@ -265,9 +265,9 @@ class Installation:
     def cavvy(self, *arguments: str) -> Ended:
         return self.run("-m", "cavvy", *arguments)
 
-    def start_coordinator(self, command: str = "coordinator", *, module: str = "cavvy") -> Process:
+    def start_coordinator(self, command: str = "coordinator", *options: str, module: str = "cavvy") -> Process:
         """Starts it, or starts it again on the same data and port; returns when it listens."""
-        process = self.start("-m", module, command, "--port", str(self.port), "--json")
+        process = self.start("-m", module, command, *options, "--port", str(self.port), "--json")
         url = json.loads(process.first_line())["url"]
         if not self.port:
             self.port = int(url.rpartition(":")[2])

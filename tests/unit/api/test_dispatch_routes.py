@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -234,3 +235,28 @@ async def test_health_is_told_as_dispatchs_clients_read_it(http: httpx.AsyncClie
 
 async def test_health_tells_others_no_more_than_before(stack: LiveStack) -> None:
     assert set((await stack.http.get("/v1/health")).json()) == {"status", "version"}
+
+
+class Program(ScriptedProvider):
+    """Answers by running a program, as far as the coordinator is told."""
+
+    runs_commands = True
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_a_commit_without_a_key_reaches_a_worker_that_runs_programs_only_where_the_owner_says_so(
+    tmp_path: Path, allowed: bool
+) -> None:
+    listen, limits = Listen(port=0, dispatch=True), {"dispatch_commands": allowed}
+    async with live_stack(tmp_path, SqliteStore(tmp_path), listen=listen, limits=limits) as stack:
+        await stack.add_worker(Program(["ran"]))
+        mine = await stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Prefer": "wait=20"})
+        assert mine.json()["status"] == "completed"
+        async with httpx.AsyncClient(base_url=stack.server.url, trust_env=False, timeout=30) as http:
+            made = await commit(http)
+            if allowed:
+                assert (await ended(http, made))["output"] == "ran"
+                return
+            job = (await http.get(f"/v1/jobs/{made.json()['job_id']}")).json()
+    assert job["status"] == "pending"
+    assert "runs commands" in job["queue"]["reason"]
