@@ -57,7 +57,7 @@ class _Channel:
         return self.first + len(self.blocks)
 
     def job(self, effect: JobEffect) -> None:
-        self._jobs[effect.job_id] = effect
+        self._jobs[effect.job.id] = effect
         if self._timer is None:
             self._timer = self._loop.call_at(self._next_s, self._flush)
 
@@ -149,7 +149,7 @@ class Feed:
 
     def job(self, effect: JobEffect) -> None:
         """A job has changed."""
-        channel = self._channels.get(effect.needs.tenant)
+        channel = self._channels.get(effect.job.needs.tenant)
         if channel is not None:
             channel.job(effect)
 

@@ -128,27 +128,27 @@ def job_view(record: JobRecord, waits: Waits, topic: Topic | None = None, *, tex
 
 def job_change(effect: JobEffect, now_ms: int) -> JobChange:
     """A change of a job, as a tenant's events show it."""
-    ended = effect if isinstance(effect, JobEnded) else None
+    job, ended = effect.job, effect if isinstance(effect, JobEnded) else None
     failure = ended.failure if ended else None
-    waits = effect.status is JobStatus.PENDING
+    waits = job.status is JobStatus.PENDING
     return JobChange(
-        id=effect.job_id,
-        number=effect.number,
-        status=effect.status,
+        id=job.id,
+        number=job.number,
+        status=job.status,
         at=iso(now_ms),
-        attempt=effect.epoch,
-        worker_id=None if waits or effect.worker is None else worker_id(effect.worker),
-        stopping=effect.cancelled and ended is None,
+        attempt=job.epoch,
+        worker_id=None if waits or job.worker is None else worker_id(job.worker),
+        stopping=job.cancel is not None and ended is None,
         failure_code=failure.code if failure else None,
         stopped_by=failure.by if failure else None,
         usage=_usage(ended.usage) if ended else None,
-        job_type=effect.needs.job_type,
-        privacy_class=effect.needs.privacy_class,
-        model=effect.needs.model,
-        effort=effect.effort,
-        thread_id=effect.thread_id,
-        user_id=effect.user_id,
-        created_at=iso(effect.created_at_ms),
+        job_type=job.needs.job_type,
+        privacy_class=job.needs.privacy_class,
+        model=job.needs.model,
+        effort=job.effort,
+        thread_id=job.thread_id,
+        user_id=job.user_id,
+        created_at=iso(job.created_at_ms),
     )
 
 

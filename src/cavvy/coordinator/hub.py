@@ -138,23 +138,24 @@ class Hub:
             self._let_go(job_id, topic)
 
     def status_changed(self, effect: JobChanged) -> None:
-        topic = self._topics.get(effect.job_id)
+        job = effect.job
+        topic = self._topics.get(job.id)
         if topic is None:
-            if effect.status is JobStatus.PENDING:
+            if job.status is JobStatus.PENDING:
                 return
-            topic = self._topics[effect.job_id] = Topic(self)
-        if effect.epoch != topic.epoch:
-            topic._begin(effect.epoch)
-        topic.status, topic.created_at_ms = effect.status, effect.created_at_ms
+            topic = self._topics[job.id] = Topic(self)
+        if job.epoch != topic.epoch:
+            topic._begin(job.epoch)
+        topic.status, topic.created_at_ms = job.status, job.created_at_ms
         topic.started_at_ms = effect.started_at_ms or topic.started_at_ms
         topic.version += 1
         topic.wake()
-        self._let_go(effect.job_id, topic)
+        self._let_go(job.id, topic)
 
     def ended(self, effect: JobEnded) -> None:
-        topic = self._topics.pop(effect.job_id, None)
+        topic = self._topics.pop(effect.job.id, None)
         if topic is not None:
-            topic.status, topic.ended = effect.status, effect
+            topic.status, topic.ended = effect.job.status, effect
             topic.version += 1
             topic.wake()
 

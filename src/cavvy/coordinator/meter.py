@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from cavvy.core.effects import JobEffect, JobEnded
-from cavvy.core.job import AttemptEnd, Effort, FailureCode, JobStatus
+from cavvy.core.job import AttemptEnd, Effort, FailureCode, JobHeader, JobStatus
 
 __all__ = ["Histogram", "Meter"]
 
@@ -67,17 +67,18 @@ class Meter:
         if isinstance(effect, JobEnded):
             self._ended(effect)
             return
-        if effect.cancelled:
-            self._told_to_stop.setdefault(effect.job_id, self._wall_ms())
-        status = effect.status
+        job = effect.job
+        if job.cancel is not None:
+            self._told_to_stop.setdefault(job.id, self._wall_ms())
+        status = job.status
         if status is _RUNNING:
-            self._started.setdefault(effect.job_id, self._wall_ms())
+            self._started.setdefault(job.id, self._wall_ms())
         elif status is _ASSIGNED:
-            self._assigned(effect)
-        elif effect.epoch == 0:
-            self.submitted[effect.effort] += 1
+            self._assigned(job)
+        elif job.epoch == 0:
+            self.submitted[job.effort] += 1
         else:
-            self._started.pop(effect.job_id, None)
+            self._started.pop(job.id, None)
 
     def first_token(self, created_at_ms: int) -> None:
         """The first text of a job that was submitted then has come."""
@@ -88,12 +89,12 @@ class Meter:
         self.commits.observe(seconds)
         self.writes.observe(writes)
 
-    def _assigned(self, effect: JobEffect) -> None:
-        if effect.cancelled:
+    def _assigned(self, job: JobHeader) -> None:
+        if job.cancel is not None:
             return  # told once more, for it was asked to stop
         self.granted += 1
-        if effect.epoch == 1:
-            self.waits.observe(self._since_s(effect.created_at_ms))
+        if job.epoch == 1:
+            self.waits.observe(self._since_s(job.created_at_ms))
 
     def _ended(self, effect: JobEnded) -> None:
         if effect.failure is None:
@@ -103,9 +104,9 @@ class Meter:
         if effect.usage is not None:
             self.input_tokens += effect.usage.input_tokens
             self.output_tokens += effect.usage.output_tokens
-        if (started_ms := self._started.pop(effect.job_id, None)) is not None:
+        if (started_ms := self._started.pop(effect.job.id, None)) is not None:
             self.runs.observe(self._since_s(started_ms))
-        if effect.cancelled and (told_ms := self._told_to_stop.pop(effect.job_id, None)) is not None:
+        if effect.job.cancel is not None and (told_ms := self._told_to_stop.pop(effect.job.id, None)) is not None:
             self.stops.observe(self._since_s(told_ms))
 
     def _since_s(self, wall_ms: int) -> float:

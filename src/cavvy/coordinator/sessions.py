@@ -93,7 +93,7 @@ class Sessions:
                 self.hub.status_changed(effect)
                 self.watch.job(effect)
             case JobEnded():
-                self.sent.pop(effect.job_id, None)
+                self.sent.pop(effect.job.id, None)
                 self.hub.ended(effect)
                 self.watch.job(effect)
             case KeyChanged():

@@ -11,10 +11,9 @@ from cavvy.core.job import (
     AttemptEnd,
     AttemptRef,
     CancelRequest,
-    Effort,
     Failure,
+    JobHeader,
     JobStatus,
-    Needs,
     Policy,
     WorkerStatus,
 )
@@ -197,22 +196,12 @@ class WorkerCooled(EffectBase, frozen=True, kw_only=True, tag=True):
 
 
 class JobEffect(EffectBase, frozen=True, kw_only=True):
-    """What those who watch jobs are told: whose it is, and where it is now. `worker` was granted `epoch`.
+    """What those who watch jobs are told: `job` is a copy of its own, as it is now.
 
     `end` is how the attempt ended that was under way.
     """
 
-    job_id: str
-    number: int
-    user_id: str
-    needs: Needs
-    effort: Effort
-    thread_id: str | None
-    created_at_ms: int
-    status: JobStatus
-    epoch: int
-    worker: str | None = None
-    cancelled: bool = False
+    job: JobHeader
     end: AttemptEnd | None = None
 
 

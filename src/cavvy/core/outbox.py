@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from cavvy.core.census import Census
 from cavvy.core.effects import Effect, JobChanged, JobEnded, Reply, ReplyCode, StopAttempt
 from cavvy.core.job import AttemptEnd, CancelRequest, Failure, JobHeader, JobStatus, Now
@@ -53,23 +55,7 @@ class Outbox:
     def changed(self, job: JobHeader, *, started_at_ms: int | None = None, end: AttemptEnd | None = None) -> None:
         """Tells of the job's status as it is now; `end` is how the attempt ended that it waits after."""
         self.census.see(job)
-        self._effects.append(
-            JobChanged(
-                job_id=job.id,
-                number=job.number,
-                user_id=job.user_id,
-                needs=job.needs,
-                effort=job.effort,
-                thread_id=job.thread_id,
-                created_at_ms=job.created_at_ms,
-                status=job.status,
-                epoch=job.epoch,
-                worker=job.worker,
-                cancelled=job.cancel is not None,
-                started_at_ms=started_at_ms,
-                end=end,
-            )
-        )
+        self._effects.append(JobChanged(job=replace(job), started_at_ms=started_at_ms, end=end))
 
     def ended(
         self,
@@ -82,25 +68,7 @@ class Outbox:
     ) -> None:
         """Tells that the job is terminal."""
         self.census.see(job)
-        self._effects.append(
-            JobEnded(
-                job_id=job.id,
-                number=job.number,
-                user_id=job.user_id,
-                needs=job.needs,
-                effort=job.effort,
-                thread_id=job.thread_id,
-                created_at_ms=job.created_at_ms,
-                status=job.status,
-                epoch=job.epoch,
-                worker=job.worker,
-                cancelled=job.cancel is not None,
-                result=result,
-                failure=failure,
-                usage=usage,
-                end=end,
-            )
-        )
+        self._effects.append(JobEnded(job=replace(job), result=result, failure=failure, usage=usage, end=end))
 
     def reply(
         self,

@@ -13,7 +13,7 @@ import pytest
 from cavvy import defaults
 from cavvy.api.feed import Feed
 from cavvy.core.effects import JobChanged
-from cavvy.core.job import Effort, JobStatus, Needs, Now
+from cavvy.core.job import JobHeader, JobStatus, Needs, Now
 from cavvy.protocol.rest_workers import WorkerView
 from cavvy.store.sqlite import SqliteStore
 from cavvy.testing import LiveStack, ScriptedProvider, live_stack
@@ -197,17 +197,9 @@ async def test_p18_of_a_shared_worker_only_its_view_is_told(tmp_path: Path) -> N
 
 
 def changed(job_id: str, status: JobStatus = JobStatus.PENDING, tenant: str = "a") -> JobChanged:
-    return JobChanged(
-        job_id=job_id,
-        number=1,
-        user_id="u",
-        needs=Needs(tenant=tenant),
-        effort=Effort.STANDARD,
-        thread_id=None,
-        created_at_ms=0,
-        status=status,
-        epoch=0,
-    )
+    needs = Needs(tenant=tenant)
+    job = JobHeader(id=job_id, seq=1, number=1, user_id="u", needs=needs, status=status, created_at_ms=0)
+    return JobChanged(job=job)
 
 
 @pytest.fixture

@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from cavvy import defaults
 from cavvy.coordinator.hub import Hub, Topic
 from cavvy.core.effects import JobChanged, JobEnded
-from cavvy.core.job import Effort, JobStatus, Needs
+from cavvy.core.job import JobHeader, JobStatus, Needs
 
 JOB = "job-1"
 PATIENCE_S = 10.0
 HORSE = "\U0001f40e"
-FACTS: dict[str, Any] = {
-    "number": 1,
-    "user_id": "owner",
-    "needs": Needs(),
-    "effort": Effort.STANDARD,
-    "thread_id": None,
-    "created_at_ms": 1_000,
-}
+
+
+def header(status: JobStatus, epoch: int) -> JobHeader:
+    return JobHeader(
+        id=JOB, seq=1, number=1, user_id="owner", needs=Needs(), status=status, epoch=epoch, created_at_ms=1_000
+    )
 
 
 def changed(status: JobStatus, epoch: int = 1) -> JobChanged:
-    return JobChanged(job_id=JOB, status=status, epoch=epoch, **FACTS)
+    return JobChanged(job=header(status, epoch))
 
 
 def ended(status: JobStatus = JobStatus.COMPLETED, epoch: int = 1) -> JobEnded:
-    return JobEnded(job_id=JOB, status=status, epoch=epoch, result=b"{}", **FACTS)
+    return JobEnded(job=header(status, epoch), result=b"{}")
 
 
 async def settled() -> None:

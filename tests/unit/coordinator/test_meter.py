@@ -8,13 +8,11 @@ import pytest
 
 from cavvy.coordinator.meter import Histogram, Meter
 from cavvy.core.effects import JobChanged, JobEnded
-from cavvy.core.job import AttemptEnd, Effort, Failure, FailureCode, JobStatus, Needs
+from cavvy.core.job import AttemptEnd, CancelRequest, Failure, FailureCode, JobHeader, JobStatus, Needs
 from cavvy.core.writes import Usage
 from cavvy.testing import VirtualClock
 
-FACTS: dict[str, Any] = {
-    "job_id": "1", "number": 1, "user_id": "u", "needs": Needs(), "effort": Effort.QUICK, "thread_id": None,
-}  # fmt: skip
+ASKED = CancelRequest(by="user:u", reason=None, at_ms=0)
 
 
 @pytest.fixture
@@ -27,13 +25,34 @@ def meter(clock: VirtualClock) -> Meter:
     return Meter(lambda: clock().wall_ms)
 
 
-def changed(clock: VirtualClock, status: JobStatus, epoch: int, age_s: float = 0.0, **more: Any) -> JobChanged:
+def header(status: JobStatus, epoch: int, created_ms: int, cancel: CancelRequest | None = None) -> JobHeader:
+    return JobHeader(
+        id="1",
+        seq=1,
+        number=1,
+        user_id="u",
+        needs=Needs(),
+        status=status,
+        epoch=epoch,
+        created_at_ms=created_ms,
+        cancel=cancel,
+    )
+
+
+def changed(
+    clock: VirtualClock,
+    status: JobStatus,
+    epoch: int,
+    age_s: float = 0.0,
+    cancel: CancelRequest | None = None,
+    end: AttemptEnd | None = None,
+) -> JobChanged:
     created_ms = clock().wall_ms - int(age_s * 1000)
-    return JobChanged(status=status, epoch=epoch, created_at_ms=created_ms, **FACTS, **more)
+    return JobChanged(job=header(status, epoch, created_ms, cancel), end=end)
 
 
-def ended(status: JobStatus, epoch: int = 1, **more: Any) -> JobEnded:
-    return JobEnded(status=status, epoch=epoch, created_at_ms=0, **FACTS, **more)
+def ended(status: JobStatus, epoch: int = 1, cancel: CancelRequest | None = None, **more: Any) -> JobEnded:
+    return JobEnded(job=header(status, epoch, 0, cancel), **more)
 
 
 def test_a_histogram_puts_a_value_below_its_bound_or_beyond_all() -> None:
@@ -71,9 +90,9 @@ def test_a_failure_is_counted_by_its_code(meter: Meter) -> None:
 
 def test_asking_twice_to_stop_is_one_stop(meter: Meter, clock: VirtualClock) -> None:
     for _ in range(2):
-        meter.job(changed(clock, JobStatus.RUNNING, 1, cancelled=True))
+        meter.job(changed(clock, JobStatus.RUNNING, 1, cancel=ASKED))
         clock.advance(0.25)
-    meter.job(ended(JobStatus.FAILED, cancelled=True))
+    meter.job(ended(JobStatus.FAILED, cancel=ASKED))
     assert (sum(meter.stops.counts), meter.stops.total) == (1, 0.5)
 
 
@@ -83,7 +102,7 @@ def test_a_wall_clock_that_goes_back_makes_no_negative_time(meter: Meter, clock:
 
 
 def test_jobs_that_have_ended_leave_nothing_behind(meter: Meter, clock: VirtualClock) -> None:
-    meter.job(changed(clock, JobStatus.RUNNING, 1, cancelled=True))
-    meter.job(ended(JobStatus.COMPLETED, cancelled=True))
+    meter.job(changed(clock, JobStatus.RUNNING, 1, cancel=ASKED))
+    meter.job(ended(JobStatus.COMPLETED, cancel=ASKED))
     assert not meter._started
     assert not meter._told_to_stop

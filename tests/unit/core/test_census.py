@@ -55,7 +55,7 @@ async def test_a_lost_attempt_is_counted_among_the_waiting_and_its_revival_among
     await stack.later(20)
     assert counted(stack) == {"pending": 1}
     lost = stack.last(JobChanged)
-    assert (lost.status, lost.end, lost.needs.tenant) == (JobStatus.PENDING, AttemptEnd.LOST, "default")
+    assert (lost.job.status, lost.end, lost.job.needs.tenant) == (JobStatus.PENDING, AttemptEnd.LOST, "default")
     await worker.connect(held=(worker.ref(grant),))
     assert counted(stack) == {"running": 1}
 
@@ -70,7 +70,7 @@ async def test_after_a_rebuild_the_census_counts_what_the_store_holds(stack: Sta
 
 async def test_whoever_watches_hears_of_a_new_job_before_it_is_granted(stack: Stack, worker: FakeWorker) -> None:
     job_id = await stack.submit()
-    told = [(one.status, one.epoch, one.worker) for one in stack.all(JobChanged) if one.job_id == job_id]
+    told = [(one.job.status, one.job.epoch, one.job.worker) for one in stack.all(JobChanged) if one.job.id == job_id]
     assert told == [(JobStatus.PENDING, 0, None), (JobStatus.ASSIGNED, 1, worker.key)]
 
 
@@ -79,5 +79,5 @@ async def test_the_end_says_how_why_and_what_was_used(stack: Stack, worker: Fake
     await stack.do(stack.cancellation(grant.job_id), worker.stopped(grant))
     ended = stack.last(JobEnded)
     assert ended.failure is not None
-    assert (ended.failure.code, ended.end, ended.worker) == (FailureCode.ABORTED, AttemptEnd.ABORTED, worker.key)
+    assert (ended.failure.code, ended.end, ended.job.worker) == (FailureCode.ABORTED, AttemptEnd.ABORTED, worker.key)
     assert ended.usage == Usage(output_tokens=3)

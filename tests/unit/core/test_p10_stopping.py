@@ -98,9 +98,9 @@ async def test_p10_nothing_that_waits_starts_after_a_stop_however_many_there_are
 
 async def test_what_waits_ends_in_slices_the_oldest_first(stack: Stack) -> None:
     jobs = [await stack.submit() for _ in range(7)]
-    ended = [[one.job_id for one in effects if isinstance(one, JobEnded)] for effects in [await stack.do(stop(stack))]]
+    ended = [[one.job.id for one in effects if isinstance(one, JobEnded)] for effects in [await stack.do(stop(stack))]]
     while unfinished(stack):
-        ended.append([one.job_id for one in await stack.do() if isinstance(one, JobEnded)])
+        ended.append([one.job.id for one in await stack.do() if isinstance(one, JobEnded)])
     assert ended == [jobs[:3], jobs[3:6], jobs[6:]]
 
 

@@ -53,7 +53,7 @@ async def test_a_failed_job_runs_again_under_the_next_epoch_in_the_same_batch(st
 async def test_who_watches_sees_it_wait_then_the_new_attempt(stack: Stack, worker: FakeWorker) -> None:
     grant = await failed(stack, worker)
     effects = await stack.do(await again(stack, grant.job_id))
-    seen = [(one.status, one.epoch) for one in effects if isinstance(one, JobChanged)]
+    seen = [(one.job.status, one.job.epoch) for one in effects if isinstance(one, JobChanged)]
     assert seen == [("pending", 1), ("assigned", 2)]
 
 

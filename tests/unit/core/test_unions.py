@@ -178,10 +178,6 @@ HEADER = JobHeader(
     id="job-1", seq=1, number=2, user_id="u", needs=NEEDS, status=JobStatus.FAILED, created_at_ms=3, cancel=ASKED
 )
 ATTEMPT: dict[str, Any] = {"job_id": "job-1", "epoch": 3}
-FACTS: dict[str, Any] = {
-    "number": 2, "user_id": "u", "needs": NEEDS, "effort": Effort.DEEP, "thread_id": TEXT,
-    "created_at_ms": 3, "worker": "aa" * 32, "cancelled": True
-}  # fmt: skip
 
 COMMANDS: list[Command] = [
     SubmitJob(
@@ -281,16 +277,8 @@ EFFECTS: list[Effect] = [
     TrustAnswered(session=9, code=ReplyCode.OK, trust=TRUST),
     WorkerChanged(session=9, status=WorkerStatus.DRAINING),
     WorkerCooled(session=9, until_ms=7),
-    JobChanged(status=JobStatus.RUNNING, started_at_ms=8, end=AttemptEnd.LOST, **FACTS, **ATTEMPT),
-    JobEnded(
-        status=JobStatus.COMPLETED,
-        result=BYTES,
-        failure=FAILURE,
-        usage=USAGE,
-        end=AttemptEnd.COMPLETED,
-        **FACTS,
-        **ATTEMPT,
-    ),
+    JobChanged(job=HEADER, started_at_ms=8, end=AttemptEnd.LOST),
+    JobEnded(job=HEADER, result=BYTES, failure=FAILURE, usage=USAGE, end=AttemptEnd.COMPLETED),
     KeyChanged(key=KEY),
     StopUnanswered(session=9, **ATTEMPT),
     StopChanged(latch=LATCH),
