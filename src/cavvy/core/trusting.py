@@ -96,7 +96,7 @@ class Trusting:
             self._out.reply(command.ref, ReplyCode.CODE_CLAIMED)  # the shell makes another
             return
         mine = [one for one in self._book.of(command.tenant, command.user_id) if one.status is TrustStatus.OPEN]
-        for trust in mine[: len(mine) + 1 - defaults.MAX_TRUST_CODES]:
+        for trust in mine[: max(0, len(mine) + 1 - defaults.MAX_TRUST_CODES)]:
             self._book.drop(trust)
         trust = Trust(
             id=command.id,
@@ -142,7 +142,11 @@ class Trusting:
         trust = self._named(command)
         if trust is None:
             self._out.reply(command.ref, ReplyCode.NOT_FOUND)
-        elif trust.worker != command.worker or trust.paired_at_ms is not None or trust.expires_at_ms <= now.wall_ms:
+        elif trust.worker != command.worker:
+            self._out.reply(command.ref, ReplyCode.NOT_CLAIMED)
+        elif trust.status is TrustStatus.PAIRED:
+            self._reply(command.ref, trust)  # said again, because the answer was lost
+        elif trust.expires_at_ms <= now.wall_ms:
             self._out.reply(command.ref, ReplyCode.NOT_CLAIMED)
         else:
             self._pair(command.ref, trust, now)
@@ -222,6 +226,8 @@ def _claimable(trust: Trust | None, command: ClaimTrust, known: KnownWorker | No
         return ReplyCode.CODE_REFUSED
     vague = trust.keyed
     if trust.worker is not None:
+        if command.session is not None and trust.worker == command.worker and trust.expires_at_ms > now.wall_ms:
+            return ReplyCode.OK  # said again, because the answer was lost
         return ReplyCode.CODE_REFUSED if vague else ReplyCode.CODE_CLAIMED
     if trust.expires_at_ms <= now.wall_ms:
         return ReplyCode.CODE_REFUSED if vague else ReplyCode.CODE_EXPIRED

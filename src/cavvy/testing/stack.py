@@ -10,12 +10,20 @@ from typing import Any, TypeVar
 from cavvy import defaults
 from cavvy.coordinator.known import known
 from cavvy.core.canonical import canonical
-from cavvy.core.commands import CancelJob, Command, CreateWorkerToken, ManageWorker, SubmitJob
+from cavvy.core.commands import (
+    CancelJob,
+    Command,
+    CreateWorkerToken,
+    EndTrust,
+    ManageWorker,
+    PairWorker,
+    SubmitJob,
+)
 from cavvy.core.coordinator import Coordinator, Settings
 from cavvy.core.ed25519 import public_key
 from cavvy.core.effects import Assign, Effect, Reply
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import Needs
+from cavvy.core.job import JobType, PrivacyClass, needs_of
 from cavvy.core.receipt import Params
 from cavvy.core.worker_status import WorkerAction
 from cavvy.core.writes import AddApiKey, AddTenant, Idempotency, Write
@@ -129,16 +137,24 @@ class Stack:
         model: str | None = None,
         key: str | None = None,
         tenant: str = defaults.TENANT,
+        private: bool = False,
         **fields: Any,
     ) -> SubmitJob:
         """The command that `submit` does."""
+        user_id = fields.pop("user_id", defaults.USER)
         body = f'{{"prompt":"{prompt}"}}'.encode()
         number = next(self._jobs)
         return SubmitJob(
             ref=next(self._refs),
             id=f"00000000-0000-7000-8000-{number:012x}",
-            user_id=fields.pop("user_id", "owner"),
-            needs=Needs(tenant=tenant, model=model),
+            user_id=user_id,
+            needs=needs_of(
+                tenant=tenant,
+                user_id=user_id,
+                job_type=JobType.LLM_INFER,
+                privacy_class=PrivacyClass.PRIVATE if private else PrivacyClass.PUBLIC,
+                model=model,
+            ),
             input=body,
             params=canonical(Params(model=model)),
             idempotency=Idempotency(key=key, fingerprint=hashlib.sha256(body).digest()) if key else None,
@@ -175,6 +191,16 @@ class Stack:
         """The command that does `action` with the worker of this key."""
         return ManageWorker(ref=next(self._refs), tenant=tenant, worker=worker, action=action)
 
+    def pairing(self, worker: str, user_id: str = defaults.USER, *, tenant: str = defaults.TENANT) -> PairWorker:
+        """The command by which this user trusts the worker of this key."""
+        return PairWorker(
+            ref=next(self._refs), id=_trust_id(worker, user_id), tenant=tenant, user_id=user_id, worker=worker
+        )
+
+    def unpairing(self, worker: str, user_id: str = defaults.USER, *, tenant: str = defaults.TENANT) -> EndTrust:
+        """The command that ends what `pairing` began."""
+        return EndTrust(ref=next(self._refs), id=_trust_id(worker, user_id), tenant=tenant, user_id=user_id)
+
     def core_dice_hash(self) -> bytes:
         return hashlib.sha256(b"token" + next(self._refs).to_bytes(4, "big")).digest()
 
@@ -197,3 +223,7 @@ class Stack:
     def assigned(self, job_id: str) -> Assign:
         """The newest grant of this job."""
         return next(one for one in reversed(self.effects) if isinstance(one, Assign) and one.job_id == job_id)
+
+
+def _trust_id(worker: str, user_id: str) -> str:
+    return f"{worker[:16]} {user_id}"

@@ -34,9 +34,6 @@ from cavvy.testing import FakeWorker, Stack
 
 #: What a later issue brings; see the module's docstring.
 NOT_YET: dict[str, str] = {
-    "resume: unpaired, at register": "trust pairing",
-    "resume: unpaired, at heartbeat": "trust pairing",
-    "resume: unpaired, at rebuild": "trust pairing",
     "crash: a child's end": "fan-out",
 }
 
@@ -154,7 +151,14 @@ async def revoked(scene: Scene) -> None:
 
 
 async def unpaired(scene: Scene) -> None:
-    raise NotImplementedError("there is no trust pairing")
+    """A PRIVATE job ran here, and its user does not trust this worker any more."""
+    await scene.do(scene.stack.pairing(scene.worker.key))
+    command = scene.stack.submission(private=True)
+    await scene.do(command)
+    scene.grant = scene.stack.assigned(command.id)
+    await scene.do(scene.worker.started(scene.grant))
+    await scene.stack.later(defaults.LAZY_WRITE_S)
+    await scene.do(scene.stack.unpairing(scene.worker.key))
 
 
 async def completed(scene: Scene) -> None:
@@ -285,7 +289,13 @@ RESUME: dict[str, tuple[Act, dict[Way, tuple[str, str]]]] = {
     ),
     "unpaired": (
         unpaired,
-        {REGISTER: ("stop", "pending"), BEAT: ("stop", "pending"), REBUILD: ("stop", "pending")},
+        {
+            REGISTER: ("stale", "pending"),
+            at_register_after_restart: ("stale", "pending"),
+            at_register_finished: ("stale", "pending"),
+            BEAT: ("stale", "pending"),
+            REBUILD: ("stop", "pending"),
+        },
     ),
     "worker revoked": (
         revoked,

@@ -112,6 +112,26 @@ async def test_a_code_is_claimed_once(stack: Stack, worker: FakeWorker) -> None:
     assert await trusts(stack) == [("awaiting_confirmation", worker.key)]
 
 
+async def test_a_claim_whose_answer_was_lost_is_answered_the_same_again_and_is_no_guess(
+    stack: Stack, worker: FakeWorker
+) -> None:
+    await create(stack)
+    for _ in range(2 * defaults.WRONG_CLAIMS_PER_KEY):
+        assert await claim(stack, worker, "C0FFEE") is ReplyCode.OK
+    assert await trusts(stack) == [("awaiting_confirmation", worker.key)]
+
+
+async def test_a_confirmation_whose_answer_was_lost_is_answered_the_same_again(
+    stack: Stack, worker: FakeWorker
+) -> None:
+    code = await create(stack)
+    await claim(stack, worker, "C0FFEE")
+    assert await confirm(stack, code, worker.key) is ReplyCode.OK
+    first = stack.last(Reply).trust
+    assert await confirm(stack, code, worker.key) is ReplyCode.OK
+    assert stack.last(Reply).trust == first
+
+
 async def test_a_code_is_claimed_once_when_two_come_in_one_batch(stack: Stack, worker: FakeWorker) -> None:
     second = await joined(stack, "second")
     await create(stack)
