@@ -24,6 +24,7 @@ from cavvy.api.services import Services
 from cavvy.api.stop import stop_router
 from cavvy.api.tenant_events import tenant_events
 from cavvy.api.tenants import tenants_router
+from cavvy.api.trust import trust_router
 from cavvy.api.whoami import whoami_router
 from cavvy.api.workers import workers_router
 
@@ -41,6 +42,7 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     retry_job,
     metrics,
     workers_router,
+    trust_router,
     keys_router,
     tenants_router,
     health_router,

@@ -12,6 +12,7 @@ from litestar.openapi.spec import Operation
 from msgspec import Meta
 
 from cavvy.api.examples import JOB_ID, KEY_ID, WORKER_ID
+from cavvy.api.examples_trust import TRUST_ID
 
 __all__ = ["Documented", "Parameter", "documented", "header", "in_path", "query"]
 
@@ -106,6 +107,7 @@ KNOWN_IN_PATH = {
     for one in (
         in_path("job_id", "The job's id, a UUIDv7.", JOB_ID),
         in_path("key_id", "The key's id, which is also in the key: `cav_…_ID_…`.", KEY_ID),
+        in_path("trust_id", "The id of a code, a claim or a pairing.", TRUST_ID),
         in_path("worker_id", "The worker's id (`wrk_…`) or its key in hex.", WORKER_ID),
     )
 }

@@ -179,11 +179,12 @@ class CoordinatorServer:
 
     async def own_worker_line(self, worker: str) -> str:
         """The line by which the worker with this key, in this very process, joins. It holds a fresh token only if the
-        worker is not enrolled: one that is needs no more than the address.
+        worker is not enrolled: one that is needs no more than the address. Its user trusts it from then on, until he
+        ends that.
         """
         assert self._services is not None
         if await self.worker_status(worker) is None:
-            return await self.create_worker_token()
+            return await self.create_worker_token(private=True)
         return self._services.reach.line(new_worker_token(key_fingerprint(self._services.sessions.key)))
 
     async def worker_status(self, worker: str) -> WorkerStatus | None:
@@ -191,10 +192,10 @@ class CoordinatorServer:
         found = (one.status for one in await self._store.workers(defaults.TENANT) if one.key == worker)
         return next(found, None)
 
-    async def create_worker_token(self) -> str:
-        """A join line for one worker of the default tenant on this machine."""
+    async def create_worker_token(self, *, private: bool = False) -> str:
+        """A join line for one worker of the default tenant on this machine; see WorkerTokenBody."""
         assert self._services is not None
-        token = await create_worker_token(self._services, defaults.TENANT, defaults.USER)
+        token = await create_worker_token(self._services, defaults.TENANT, defaults.USER, private=private)
         return self.reach.line(token.token, local=True)
 
     async def wait_closed(self) -> int:

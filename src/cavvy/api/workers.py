@@ -17,6 +17,7 @@ from cavvy.api.addressing import audience
 from cavvy.api.auth import MANAGES, OPERATES, READS, Caller, Role, new_worker_token
 from cavvy.api.bodies import read_object
 from cavvy.api.documented import documented
+from cavvy.api.fields import refuse
 from cavvy.api.jobs import AnyRequest, known_query
 from cavvy.api.problems import ProblemError, problem
 from cavvy.api.services import Services, services
@@ -53,7 +54,8 @@ _MANAGES = (*MANAGES, *OPERATES)
 async def make_worker_token(request: AnyRequest) -> Response[bytes]:
     """Single use, 15 minutes. Who joins with it is approved at once, or waits with `needs_approval`.
 
-    An operator's token needs `shared`: its worker serves the PUBLIC jobs of every tenant.
+    With `private` it is also paired with the key's user. An operator's token needs `shared`: its worker serves the
+    PUBLIC jobs of every tenant.
     """
     here = services(request)
     caller = here.caller(request, *_MANAGES)
@@ -62,12 +64,16 @@ async def make_worker_token(request: AnyRequest) -> Response[bytes]:
     if body.shared != (caller.role is Role.OPERATOR):
         wanted = "must be true with the operator's key" if caller.role is Role.OPERATOR else "needs the operator's key"
         raise ProblemError("forbidden", f"'shared' {wanted}: the shared workers are the operator's, and no others.")
-    token = await create_worker_token(here, _owner(caller), caller.user_id, needs_approval=body.needs_approval)
+    if body.private and (body.shared or body.needs_approval):
+        refuse("private", "a worker that its user trusts is approved, and not shared")
+    token = await create_worker_token(
+        here, _owner(caller), caller.user_id, needs_approval=body.needs_approval, private=body.private
+    )
     return Response(msgspec.json.encode(token), status_code=201, media_type="application/json")
 
 
 async def create_worker_token(
-    here: Services, tenant: str, created_by: str, *, needs_approval: bool = False
+    here: Services, tenant: str, created_by: str, *, needs_approval: bool = False, private: bool = False
 ) -> WorkerToken:
     """Makes a token durable and returns it with its join line."""
     token = new_worker_token(key_fingerprint(here.sessions.key))
@@ -79,6 +85,7 @@ async def create_worker_token(
         created_by=created_by,
         ttl_s=defaults.WORKER_TOKEN_TTL_S,
         needs_approval=needs_approval,
+        pairs_with=created_by if private else None,
     )
     await here.engine.ask(command, ref)
     expires_ms = here.clock().wall_ms + defaults.WORKER_TOKEN_TTL_S * 1000
@@ -197,7 +204,8 @@ async def connect_worker(scope: Scope, receive: Receive, send: Send) -> None:
     if here.sessions.unproven() >= here.max_unproven:
         await send({"type": "websocket.close", "code": CloseCode.SLOW, "reason": "too many workers are logging in"})
         return
-    await here.sessions.serve(here.engine, audience(scope), receive, send)
+    client = scope.get("client")
+    await here.sessions.serve(here.engine, audience(scope), receive, send, address=client[0] if client else "")
 
 
 workers_router = Router(

@@ -102,6 +102,8 @@ class Login:
             capabilities = wire.decode_capabilities(register.capabilities)
         except msgspec.DecodeError as error:
             raise Closed(CloseCode.BAD_FRAME, f"capabilities: {error}") from error
+        if capabilities.visits:
+            return self._welcome(register, transcript)
         await self._make_room(register)
         registered = await self._register(register, capabilities)
         resume = [await self._resume_entry(entry) for entry in registered.resume]
@@ -115,6 +117,16 @@ class Login:
             skew_ms=self._session.info.skew_ms if self._session.info else 0,
             status=registered.status,
             resume=tuple(resume),
+        )
+
+    def _welcome(self, register: wire.Register, transcript: Transcript) -> wire.RegisterAck:
+        """A visit: its key is proven, and nothing else comes of it."""
+        self._session.worker = register.provider_pubkey
+        return wire.RegisterAck(
+            worker_id=worker_id(register.provider_pubkey),
+            sig=transcript.sign_as_coordinator(self._session.all.seed),
+            limits=wire.Limits(),
+            skew_ms=register.time_ms - self._session.all.clock().wall_ms,
         )
 
     async def _first_frame(self) -> wire.Register:

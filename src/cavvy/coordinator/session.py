@@ -16,6 +16,7 @@ from cavvy import defaults, logs
 from cavvy.coordinator.engine import Engine
 from cavvy.coordinator.login import Closed, Login, OnlineWorker, Sent
 from cavvy.coordinator.stopping_slots import StoppingSlots
+from cavvy.coordinator.trust_codes import claim_of, no_result, trust_result
 from cavvy.core.canonical import sha256_hex
 from cavvy.core.commands import (
     Command,
@@ -39,6 +40,7 @@ from cavvy.core.effects import (
     HeartbeatAnswered,
     StopAttempt,
     StopUnanswered,
+    TrustAnswered,
     Verdict,
     WorkerChanged,
     WorkerCooled,
@@ -62,8 +64,11 @@ Send = Callable[[Any], Awaitable[None]]
 class Session:
     """One socket."""
 
-    def __init__(self, sessions: Sessions, engine: Engine, session_id: int, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, sessions: Sessions, engine: Engine, session_id: int, receive: Receive, send: Send, address: str = ""
+    ) -> None:
         self.id = session_id
+        self.address = address
         self.worker = ""
         self.instance = ""
         self.info: OnlineWorker | None = None
@@ -169,7 +174,7 @@ class Session:
             async with asyncio.timeout(defaults.HANDSHAKE_TIMEOUT_S):
                 await self.send(ack)
             pump = asyncio.create_task(self._pump())
-            await self._read(pump)
+            await (self._read(pump) if self.info is not None else self._be_visited(pump))
         except Closed as closed:
             await self._close(closed)
         except OSError:
@@ -188,6 +193,13 @@ class Session:
         return Verdict.ACCEPTED if accepted else Verdict.STALE
 
     # -- frames in
+
+    async def _be_visited(self, pump: asyncio.Task[None]) -> None:
+        try:
+            async with asyncio.timeout(defaults.VISIT_S):
+                await self._read(pump)
+        except TimeoutError as error:
+            raise Closed(CloseCode.SILENT, "the visit was too long") from error
 
     async def _read(self, pump: asyncio.Task[None]) -> None:
         reader = asyncio.create_task(self._read_frames())
@@ -223,6 +235,12 @@ class Session:
 
     async def _take(self, message: wire.WorkerMessage) -> None:
         match message:
+            case wire.TrustClaim(code=code) if self.engine.shut is None:
+                self.engine.post(claim_of(self, code))
+            case wire.TrustClaim():
+                await self.send(no_result())
+            case _ if self.info is None:
+                await self.send(wire.ErrorMessage(code="visiting", message="who visits takes no work"))
             case wire.JobDelta():
                 await self._take_delta(message)
             case wire.JobStartedMessage(job_id=job_id, epoch=epoch):
@@ -235,7 +253,7 @@ class Session:
                 await self._take_completion(message)
             case wire.HeartbeatMessage(held=held, free=free):
                 self.held, self.heard_s = held, self.all.clock().mono_s
-                self._stopping.beat(held, self.info.slots - free if self.info else 0)
+                self._stopping.beat(held, self.info.slots - free)
                 self._note(free=free, stopping=self._stopping.count)
                 self.engine.post(Heartbeat(session=self.id, held=held, free=free))
             case wire.JobFailedMessage():
@@ -348,6 +366,8 @@ class Session:
             case FrameRefused(code=code, message=text, job_id=job_id, epoch=epoch):
                 error = wire.ErrorMessage(code=code, message=text, job_id=job_id, epoch=epoch)
                 await self.send(error)
+            case TrustAnswered():
+                await self.send(trust_result(effect))
             case _:
                 raise AssertionError(f"no frame for {type(effect).__name__}")
 

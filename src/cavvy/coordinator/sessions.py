@@ -28,6 +28,7 @@ from cavvy.core.effects import (
     StopAttempt,
     StopChanged,
     StopUnanswered,
+    TrustAnswered,
     WorkerChanged,
     WorkerCooled,
 )
@@ -108,6 +109,7 @@ class Sessions:
                 | StopUnanswered()
                 | CompletionAnswered()
                 | FrameRefused()
+                | TrustAnswered()
                 | HeartbeatAnswered()
                 | CloseSession()
                 | WorkerChanged()
@@ -148,9 +150,9 @@ class Sessions:
         found = (one for one in self._sessions.values() if one.info is not None and one.worker == worker)
         return next(found, None)
 
-    async def serve(self, engine: Engine, audience: str, receive: Receive, send: Send) -> None:
-        """Runs one accepted socket to its end."""
-        session = Session(self, engine, next(self._ids), receive, send)
+    async def serve(self, engine: Engine, audience: str, receive: Receive, send: Send, *, address: str = "") -> None:
+        """Runs one accepted socket to its end; `address` is where it comes from."""
+        session = Session(self, engine, next(self._ids), receive, send, address)
         self._sessions[session.id] = session
         try:
             await session.run(audience)

@@ -42,6 +42,8 @@ __all__ = [
     "RegisterAck",
     "ResumeEntry",
     "StatusMessage",
+    "TrustClaim",
+    "TrustResult",
     "WorkerMessage",
     "decode_capabilities",
     "decode_coordinator_message",
@@ -64,6 +66,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker offers. Its exact bytes are under the signature of `register`.
 
     `commands`: it runs programs, which jobs without a key shall not reach. `kind` is what sort of machine it is.
+    `visits`: it comes only to say something (`trust_claim`), takes no work, and leaves another socket of its key alone.
     """
 
     name: Name
@@ -73,6 +76,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     version: Name
     commands: bool = False
     kind: Literal["DESKTOP", "SEEKER"] | None = None
+    visits: bool = False
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="register"):
@@ -154,6 +158,12 @@ class JobReject(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
 
 class Draining(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="drain"):
     """The worker leaves: it takes nothing new, and what it still holds when it closes is granted to others at once."""
+
+
+class TrustClaim(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="trust_claim"):
+    """The worker asks for the trust of the user who made this code; answered by `trust_result`."""
+
+    code: Annotated[str, Meta(min_length=1, max_length=defaults.MAX_TRUST_CODE_CHARS)]
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="hello"):
@@ -243,6 +253,16 @@ class StatusMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
     status: WorkerStatus
 
 
+class TrustResult(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="trust_result"):
+    """What became of a claim. `fingerprint` is that of the key that claimed, which the user compares; `code` is why it
+    was refused.
+    """
+
+    status: Literal["awaiting_confirmation", "paired", "refused"]
+    code: str | None = None
+    fingerprint: str | None = None
+
+
 class Ping(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="ping"):
     """Asks for a heartbeat now."""
 
@@ -266,6 +286,7 @@ WorkerMessage = (
     | JobStoppedMessage
     | JobReject
     | Draining
+    | TrustClaim
 )
 CoordinatorMessage = (
     Hello
@@ -276,6 +297,7 @@ CoordinatorMessage = (
     | CompleteAck
     | Drain
     | StatusMessage
+    | TrustResult
     | Ping
     | ErrorMessage
 )

@@ -40,10 +40,14 @@ class WorkerList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerTokenBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """`POST /v1/worker-tokens`; the body may be missing. `shared` is the operator's, whose tokens all have it."""
+    """`POST /v1/worker-tokens`; the body may be missing. `shared` is the operator's, whose tokens all have it.
+
+    Who joins with a `private` one is also trusted with the PRIVATE jobs of the key's user.
+    """
 
     needs_approval: bool = False
     shared: bool = False
+    private: bool = False
 
 
 class WorkerToken(msgspec.Struct, frozen=True, kw_only=True):

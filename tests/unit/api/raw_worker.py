@@ -32,6 +32,8 @@ from cavvy.protocol.messages import (
     Ping,
     Register,
     RegisterAck,
+    TrustClaim,
+    TrustResult,
     WorkerMessage,
     decode_coordinator_message,
     encode,
@@ -138,6 +140,17 @@ class RawWorker:
         await self.open()
         await self.send(self.registration(**what))
         return await self.receive(RegisterAck)
+
+    async def visit(self) -> RegisterAck:
+        """Comes in only to say something."""
+        offer = msgspec.json.decode(self.capabilities, type=Capabilities)
+        self.capabilities = msgspec.json.encode(msgspec.structs.replace(offer, visits=True))
+        return await self.come_back()
+
+    async def claim(self, code: str) -> TrustResult:
+        """Claims a code on its socket; what became of it."""
+        await self.send(TrustClaim(code=code))
+        return await self.receive(TrustResult)
 
     # -- frames
 

@@ -33,7 +33,7 @@ class Entry(NamedTuple):
     """One operation: which roles it is open to, what to send, and what another tenant's admin gets.
 
     `other` is the status: HIDDEN where the path names something of the first tenant, else that of a request that stays
-    among what the other tenant has. `{…}` in the path is filled in from `World.names`. Of an
+    among what the other tenant has. `{…}` in path and body is filled in from `World.names`. Of an
     `endless` answer only the beginning is looked at.
     """
 
@@ -74,6 +74,12 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ("POST", "/v1/workers/{worker_id}/drain"): Entry((*MANAGES, *OPERATES), HIDDEN),
     ("POST", "/v1/workers/{worker_id}/revoke"): Entry((*MANAGES, *OPERATES), HIDDEN),
     ("POST", "/v1/worker-tokens"): Entry((*MANAGES, *OPERATES), 201),
+    ("POST", "/v1/trust/create"): Entry((*SUBMITS, *OPERATES), 201),
+    ("POST", "/v1/trust/claim"): Entry(SUBMITS, 400, {"pairing_code": "3FA9C1", "provider_pubkey": "ab" * 32}),
+    ("GET", "/v1/trust/list"): Entry((*READS, *OPERATES), 200),
+    ("POST", "/v1/trust/confirm"): Entry((*SUBMITS, *OPERATES), HIDDEN, {"id": "{trust_id}", "fingerprint": "X"}),
+    ("POST", "/v1/trust/pair"): Entry((*SUBMITS, *OPERATES), HIDDEN, {"worker": "{worker_id}"}),
+    ("DELETE", "/v1/trust/{trust_id}"): Entry((*SUBMITS, *OPERATES), HIDDEN),
     ("GET", "/v1/key"): Entry(tuple(Role), 200),
     ("GET", "/v1/keys"): Entry((*MANAGES, *OPERATES), 200),
     ("POST", "/v1/keys"): Entry((*MANAGES, *OPERATES), 201, {"role": "read"}),
@@ -123,14 +129,17 @@ class World:
         await worker.stop()
         await self._made("/v1/jobs", {**prompt, "model": "nobody-has-it", "thread_id": "canary-thread"}, stack.key)
         (shown,) = (await stack.http.get("/v1/workers")).json()["workers"]
+        paired = await self._made("/v1/trust/pair", {"worker": shown["id"]}, stack.key)
         spare = await self._made("/v1/keys", {"role": "read", "name": "canary-key"}, stack.key)
         self.names = {
             "job_id": done["id"],
             "worker_id": shown["id"],
             "key_id": spare["id"],
             "thread_id": "canary-thread",
+            "trust_id": paired["id"],
         }
         self.canaries = ["canary", done["id"], shown["id"], shown["key"], spare["id"], stack.key.split("_")[2]]
+        self.canaries += [paired["id"], paired["fingerprint"]]
         for role in (Role.ADMIN, Role.SUBMIT, Role.READ, Role.WORKER):
             self.of_role[role] = (await self._made("/v1/keys", {"role": role}, stack.key))["key"]
         self.of_role[Role.OPERATOR] = self.operator
@@ -148,11 +157,15 @@ class World:
         """The entry's request with this key, or with none."""
         entry = ENTRIES[method, path]
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        url = self._stack.server.url + path.format_map(self.names if names is None else names) + (query or entry.query)
+        names = self.names if names is None else names
+        url = self._stack.server.url + path.format_map(names) + (query or entry.query)
+        body = entry.body
+        if isinstance(body, dict):
+            body = {name: one.format_map(names) if isinstance(one, str) else one for name, one in body.items()}
         async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
             if entry.endless:
                 return await _beginning(http, method, url, headers)
-            return await http.request(method, url, json=entry.body, headers=headers)
+            return await http.request(method, url, json=body, headers=headers)
 
     def rows(self) -> list[str]:
         """Every row of every table, as SQL."""

@@ -33,6 +33,8 @@ from cavvy.protocol.messages import (
     RegisterAck,
     ResumeEntry,
     StatusMessage,
+    TrustClaim,
+    TrustResult,
     WorkerMessage,
     decode_capabilities,
     decode_coordinator_message,
@@ -66,6 +68,7 @@ FROM_WORKER: list[WorkerMessage] = [
     JobStoppedMessage(usage=USAGE, **ATTEMPT),
     JobReject(reason=RejectReason.BUSY, message="no", **ATTEMPT),
     Draining(),
+    TrustClaim(code="3FA9C1"),
 ]
 FROM_COORDINATOR: list[CoordinatorMessage] = [
     Hello(version=1, coordinator_key="aa" * 32, server_nonce="bb" * 32, store_id="cc" * 16),
@@ -85,6 +88,7 @@ FROM_COORDINATOR: list[CoordinatorMessage] = [
     CompleteAck(verdict="stale", **ATTEMPT),
     Drain(),
     StatusMessage(status=WorkerStatus.APPROVED),
+    TrustResult(status="refused", code="invalid_code", fingerprint="418Q-KPSW-17MV-XY9F-RJ80"),
     Ping(),
     ErrorMessage(code="not_yours", message="no", **ATTEMPT),
 ]
@@ -121,7 +125,7 @@ def changed(message: WorkerMessage, **fields: Any) -> str:
     return msgspec.json.encode(msgspec.json.decode(encode(message)) | fields).decode()
 
 
-REGISTER, HEARTBEAT, STARTED, DELTA, _, FAILED, _, _, _ = FROM_WORKER
+REGISTER, HEARTBEAT, STARTED, DELTA, _, FAILED, *_ = FROM_WORKER
 
 
 @pytest.mark.parametrize(
