@@ -6,8 +6,8 @@ from typing import Any
 
 from msgspec.structs import asdict, replace
 
-from cavvy import defaults
 from cavvy.api.auth import Caller
+from cavvy.api.commit_times import CommitTimes
 from cavvy.api.fields import refuse
 from cavvy.api.problems import ProblemError
 from cavvy.api.submission import Submission, parse_body, parse_submission
@@ -17,10 +17,11 @@ from cavvy.protocol.rest_dispatch import CommitBody, LlmPayload, TaskPayload
 __all__ = ["parse_commit"]
 
 _REQUIRED = ("job_type", "payload", "user_id")
-_TIMEOUTS_S = {JobType.LLM_INFER: defaults.COMMIT_LLM_TIMEOUT_S, JobType.TASK: defaults.COMMIT_TASK_TIMEOUT_S}
 
 
-def parse_commit(body: dict[str, Any], policy: Policy, caller: Caller, default: Terms, now_ms: int) -> Submission:
+def parse_commit(
+    body: dict[str, Any], policy: Policy, caller: Caller, default: Terms, times: CommitTimes, now_ms: int
+) -> Submission:
     """Raises ProblemError with Dispatch's words where it has some, else as `parse_submission`."""
     _dispatchs_own_refusals(body)
     commit = parse_body(body, CommitBody)
@@ -28,7 +29,7 @@ def parse_commit(body: dict[str, Any], policy: Policy, caller: Caller, default: 
     return replace(
         submission,
         needs=shared_needs(replace(submission.needs, policy=policy)),
-        terms=_terms(submission.terms, submission.needs.job_type, now_ms),
+        terms=times.terms(submission.terms, submission.needs.job_type, now_ms),
     )
 
 
@@ -53,14 +54,3 @@ def _as_submit(commit: CommitBody) -> dict[str, Any]:
     body = {**payload, "job_type": commit.job_type, "privacy_class": commit.privacy_class, "user_id": commit.user_id}
     body["payment_ref"] = commit.payment_ref
     return {name: value for name, value in body.items() if value is not None}
-
-
-def _terms(terms: Terms, job_type: JobType, now_ms: int) -> Terms:
-    """The times of Dispatch's clients: they look this long, from the commit, and go."""
-    timeout_s = _TIMEOUTS_S[job_type]
-    return replace(
-        terms,
-        timeout_s=timeout_s,
-        match_window_s=defaults.COMMIT_MATCH_WINDOW_S,
-        deadline_at_ms=now_ms + round(timeout_s * 1000),
-    )

@@ -63,7 +63,7 @@ async def _commit(request: AnyRequest, policy: Policy) -> Response[bytes]:
     known_query(request)
     body = await read_object(request)
     now_ms = here.clock().wall_ms
-    submission = parse_commit(body, policy, caller, here.terms, now_ms)
+    submission = parse_commit(body, policy, caller, here.terms, here.commit_times, now_ms)
     key = given_key(request)
     named = None if key is None else Idempotency(key=key, fingerprint=fingerprint({**body, "policy": policy}))
     known = await replays(here, caller, [] if key is None else [key])

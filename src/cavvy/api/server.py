@@ -19,6 +19,7 @@ import uvicorn
 from cavvy import defaults, logs
 from cavvy.api.app import create_app
 from cavvy.api.auth import KeyRing, Role, first_keys, new_worker_token
+from cavvy.api.commit_times import CommitTimes
 from cavvy.api.connections import ConnectionLimits, HttpConnection, LimitedConfig
 from cavvy.api.feed import Feed
 from cavvy.api.handshakes import TlsHandshake
@@ -173,6 +174,7 @@ class CoordinatorServer:
             connections=self._open_connections,
             max_unproven=self._connections.max_unproven_sockets,
             dispatch=self._listen.dispatch,
+            commit_times=CommitTimes(**_of(self._limits, CommitTimes)),
         )
         self._maintenance = asyncio.create_task(maintenance.run(), name="maintenance")
         await self._serve(sockets, served)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from litestar import Request
 
 from cavvy import defaults
 from cavvy.api.auth import Caller, KeyRing, Role
+from cavvy.api.commit_times import CommitTimes
 from cavvy.api.feed import Feed
 from cavvy.api.listening import Reach
 from cavvy.api.waits import Waits
@@ -45,6 +46,7 @@ class Services:
     terms: Terms = DEFAULT_TERMS
     max_unproven: int = defaults.MAX_UNPROVEN_SOCKETS
     dispatch: bool = False
+    commit_times: CommitTimes = field(default_factory=CommitTimes)
 
     def waits(self) -> Waits:
         """Says why jobs wait, for one answer."""

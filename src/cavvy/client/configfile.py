@@ -89,13 +89,16 @@ class LimitsTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class ClocksTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[clocks]`: the coordinator's clocks of defaults.py that an installation may choose, in lower case. The last
-    three are those of jobs that do not say."""
+    """`[clocks]`: the coordinator's clocks of defaults.py that an installation may choose, in lower case. Those
+    from `timeout_s` on are of jobs that do not say, the `commit_` ones of jobs that came over Dispatch's routes."""
 
     requeue_after_s: Annotated[float, msgspec.Meta(ge=0, le=defaults.LEASE_TTL_S)] | None = None
     timeout_s: JobTime | None = None
     first_token_timeout_s: JobTime | None = None
     stall_timeout_s: JobTime | None = None
+    commit_llm_timeout_s: JobTime | None = None
+    commit_task_timeout_s: JobTime | None = None
+    commit_match_window_s: JobTime | None = None
 
 
 class DispatchTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -135,6 +135,18 @@ async def test_the_times_of_a_commit_are_dispatchs(http: httpx.AsyncClient) -> N
     assert 59 < (end - begun).total_seconds() <= 60
 
 
+async def test_the_owner_may_give_a_slow_machine_more_time(tmp_path: Path) -> None:
+    limits = {"commit_llm_timeout_s": 600.0, "commit_match_window_s": 5.0}
+    listen = Listen(port=0, dispatch=True)
+    async with (
+        live_stack(tmp_path, SqliteStore(tmp_path), listen=listen, limits=limits) as stack,
+        httpx.AsyncClient(base_url=stack.server.url, trust_env=False) as http,
+    ):
+        made = await commit(http)
+        job = (await http.get(f"/v1/jobs/{made.json()['job_id']}")).json()
+    assert (job["timeout_s"], job["match_window_s"]) == (600, 5)
+
+
 async def test_a_job_that_is_not_there_is_told_in_dispatchs_words(http: httpx.AsyncClient) -> None:
     answer = await http.get("/v1/jobs/01a20084-0742-7a85-8305-b441f3d27978")
     assert (answer.status_code, answer.json()["error"]) == (404, "Job not found")
