@@ -61,10 +61,11 @@ class LiveStack:
         return worker
 
     async def trust(self, name: str, user_id: str = defaults.USER, *, tenant: str = defaults.TENANT) -> str:
-        """This user trusts the tenant's worker of this name from now on; the trust's id."""
+        """This user trusts the worker of this name, the tenant's or the default one's, from now on; the trust's id."""
         here = self._here()
         engine = here.engine
-        key = next(one.key for one in await here.store.workers(tenant) if one.name == name)
+        workers = [*await here.store.workers(tenant), *await here.store.workers(defaults.TENANT)]
+        key = next(one.key for one in workers if one.name == name)
         trust_id, ref = f"trust-{name}-{user_id}", engine.next_ref()
         command = PairWorker(ref=ref, id=trust_id, tenant=tenant, user_id=user_id, worker=key)
         reply = await engine.ask(command, ref)
