@@ -89,10 +89,10 @@ async def test_live_jobs_and_slots_are_gauges(stack: LiveStack) -> None:
 
 
 async def test_a_stopped_job_is_counted_as_aborted_with_how_long_it_took(stack: LiveStack) -> None:
-    await stack.add_worker(ScriptedProvider(gate=asyncio.Event()))
+    provider = ScriptedProvider(gate=asyncio.Event())
+    await stack.add_worker(provider)
     job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"})).json()
-    while (await stack.http.get(f"/v1/jobs/{job['id']}")).json()["status"] != "running":
-        await asyncio.sleep(0.01)
+    await provider.begun.wait()
     await stack.http.post(f"/v1/jobs/{job['id']}/cancel")
     await stack.http.get(f"/v1/jobs/{job['id']}", params={"wait": 10})
     found = await numbers(stack)

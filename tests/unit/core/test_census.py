@@ -4,26 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-import pytest
-
 from cavvy.core.effects import JobChanged, JobEnded
 from cavvy.core.job import TERMINAL, AttemptEnd, Effort, FailureCode, JobStatus
 from cavvy.core.writes import Usage
 from cavvy.testing import FakeWorker, Stack
-
-
-@pytest.fixture
-async def stack() -> Stack:
-    stack = Stack()
-    await stack.start()
-    return stack
-
-
-@pytest.fixture
-async def worker(stack: Stack) -> FakeWorker:
-    worker = FakeWorker(stack)
-    await worker.join()
-    return worker
 
 
 def counted(stack: Stack) -> dict[str, int]:

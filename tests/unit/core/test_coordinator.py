@@ -22,20 +22,6 @@ from cavvy.core.writes import GrantJob, InsertJob, StartAttempt
 from cavvy.testing import FakeWorker, Stack
 
 
-@pytest.fixture
-async def stack() -> Stack:
-    stack = Stack()
-    await stack.start()
-    return stack
-
-
-@pytest.fixture
-async def worker(stack: Stack) -> FakeWorker:
-    worker = FakeWorker(stack)
-    await worker.join()
-    return worker
-
-
 async def test_a_job_for_an_idle_fleet_is_pending_and_assigned_in_one_commit(stack: Stack, worker: FakeWorker) -> None:
     stack.writes.clear()
     job_id = await stack.submit()

@@ -9,20 +9,6 @@ from cavvy.core.job import AttemptEnd, FailureCode, JobStatus, RejectReason
 from cavvy.testing import FakeWorker, Stack
 
 
-@pytest.fixture
-async def stack() -> Stack:
-    stack = Stack()
-    await stack.start()
-    return stack
-
-
-@pytest.fixture
-async def worker(stack: Stack) -> FakeWorker:
-    worker = FakeWorker(stack)
-    await worker.join()
-    return worker
-
-
 async def ends(stack: Stack, job_id: str) -> list[tuple[AttemptEnd | None, bool]]:
     return [(one.end, one.counted) for one in (await stack.job(job_id)).attempts]
 

@@ -35,20 +35,6 @@ WAY_TO: dict[WorkerStatus, tuple[WorkerAction, ...]] = {
 }
 
 
-@pytest.fixture
-async def stack() -> Stack:
-    stack = Stack()
-    await stack.start()
-    return stack
-
-
-@pytest.fixture
-async def worker(stack: Stack) -> FakeWorker:
-    worker = FakeWorker(stack)
-    await worker.join()
-    return worker
-
-
 async def joined_as(stack: Stack, status: WorkerStatus, name: str = "worker") -> FakeWorker:
     """A connected worker that has come to this status (a revoked one is not connected any more)."""
     worker = FakeWorker(stack, name)

@@ -22,13 +22,6 @@ async def stack() -> Stack:
     return stack
 
 
-@pytest.fixture
-async def worker(stack: Stack) -> FakeWorker:
-    worker = FakeWorker(stack)
-    await worker.join()
-    return worker
-
-
 def stop(stack: Stack, *, latch: bool = True, by: str = "ann", tenant: str = "default") -> StopTenant:
     return StopTenant(ref=stack.next_ref(), tenant=tenant, by=by, reason="it went wild", latch=latch)
 

@@ -14,20 +14,6 @@ from cavvy.testing import FakeWorker, Stack
 BUSY = "Every worker that can run this job is busy; it starts when a slot is free."
 
 
-@pytest.fixture
-async def stack() -> Stack:
-    stack = Stack()
-    await stack.start()
-    return stack
-
-
-@pytest.fixture
-async def worker(stack: Stack) -> FakeWorker:
-    worker = FakeWorker(stack)
-    await worker.join()
-    return worker
-
-
 def queued(stack: Stack, job_id: str) -> Queued | None:
     return stack.core.queued(job_id, [], stack.clock())
 

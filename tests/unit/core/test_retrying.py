@@ -13,20 +13,6 @@ from cavvy.core.writes import Usage
 from cavvy.testing import FakeWorker, Stack
 
 
-@pytest.fixture
-async def stack() -> Stack:
-    stack = Stack()
-    await stack.start()
-    return stack
-
-
-@pytest.fixture
-async def worker(stack: Stack) -> FakeWorker:
-    worker = FakeWorker(stack)
-    await worker.join()
-    return worker
-
-
 async def begun(stack: Stack, worker: FakeWorker, **terms: Any) -> Assign:
     """A new job that runs on the worker."""
     command = replace(stack.submission(), terms=Terms(**terms))

@@ -13,20 +13,6 @@ from cavvy.store.base import header_of
 from cavvy.testing import FakeWorker, Stack
 
 
-@pytest.fixture
-async def stack() -> Stack:
-    stack = Stack()
-    await stack.start()
-    return stack
-
-
-@pytest.fixture
-async def worker(stack: Stack) -> FakeWorker:
-    worker = FakeWorker(stack)
-    await worker.join()
-    return worker
-
-
 async def again(stack: Stack, job_id: str) -> RunAgain:
     """The command the shell makes, from what is stored."""
     return RunAgain(ref=stack.next_ref(), job=header_of(await stack.job(job_id)))

@@ -16,13 +16,6 @@ OTHERS_KEY = "ee" * 32
 
 
 @pytest.fixture
-async def stack() -> Stack:
-    stack = Stack()
-    await stack.start()
-    return stack
-
-
-@pytest.fixture
 async def worker(stack: Stack) -> FakeWorker:
     return await joined(stack)
 
