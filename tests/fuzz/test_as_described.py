@@ -104,7 +104,11 @@ class World:
             "thread_id": ["chat-7", "nobody's"],
             "trust_id": [(await http.post("/v1/trust/create")).json()["id"] for _ in range(2)],
         }
-        self.bodies = {"pair_worker": {"worker": worker["id"]}}
+        self.bodies = {
+            "pair_worker": {"worker": worker["id"]},
+            "commit_fast": {"user_id": "owner"},
+            "commit_cheap": {"user_id": "owner"},
+        }
 
     def stop(self) -> None:
         assert self._stop is not None
@@ -172,7 +176,8 @@ def example_of(name: str, world: World, which: int) -> Case:
     """The case that the description shows, with names of what is there."""
     operation = OPERATIONS[name]
     raw = operation.definition.raw
-    case = operation.Case(path_parameters=named(operation, world, which))
+    query = {one["name"]: one["example"] for one in raw["parameters"] if one["in"] == "query" and one["required"]}
+    case = operation.Case(path_parameters=named(operation, world, which), query=query)
     if "requestBody" in raw:
         case.body = raw["requestBody"]["content"]["application/json"]["example"] | world.bodies.get(name, {})
         case.media_type = "application/json"

@@ -83,7 +83,7 @@ async def _commit(request: AnyRequest, policy: Policy) -> Response[bytes]:
         answers={200: ("Its price, and where to commit it", Quote)},
         example=examples.QUOTE,
         parameters=(
-            query("job_type", "What sort of job; must be given.", JobTypeName, "LLM_INFER"),
+            query("job_type", "What sort of job.", JobTypeName, "LLM_INFER", required=True),
             query("policy", "AUTO is FAST for LLM_INFER and CHEAP for TASK.", PolicyName, "AUTO"),
         ),
         errors=("invalid_request",),

@@ -26,6 +26,7 @@ class Parameter:
     description: str
     kind: Any
     example: Any
+    required: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +86,9 @@ def documented(
     return Described
 
 
-def query(name: str, description: str, kind: Any, example: Any) -> Parameter:
-    """A parameter behind the `?`, never required."""
-    return Parameter(name=name, where="query", description=description, kind=kind, example=example)
+def query(name: str, description: str, kind: Any, example: Any, *, required: bool = False) -> Parameter:
+    """A parameter behind the `?`."""
+    return Parameter(name=name, where="query", description=description, kind=kind, example=example, required=required)
 
 
 def header(name: str, description: str, kind: Any, example: Any) -> Parameter:

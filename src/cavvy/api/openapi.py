@@ -128,7 +128,7 @@ def _parameter(one: Parameter, schemas: _Schemas) -> Schema:
     return {
         "name": one.name,
         "in": one.where,
-        "required": one.where == "path",
+        "required": one.required or one.where == "path",
         "description": one.description,
         "schema": schemas.of(one.kind),
         "example": plain(one.example),
