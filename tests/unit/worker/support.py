@@ -24,6 +24,8 @@ from cavvy.protocol.messages import (
     CoordinatorMessage,
     Hello,
     JobAssign,
+    JobDelta,
+    JobStartedMessage,
     Limits,
     Register,
     RegisterAck,
@@ -97,6 +99,12 @@ class FakeCoordinator:
             message = await self.frames.get()
         assert isinstance(message, kind), message
         return message
+
+    async def begin(self, assignment: JobAssign) -> None:
+        """Has an attempt started, up to its first text."""
+        await self.send(assignment)
+        await self.receive(JobStartedMessage)
+        await self.receive(JobDelta)
 
     async def login(self) -> Register:
         async with asyncio.timeout(5):
