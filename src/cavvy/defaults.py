@@ -184,6 +184,12 @@ WRONG_CLAIMS_PER_KEY: Final = 10  # a code has 24 bits: whoever guesses is stopp
 WRONG_CLAIMS_PER_ADDRESS: Final = 20
 WRONG_CLAIMS: Final = 100  # of all: with ten codes open, one guess in 16,000 hours of this is right
 
+# Tasks
+TASK_THREADS: Final = 4  # of a worker: they share one processor, and a short task does not wait behind long ones
+SUMMARY_CHARS: Final = 600  # longest summary: a paragraph
+SUMMARY_WHOLE_CHARS: Final = 200  # a text this short is its own summary; where Dispatch's workers cut
+JSON_TASK_DEPTH: Final = 200  # deepest value that is extracted: every JSON reader goes that deep
+
 # The embedded model
 LLAMACPP_SLOTS: Final = 2
 LLAMACPP_CONTEXT_TOKENS: Final = 2048  # for each slot

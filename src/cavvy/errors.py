@@ -18,7 +18,8 @@ CavvyError
 ├── ProviderError              the model, not Cavvy, failed
 │   ├── InputTooLarge
 │   ├── OutputTooLarge
-│   └── ContextTruncated       it answered without having read all of the prompt
+│   ├── ContextTruncated       it answered without having read all of the prompt
+│   └── UnknownTask            there is no such task
 ├── ReceiptError
 │   ├── ReceiptInvalid         the receipt is wrong
 │   └── ReceiptUndecidable     what is needed to judge it is missing
@@ -67,6 +68,7 @@ __all__ = [
     "SchemaTooNew",
     "StartError",
     "StoreError",
+    "UnknownTask",
     "WorkerRefused",
 ]
 
@@ -166,6 +168,13 @@ class ContextTruncated(ProviderError):
     """The provider cut the input to fit and answered to what was left of it."""
 
     code = "context_truncated"
+
+
+class UnknownTask(ProviderError):
+    """No built-in task has this name; another try finds none either."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=False)
 
 
 class ReceiptError(CavvyError):

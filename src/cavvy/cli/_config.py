@@ -77,12 +77,13 @@ class CoordinatorPlan(NamedTuple):
 class WorkerPlan(NamedTuple):
     """How a worker starts; `data_dir` is where `worker/` lies. Without `slots` it has those of its providers.
 
-    Cloud providers run after `cloud` only.
+    It runs TASK jobs unless `tasks` says no. Cloud providers run after `cloud` only.
     """
 
     name: Setting[str | None]
     slots: Setting[int | None]
     drain_timeout_s: Setting[float]
+    tasks: Setting[bool]
     data_dir: Setting[Path]
     providers: Mapping[str, ProviderTable]
     cloud: bool
@@ -137,6 +138,7 @@ def worker_plan(
             (said.drain_timeout_s, file.origin("worker.drain_timeout_s")),
             default=defaults.DRAIN_TIMEOUT_S,
         ),
+        tasks=first_said((said.tasks, file.origin("worker.tasks")), default=True),
         data_dir=_data_dir(file, "worker", data_dir),
         providers=_with_flags(provider_tables(file), flags, at_once.value),
         cloud=cloud,

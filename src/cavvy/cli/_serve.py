@@ -191,6 +191,7 @@ async def _running_coordinator(plan: CoordinatorPlan) -> AsyncIterator[Coordinat
 async def _running_worker(
     directory: Path, join: str | None, plan: WorkerPlan, providers: Sequence[Provider]
 ) -> AsyncIterator[tuple[Worker, asyncio.Task[None]]]:
+    from cavvy.providers.tasks import BuiltInTasks
     from cavvy.worker.agent import Worker
     from cavvy.worker.identity import WorkerHome, parse_join
 
@@ -202,6 +203,7 @@ async def _running_worker(
         slots=plan.slots.value if plan.slots.origin != "default" else None,
         name=plan.name.value or (None if home.membership() else platform.node() or None),
         join=parse_join(join) if join else None,
+        tasks=BuiltInTasks() if plan.tasks.value else None,
     )
     work = asyncio.create_task(agent.run())
     try:

@@ -19,6 +19,9 @@ __all__ = [
     "Provider",
     "ReasoningChunk",
     "StartChunk",
+    "TaskAnswer",
+    "TaskProvider",
+    "TaskRequest",
     "TextChunk",
     "hear_life",
     "life_heard",
@@ -121,4 +124,30 @@ class Provider(Protocol):
 
         Leaving it early, by `aclose()` or by cancelling the task that waits in it, stops the generation and returns
         only when the provider is idle for it. Raises ProviderError (InputTooLarge, say) for what fails this call alone.
+        """
+
+
+class TaskRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One TASK job."""
+
+    task_type: str
+    input: str
+
+
+class TaskAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """`result` are the RFC 8785 bytes of an object that says its `method`; `model` is what made it."""
+
+    result: bytes
+    model: str
+    usage: Usage
+
+
+class TaskProvider(Protocol):
+    """What runs TASK jobs, with a model or without one."""
+
+    async def run_task(self, request: TaskRequest) -> TaskAnswer:
+        """The task's answer. Signs of life go to `life_heard`.
+
+        Cancelling it ends the work, and returns only when that has ended. Raises ProviderError (UnknownTask, say) for
+        what fails this task alone: an answer that says so is none.
         """

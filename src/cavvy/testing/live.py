@@ -17,12 +17,15 @@ from cavvy.core.commands import EndTrust, PairWorker
 from cavvy.core.effects import ReplyCode
 from cavvy.core.settings import Settings
 from cavvy.protocol.pinning import pinned_context
-from cavvy.providers.base import Provider
+from cavvy.providers.base import Provider, TaskProvider
+from cavvy.providers.tasks import BuiltInTasks
 from cavvy.store.base import Store
 from cavvy.worker.agent import Worker
 from cavvy.worker.identity import WorkerHome, parse_join
 
 __all__ = ["LiveStack", "live_stack"]
+
+_TASKS = BuiltInTasks()
 
 
 class LiveStack:
@@ -50,11 +53,13 @@ class LiveStack:
             verify=pinned_context(self.server.pin) if self.server.pin else self.server.url.startswith("https:"),
         )  # fmt: skip
 
-    async def add_worker(self, *providers: Provider, name: str = "w", slots: int = 2) -> Worker:
+    async def add_worker(
+        self, *providers: Provider, name: str = "w", slots: int = 2, tasks: TaskProvider | None = _TASKS
+    ) -> Worker:
         """A worker that has joined and is online."""
         join = parse_join(await self.server.create_worker_token())
         home = WorkerHome(self.directory / f"worker-{name}")
-        worker = Worker(home=home, providers=providers, slots=slots, name=name, join=join)
+        worker = Worker(home=home, providers=providers, slots=slots, name=name, join=join, tasks=tasks)
         self.workers.append(worker)
         self._running.append(asyncio.create_task(worker.run()))
         await self.until_online(name)

@@ -16,13 +16,13 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
 
 from cavvy import defaults, logs
-from cavvy.core.job import WorkerStatus
+from cavvy.core.job import JobType, WorkerStatus
 from cavvy.errors import StartError, WorkerRefused
 from cavvy.protocol.handshake import CloseCode
 from cavvy.protocol.line import is_loopback_host
 from cavvy.protocol.messages import Capabilities, RegisterAck
 from cavvy.protocol.pinning import PinMismatch, pinned_context
-from cavvy.providers.base import Provider
+from cavvy.providers.base import Provider, TaskProvider
 from cavvy.version import __version__
 from cavvy.worker.attempts import Attempts
 from cavvy.worker.clock import Clock, boot_clock_s
@@ -65,15 +65,17 @@ class Worker:
         name: str | None = None,
         join: JoinLine | None = None,
         log: FilteringBoundLogger | None = None,
+        tasks: TaskProvider | None = None,
         clock: Clock = boot_clock_s,
     ) -> None:
-        """`clock` tells seconds, and goes on while the machine sleeps.
+        """`tasks` runs TASK jobs; without it none come. `clock` tells seconds, and goes on while the machine sleeps.
 
         Raises StartError when the key cannot be used or there is nothing to join, WorkerRefused rather than speak to
         another machine without TLS."""
         self._home = home
         self._identity = home.identity()
         self._providers = tuple(providers)
+        self._tasks = tasks
         self._log = logs.Logger(log) if log else logs.get_logger("cavvy.worker")
         self._slots = self._served(slots)
         self._clock = clock
@@ -247,7 +249,7 @@ class Worker:
         outbox = self._outbox = Outbox(socket)
         pump = asyncio.create_task(outbox.pump())
         pinger = asyncio.create_task(keep_alive(socket, attempts.heard))
-        runner = Runner(self._providers, self._identity, coordinator_key, time.time)
+        runner = Runner(self._providers, self._identity, coordinator_key, time.time, self._tasks)
         attempts.connected(ack, runner, outbox.put)
         self._online.set()
         try:
@@ -280,7 +282,8 @@ class Worker:
         )
 
     def _offer(self) -> Capabilities:
-        job_types = sorted({job_type for provider in self._providers for job_type in provider.job_types})
+        of_tasks = {JobType.TASK.value} if self._tasks is not None else set()
+        job_types = sorted(of_tasks.union(*(provider.job_types for provider in self._providers)))
         models = dict.fromkeys(model for provider in self._providers for model in provider.models)
         offer = {
             "name": self._name,

@@ -12,7 +12,7 @@ import msgspec
 
 from cavvy import defaults
 from cavvy.core.canonical import canonical_flat, sha256_hex
-from cavvy.core.job import AttemptRef
+from cavvy.core.job import AttemptRef, JobType
 from cavvy.core.receipt import Params, ReceiptPayload, input_hash, seal
 from cavvy.core.results import Result
 from cavvy.core.worker_messages import (
@@ -33,6 +33,8 @@ from cavvy.providers.base import (
     ProgressChunk,
     Provider,
     ReasoningChunk,
+    TaskProvider,
+    TaskRequest,
     TextChunk,
     hear_life,
 )
@@ -61,6 +63,12 @@ class _Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     messages: list[_ChatMessage] | None = None
 
 
+class _TaskInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    task_type: str
+    input: str
+
+
+_decode_task = msgspec.json.Decoder(_TaskInput).decode
 _decode_input = msgspec.json.Decoder(_Input).decode
 _decode_params = msgspec.json.Decoder(Params).decode
 
@@ -106,6 +114,11 @@ class _Answer:
         self._parts.append(text)
         self._emit(text)
 
+    def check_size(self, whole: int) -> None:
+        """Raises OutputTooLarge for a result that comes whole and has too many bytes."""
+        if whole > self._max_bytes:
+            raise OutputTooLarge(f"the result has {whole} bytes, and may have {self._max_bytes}; give a shorter input")
+
     def think(self, chunk: ReasoningChunk) -> None:
         self.output_tokens += chunk.tokens
         if self._think is not None:
@@ -130,14 +143,20 @@ def _nothing() -> None:
 
 
 class Runner:
-    """Runs attempts. `wall_s` is the Unix time, for the receipts' claims."""
+    """Runs attempts. `wall_s` is the Unix time, for the receipts' claims. Without `tasks` it runs no TASK jobs."""
 
     def __init__(
-        self, providers: Sequence[Provider], identity: Identity, coordinator_key: str, wall_s: Callable[[], float]
+        self,
+        providers: Sequence[Provider],
+        identity: Identity,
+        coordinator_key: str,
+        wall_s: Callable[[], float],
+        tasks: TaskProvider | None = None,
     ) -> None:
         self._identity = identity
         self._coordinator_key = coordinator_key
         self._wall_s = wall_s
+        self._tasks = tasks
         self._default = providers[0]
         self._by_model = {model: provider for provider in reversed(providers) for model in provider.models}
 
@@ -160,6 +179,9 @@ class Runner:
         answer = _Answer(emit, think, max_output_bytes)
         answer.started, answer.alive = started or _nothing, alive or _nothing
         try:
+            hear_life(answer.alive)
+            if assignment.job_type == JobType.TASK and self._tasks is not None:
+                return await self._run_task(self._tasks, assignment, answer)
             return await self._run(assignment, answer)
         except asyncio.CancelledError:
             return AttemptStopped(ref=assignment.ref, usage=answer.usage)
@@ -177,7 +199,6 @@ class Runner:
     async def _run(self, assignment: Assignment, answer: _Answer) -> AttemptFinished:
         request, provider = self._request(assignment)
         started_at: str | None = None
-        hear_life(answer.alive)
         async with aclosing(provider.stream(request)) as chunks:
             async for chunk in chunks:
                 if started_at is None:
@@ -195,7 +216,21 @@ class Runner:
                     answer.alive()
         if answer.final is None or started_at is None:
             raise ProviderError(f"{provider.name} ended its stream in the middle of the answer")
-        return self._finished(assignment, answer.text, answer.final, started_at)
+        result = Result(text=answer.text, model=answer.final.model, finish_reason=answer.final.finish_reason)
+        usage = answer.final.usage
+        return self._finished(assignment, canonical_flat(result), answer.final.model, usage, started_at)
+
+    async def _run_task(self, tasks: TaskProvider, assignment: Assignment, answer: _Answer) -> AttemptFinished:
+        """Its result is sent whole: there is no text of it before."""
+        try:
+            given = _decode_task(assignment.input)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _Unusable(f"this worker cannot read the task: {error}") from error
+        started_at = self._now()
+        answer.started()
+        done = await tasks.run_task(TaskRequest(task_type=given.task_type, input=given.input))
+        answer.check_size(len(done.result))
+        return self._finished(assignment, done.result, done.model, done.usage, started_at)
 
     def _request(self, assignment: Assignment) -> tuple[InferenceRequest, Provider]:
         if assignment.job_type != "LLM_INFER":
@@ -217,8 +252,9 @@ class Runner:
         )
         return request, provider
 
-    def _finished(self, assignment: Assignment, text: str, final: FinalChunk, started_at: str) -> AttemptFinished:
-        result = canonical_flat(Result(text=text, model=final.model, finish_reason=final.finish_reason))
+    def _finished(
+        self, assignment: Assignment, result: bytes, model: str, usage: Usage, started_at: str
+    ) -> AttemptFinished:
         payload = ReceiptPayload(
             v=2,
             coordinator=self._coordinator_key,
@@ -229,11 +265,11 @@ class Runner:
             input_hash=input_hash(bytes.fromhex(assignment.salt), assignment.input),
             output_hash=sha256_hex(result),
             params_hash=sha256_hex(assignment.params),
-            model=final.model,
+            model=model,
             privacy_class=assignment.privacy_class,
             started_at=started_at,
             completed_at=self._now(),
-            usage=final.usage,
+            usage=usage,
             payment_ref=assignment.payment_ref,
         )
         return AttemptFinished(ref=assignment.ref, result=result, receipt=seal(payload, self._identity.seed))

@@ -1,12 +1,15 @@
-"""TASK jobs over HTTP: what is taken and what is refused."""
+"""TASK jobs over HTTP: what is taken and what is refused, and what comes of it."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
 
-from cavvy.testing import LiveStack
+from cavvy.core.canonical import canonical
+from cavvy.tasks.built_in import MODELS
+from cavvy.testing import LiveStack, ScriptedProvider
 
 TASK = {"job_type": "TASK", "task_type": "classify", "input": "A wonderful day."}
 
@@ -57,3 +60,73 @@ async def test_a_list_shows_no_text_of_a_task(shared_stack: LiveStack) -> None:
     listed = (await shared_stack.http.get("/v1/jobs")).json()["jobs"]
     (found,) = [one for one in listed if one["id"] == job_id]
     assert (found["job_type"], found["input"], found["task_type"]) == ("TASK", None, None)
+
+
+DONE = {"Prefer": "wait=10"}
+
+
+@pytest.mark.parametrize(
+    ("task_type", "given", "result", "output"),
+    [
+        (
+            "summarize",
+            "Two  words.",
+            {"summary": "Two words.", "word_count": 2, "method": "extractive"},
+            "Two words.",
+        ),
+        (
+            "classify",
+            "A wonderful day, I love it!",
+            {"sentiment": "positive", "confidence": 0.99, "method": "lexicon"},
+            "positive",
+        ),
+        (
+            "extract_json",
+            'so {"a": [1.0, "é"]}.',
+            {"extracted": [{"a": [1, "é"]}], "count": 1, "method": "scanner"},
+            '[{"a":[1,"é"]}]',
+        ),
+    ],
+)
+async def test_a_worker_runs_a_task_and_signs_its_object(
+    shared_stack: LiveStack, task_type: str, given: str, result: dict[str, Any], output: str
+) -> None:
+    await shared_stack.add_worker(ScriptedProvider(), name=task_type)
+    body = {"job_type": "TASK", "task_type": task_type, "input": given}
+    job = (await shared_stack.http.post("/v1/jobs", json=body, headers=DONE)).json()
+    assert (job["status"], job["result"], job["output"]) == ("completed", result, output)
+    assert job["served_model"] == MODELS[task_type]
+    assert [one["event"] for one in job["timeline"]] == ["submitted", "assigned", "started", "completed"]
+    signed = (await shared_stack.http.get(f"/v1/jobs/{job['id']}/result")).content
+    assert hashlib.sha256(signed).hexdigest() == job["output_hash"]
+    assert signed == canonical(result)
+
+
+async def test_the_events_of_a_task_tell_its_output(shared_stack: LiveStack) -> None:
+    await shared_stack.add_worker(ScriptedProvider(), name="told")
+    job = (await shared_stack.http.post("/v1/jobs", json=TASK, headers=DONE)).json()
+    events = (await shared_stack.http.get(f"/v1/jobs/{job['id']}/events")).text
+    assert '"kind":"text","text":"positive"' in events
+    assert f'"length":8,"output_hash":"{job["output_hash"]}"' in events
+
+
+async def test_the_texts_of_a_task_are_erased(shared_stack: LiveStack) -> None:
+    await shared_stack.add_worker(ScriptedProvider(), name="erasing")
+    job = (await shared_stack.http.post("/v1/jobs", json=TASK, headers=DONE)).json()
+    await shared_stack.http.delete(f"/v1/jobs/{job['id']}")
+    erased = (await shared_stack.http.get(f"/v1/jobs/{job['id']}")).json()
+    assert (erased["input"], erased["task_type"], erased["result"], erased["output"]) == (None, None, None, None)
+    assert erased["output_hash"] == job["output_hash"]
+
+
+async def test_a_task_waits_while_no_worker_runs_tasks(stack: LiveStack) -> None:
+    await stack.add_worker(ScriptedProvider(), tasks=None)
+    job = (await stack.http.post("/v1/jobs", json=TASK)).json()
+    assert job["queue"]["reason"] == "No worker online runs TASK jobs."
+
+
+async def test_a_task_whose_result_is_too_large_fails(shared_stack: LiveStack) -> None:
+    await shared_stack.add_worker(ScriptedProvider(), name="large")
+    body = {"job_type": "TASK", "task_type": "extract_json", "input": "[" + "1e20," * 100_000 + "0]"}
+    job = (await shared_stack.http.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"})).json()
+    assert (job["status"], job["failure"]["code"]) == ("failed", "output_too_large")
