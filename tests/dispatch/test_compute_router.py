@@ -80,6 +80,16 @@ async def test_p16_a_private_job_without_a_trusted_worker_is_refused_at_once(rou
     assert (failed.value.code, failed.value.job_id is not None) == ("no_trusted_worker", True)
 
 
+async def test_p16_a_private_job_is_done_by_the_worker_its_user_trusts(
+    dispatch: LiveStack, router: AsyncComputeRouter
+) -> None:
+    await dispatch.trust("w", "trusting", tenant=defaults.DISPATCH_TENANT)
+    result = await router.run_llm(prompt="my diary", user_id="trusting", privacy="PRIVATE")
+    assert result.route == "decentralized:monad"
+    assert result.receipt is not None
+    assert result.receipt["privacy_class"] == "PRIVATE"
+
+
 async def test_p16_what_is_nearly_private_is_not_sent(router: AsyncComputeRouter) -> None:
     with pytest.raises(InvalidInput):
         await rivers(router, privacy="private")

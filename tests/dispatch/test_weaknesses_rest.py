@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cavvy import defaults
 from cavvy.api.listening import Listen
 from cavvy.core.ed25519 import public_key
 from cavvy.core.settings import Settings
@@ -132,6 +133,77 @@ async def test_p16_a_private_job_waits_for_its_trusted_worker_while_that_is_busy
         assert (await http.get(f"/v1/jobs/{private}")).json()["status"] == "pending"
         gate.set()
         assert [(await ended(http, one))["status"] for one in (public, private)] == ["completed"] * 2
+
+
+# Pairing (1, 4, 8)
+
+WORKER, THIEF = "ab" * 32, "cd" * 32
+
+
+async def code(http: httpx.AsyncClient, **headers: str) -> str:
+    answer = await http.post("/v1/trust/create", json={"user_id": "alice"}, headers=headers)
+    return str(answer.json()["pairing_code"])
+
+
+async def claim(http: httpx.AsyncClient, pairing_code: str, provider: str) -> httpx.Response:
+    return await http.post("/v1/trust/claim", json={"pairing_code": pairing_code, "provider_pubkey": provider})
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[LiveStack]:
+    """A coordinator of the test's own: codes and wrong claims are counted."""
+    async with live_stack(tmp_path, SqliteStore(tmp_path), listen=LISTEN) as stack:
+        yield stack
+
+
+async def test_p16_who_names_himself_in_a_claim_is_trusted_by_nobody_for_it(own: LiveStack) -> None:
+    async with stranger(own) as http:
+        assert (await claim(http, await code(http), THIEF)).json()["status"] == "awaiting_confirmation"
+        assert (await http.get("/v1/trust/list?user_id=alice")).json()["providers"] == []
+        private = await http.post("/v1/jobs/commit/fast", json=BODY | {"privacy_class": "PRIVATE"})
+    assert (private.status_code, private.json()["error"]) == (422, "no_trusted_worker")
+
+
+async def test_p16_a_code_that_was_made_with_a_key_cannot_be_claimed_by_who_has_none(own: LiveStack) -> None:
+    made = await code(own.http)
+    async with stranger(own) as http:
+        answer = await claim(http, made, THIEF)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_code")
+
+
+async def test_p16_nobody_sees_whom_users_with_a_key_trust(own: LiveStack) -> None:
+    await own.add_worker(ScriptedProvider())
+    await own.trust("w", "alice")
+    async with stranger(own) as http:
+        assert (await http.get("/v1/trust/list?user_id=alice")).json() == {"providers": [], "waiting": []}
+
+
+async def test_of_two_that_claim_one_code_at_once_one_gets_it(own: LiveStack) -> None:
+    async with stranger(own) as http:
+        made = await code(http)
+        answers = await asyncio.gather(*(claim(http, made, one) for one in (WORKER, THIEF)))
+    assert sorted(one.status_code for one in answers) == [200, 400]
+
+
+async def test_guessing_codes_comes_to_an_end_soon(own: LiveStack) -> None:
+    async with stranger(own) as http:
+        answers = [await claim(http, f"{guess:06X}", THIEF) for guess in range(defaults.WRONG_CLAIMS_PER_ADDRESS + 1)]
+        right = await claim(http, await code(http), THIEF)
+    assert {answers[0].status_code, answers[-1].status_code, right.status_code} == {400, 429}
+    assert answers[-1].status_code == right.status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/trust/create", {"user_id": "alice"}),
+        ("POST", "/v1/trust/claim", {"pairing_code": "3FA9C1", "provider_pubkey": THIEF}),
+        ("GET", "/v1/trust/list?user_id=alice", None),
+    ],
+)
+async def test_without_the_flag_nobody_pairs_without_a_key(tmp_path: Path, method: str, path: str, body: Any) -> None:
+    async with live_stack(tmp_path, SqliteStore(tmp_path)) as stack, stranger(stack) as http:
+        assert (await http.request(method, path, json=body)).status_code == 401
 
 
 # What is no good request (7, 8)
