@@ -18,19 +18,31 @@ from cavvy.core.commands import JobCompleted
 from cavvy.core.coordinator import Coordinator
 from cavvy.core.fleet import Session
 from cavvy.core.held import Held
-from cavvy.core.job import AttemptEnd, CancelRequest, Failure, FailureCode, JobStatus
+from cavvy.core.job import (
+    AttemptEnd,
+    CancelRequest,
+    Failure,
+    FailureCode,
+    JobHeader,
+    JobStatus,
+    Needs,
+    PrivacyClass,
+)
 from cavvy.core.lease import Resumption, resumption
 from cavvy.core.lifecycle import TRANSITIONS
+from cavvy.core.matching import Profile
 from cavvy.core.outbox import Batch, Outbox
 from cavvy.core.results import parse_result
 from cavvy.core.retrying import Retrying
+from cavvy.core.roster import Roster
 from cavvy.core.settings import Settings
 from cavvy.core.stopping import Stopping
 from cavvy.core.timekeeper import Timekeeper
+from cavvy.core.trusting import Trusting
 from cavvy.core.watchdog import Watchdog
 from cavvy.core.worker import WorkerCore
 from cavvy.core.worker_messages import SendComplete
-from cavvy.core.writes import CompleteJob, DropStop, FailJob, GrantJob, InsertJob, SetStop, Write
+from cavvy.core.writes import CompleteJob, DropStop, DropTrust, FailJob, GrantJob, InsertJob, SetStop, Write
 from cavvy.store.memory import MemoryStore
 from cavvy.store.memory_tables import Tables
 from cavvy.testing.simulation import Plan, Strike
@@ -279,7 +291,98 @@ def no_timeouts() -> AbstractContextManager[Any]:
     return mock.patch.object(Timekeeper, "sweep", _nothing)
 
 
+def _as_public(job: JobHeader) -> None:
+    job.needs = replace(job.needs, privacy_class=PrivacyClass.PUBLIC, owner=None)
+
+
+def what_comes_back_is_not_private_any_more() -> AbstractContextManager[Any]:
+    """Unchecked at another try."""
+    requeue = Board._requeue
+
+    def forget(self: Board, job: JobHeader, *given: Any, **more: Any) -> None:
+        _as_public(job)
+        requeue(self, job, *given, **more)
+
+    return mock.patch.object(Board, "_requeue", forget)
+
+
+def what_a_restart_takes_up_is_not_private_any_more() -> AbstractContextManager[Any]:
+    """Unchecked at a restart."""
+    restore = Board.restore_job
+
+    def forget(self: Board, job: JobHeader, *given: Any) -> None:
+        _as_public(job)
+        restore(self, job, *given)
+
+    return mock.patch.object(Board, "restore_job", forget)
+
+
+def the_end_of_trust_is_not_durable() -> AbstractContextManager[Any]:
+    write = Outbox.write
+
+    def but_ends(self: Outbox, one: Write) -> None:
+        if not isinstance(one, DropTrust):
+            write(self, one)
+
+    return mock.patch.object(Outbox, "write", but_ends)
+
+
+def a_lost_attempt_comes_back_untrusted() -> AbstractContextManager[Any]:
+    """Unchecked when a worker says that it has it still, or that it is done."""
+    resume, mine = Roster._resume, Attempts._mine
+
+    def blind(ask: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(*given: Any, **more: Any) -> Any:
+            with mock.patch.object(Profile, "may_see", return_value=True):
+                return ask(*given, **more)
+
+        return asked
+
+    return _all(
+        mock.patch.object(Roster, "_resume", blind(resume)),
+        mock.patch.object(Attempts, "_mine", blind(mine)),
+    )
+
+
+def a_grant_is_sent_whatever_came_in_between() -> AbstractContextManager[Any]:
+    """Unchecked at the send, after trust ended in the batch that followed the grant."""
+    return mock.patch.object(Engine, "stands", return_value=True)
+
+
+def the_end_of_trust_is_noticed_by_the_next_batch_only() -> AbstractContextManager[Any]:
+    """Unchecked at the grant: the fleet is told a batch late."""
+    tell, handle = Trusting._tell_fleet, Coordinator.handle
+    late: list[tuple[Trusting, Any]] = []
+
+    def later(self: Trusting, trust: Any) -> None:
+        late.append((self, trust))
+
+    def then(self: Coordinator, command: Any, now: Any) -> None:
+        for trusting, trust in late:
+            tell(trusting, trust)
+        late.clear()
+        handle(self, command, now)
+
+    return _all(mock.patch.object(Trusting, "_tell_fleet", later), mock.patch.object(Coordinator, "handle", then))
+
+
+def one_users_trust_is_everybodys() -> AbstractContextManager[Any]:
+    def of_the_tenant(self: Profile, needs: Needs) -> bool:
+        return needs.owner is None or needs.tenant in {tenant for tenant, _ in self.pairs}
+
+    return mock.patch.object(Profile, "may_see", of_the_tenant)
+
+
+def what_runs_is_left_to_whom_nobody_trusts() -> AbstractContextManager[Any]:
+    """The end of trust takes nothing back: what was granted goes on, and its result is taken."""
+    return _all(
+        mock.patch.object(Trusting, "_take_back", _nothing),
+        mock.patch.object(Roster, "_take_back", _nothing),
+    )
+
+
 ROUGH = Plan(workers=2, jobs=25, faults=30, cancels=0.3, drop=0.02)
+PRIVATE = replace(ROUGH, private=1.0, trusts=40, workers=3, cancels=0.0, drop=0.0)
 AWAY = (Strike.HOLD, Strike.SILENCE, Strike.PARTITION, Strike.CUT)
 
 #: The twin, the promises of which at least one must be seen broken, and a plan that brings it out.
@@ -343,5 +446,37 @@ TWINS: dict[str, tuple[Twin, str, Plan]] = {
         replace(ROUGH, workers=1, faults=60, cancels=0.0, strikes=(Strike.KILL_WORKER,), hasty=True),
     ),
     "no timeouts": (no_timeouts, "P2", replace(ROUGH, hasty=True)),
+    "P16 unchecked at another try": (
+        what_comes_back_is_not_private_any_more,
+        "P16",
+        replace(PRIVATE, strikes=(Strike.KILL_WORKER,), failing=True),
+    ),
+    "P16 unchecked at a restart": (
+        what_a_restart_takes_up_is_not_private_any_more,
+        "P16",
+        replace(PRIVATE, strikes=(Strike.KILL_COORDINATOR,), faults=8),
+    ),
+    "P16 the end of trust is not durable": (
+        the_end_of_trust_is_not_durable,
+        "P16",
+        replace(PRIVATE, strikes=(Strike.KILL_COORDINATOR,), faults=8),
+    ),
+    "P16 a lost attempt comes back untrusted": (
+        a_lost_attempt_comes_back_untrusted,
+        "P16",
+        replace(PRIVATE, strikes=(*AWAY, Strike.KILL_COORDINATOR)),
+    ),
+    "P16 unchecked at the send": (
+        a_grant_is_sent_whatever_came_in_between,
+        "P16",
+        replace(PRIVATE, strikes=(Strike.HOLD, Strike.SLOW_DISK)),
+    ),
+    "P16 unchecked at the grant": (
+        the_end_of_trust_is_noticed_by_the_next_batch_only,
+        "P16",
+        replace(PRIVATE, strikes=(Strike.SLOW_DISK,)),
+    ),
+    "P16 one user's trust is everybody's": (one_users_trust_is_everybodys, "P16", replace(PRIVATE, faults=0)),
+    "P16 nothing is taken back": (what_runs_is_left_to_whom_nobody_trusts, "P16", replace(PRIVATE, faults=4)),
     "idempotency keys are forgotten": (idempotency_keys_are_forgotten, "P11", ROUGH),
 }

@@ -171,7 +171,7 @@ class Trusting:
         """Once is enough: a second pairing of the same two is the first."""
         before = self._book.pairing(trust)
         if before is not None:
-            if self._book.get(trust.id) is not None:
+            if before.id != trust.id and self._book.get(trust.id) is not None:
                 self._book.drop(trust)
             self._reply(ref, before)
             return

@@ -340,6 +340,12 @@ async def test_the_second_pairing_of_the_same_two_is_the_first(stack: Stack, wor
     assert await trusts(stack) == [("paired", worker.key)]
 
 
+async def test_a_pairing_that_is_asked_for_again_under_its_own_id_stays(stack: Stack, worker: FakeWorker) -> None:
+    for _ in range(2):
+        assert await pair(stack, worker.key) is ReplyCode.OK
+    assert await trusts(stack) == [("paired", worker.key)]
+
+
 async def test_a_worker_of_another_tenant_is_not_found(stack: Stack) -> None:
     assert await pair(stack, (await joined(stack, "stranger", "elsewhere")).key) is ReplyCode.NOT_FOUND
     assert await pair(stack, OTHERS_KEY) is ReplyCode.NOT_FOUND

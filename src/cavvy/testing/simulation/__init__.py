@@ -26,7 +26,7 @@ from cavvy.core.ed25519 import public_key
 from cavvy.core.settings import Settings
 from cavvy.core.writes import AddWorkerToken
 from cavvy.protocol.handshake import key_fingerprint
-from cavvy.testing.simulation.clients import Clients
+from cavvy.testing.simulation.clients import USERS, Clients
 from cavvy.testing.simulation.coordinator import CommitFault, SimulatedCoordinator
 from cavvy.testing.simulation.history import Call, Forbidden, History, Violation
 from cavvy.testing.simulation.loop import VirtualLoop
@@ -87,9 +87,10 @@ class Simulation:
             lambda _, context: failures.append(context.get("exception") or RuntimeError(context["message"]))
         )
         await self._settle_in()
-        people = Clients(self.coordinator, self._dice, self.plan)
+        people = Clients(self.coordinator, self._dice, self.plan, [worker.key for worker in self.workers])
         clients = [loop.create_task(people.one(number)) for number in range(self.plan.jobs)]
         clients.append(loop.create_task(people.stop_everything()))
+        clients += [loop.create_task(people.trust(user)) for user in USERS]
         watching = loop.create_task(self._watch())
         await self._storm()
         self._clear_up()

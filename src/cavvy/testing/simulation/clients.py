@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from random import Random
 from typing import Any, TypeVar
 from uuid import UUID
 
-from cavvy.core.job import TERMINAL, Effort, JobStatus, Terms
+from cavvy import defaults
+from cavvy.core.job import TERMINAL, Effort, JobStatus, PrivacyClass, Terms
 from cavvy.testing.simulation.coordinator import NoAnswer, SimulatedCoordinator
 from cavvy.testing.simulation.plan import Plan, Strike
 
-__all__ = ["Clients"]
+__all__ = ["USERS", "Clients"]
 
 T = TypeVar("T")
+#: Whose the PRIVATE jobs are.
+USERS = ("ann", "bob")
 
 
 class Clients:
     """Everybody who asks something of the coordinator."""
 
-    def __init__(self, coordinator: SimulatedCoordinator, dice: Random, plan: Plan) -> None:
+    def __init__(self, coordinator: SimulatedCoordinator, dice: Random, plan: Plan, workers: Sequence[str]) -> None:
         self._coordinator = coordinator
+        self._workers = workers
+        self._trusts: dict[tuple[str, str], str] = {}
         self._history = coordinator.history
         self._dice = dice
         self._plan = plan
@@ -56,19 +61,55 @@ class Clients:
             self._history.note(self._coordinator.now_s, "client releases the stop")
             await self._ask(self._coordinator.release)
 
+    async def trust(self, user: str) -> None:
+        """A user changes his mind about whom he trusts, as often as the plan says; in the end he trusts somebody."""
+        dice, plan = self._dice, self._plan
+        if not plan.private:
+            return
+        for _ in range(plan.trusts):
+            await asyncio.sleep(dice.uniform(0, 2 * plan.storm_s / plan.trusts))
+            worker = dice.choice(self._workers)
+            if (worker, user) in self._trusts:
+                await self._unpair(worker, user)
+            else:
+                await self._pair(worker, user)
+        await self._pair(self._workers[0], user)
+
+    async def _pair(self, worker: str, user: str) -> None:
+        """However long it takes until such a worker is there to be trusted."""
+        number = self._dice.randbytes(4).hex()
+        self._history.trust_asked(worker, user)
+        self._history.note(self._coordinator.now_s, f"{user} trusts {worker[:8]}")
+        self._trusts[worker, user] = await self._ask(lambda: self._coordinator.pair(f"tru_{number}", worker, user))
+
+    async def _unpair(self, worker: str, user: str) -> None:
+        trust_id = self._trusts.pop((worker, user))
+        await self._ask(lambda: self._coordinator.unpair(trust_id, user))
+        self._history.trust_ended(worker, user)
+        self._history.note(self._coordinator.now_s, f"{user} does not trust {worker[:8]} any more")
+
     async def _submit(self, key: str) -> str:
         dice = self._dice
+        whose = self._whose()
 
         def once() -> Coroutine[Any, Any, str]:
             job_id = str(UUID(bytes=dice.randbytes(16), version=4))
             return self._coordinator.submit(
-                key, f"prompt {key}", job_id, effort=dice.choice(list(Effort)), terms=self._terms()
+                key, f"prompt {key}", job_id, effort=dice.choice(list(Effort)), terms=self._terms(), **whose
             )
 
         job_id = await self._ask(once)
         self._history.note(self._coordinator.now_s, f"client {key} has {job_id}")
         self._history.submit_answered(key, job_id)
         return job_id
+
+    def _whose(self) -> dict[str, Any]:
+        """Whose job it is, and whether it is PRIVATE; then it mostly waits for somebody to trust."""
+        dice = self._dice
+        if not self._plan.private or dice.random() >= self._plan.private:
+            return {"user_id": defaults.USER}
+        waits = dice.random() < 0.8
+        return {"user_id": dice.choice(USERS), "privacy_class": PrivacyClass.PRIVATE, "waits_untrusted": waits}
 
     def _terms(self) -> Terms:
         """Times that end things in a run; those of the wall clock only where nobody steps it."""

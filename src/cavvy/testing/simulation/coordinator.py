@@ -15,9 +15,18 @@ from cavvy.coordinator.engine import CommandFailed, Engine, StoreUnavailable
 from cavvy.coordinator.hub import Hub
 from cavvy.coordinator.sessions import Sessions
 from cavvy.core.canonical import canonical
-from cavvy.core.commands import CancelJob, Command, ReleaseStop, RunAgain, StopTenant, SubmitJob
+from cavvy.core.commands import (
+    CancelJob,
+    Command,
+    EndTrust,
+    PairWorker,
+    ReleaseStop,
+    RunAgain,
+    StopTenant,
+    SubmitJob,
+)
 from cavvy.core.effects import Effect, Reply, ReplyCode
-from cavvy.core.job import AttemptRef, JobStatus, Needs, Now
+from cavvy.core.job import AttemptRef, JobStatus, JobType, Now, PrivacyClass, needs_of
 from cavvy.core.receipt import Params
 from cavvy.core.settings import Settings
 from cavvy.core.writes import Idempotency, InsertJob, Write
@@ -179,12 +188,12 @@ class _Process:
         async def send(message: dict[str, Any]) -> None:
             await self.alive()
             if message["type"] == "websocket.send":
-                await self._watch(message["text"])
+                await self._watch(message["text"], link.worker)
             await link.transmit(message)
 
         return send
 
-    async def _watch(self, text: str) -> None:
+    async def _watch(self, text: str, worker: str) -> None:
         """What leaves is held against the store."""
         message = wire.decode_coordinator_message(text.encode())
         history = self.node.history
@@ -192,7 +201,7 @@ class _Process:
             ref = AttemptRef(message.job_id, message.epoch)
             history.note(self.node.now_s, f"coordinator sends job_assign {ref.job_id} epoch {ref.epoch}")
             if self.node.process is self:  # one that was usurped cannot know yet; what its grants do is fenced
-                history.assigned(ref, await self.node.record(message.job_id))
+                history.assigned(ref, await self.node.record(message.job_id), worker)
         elif isinstance(message, wire.CompleteAck):
             ref = AttemptRef(message.job_id, message.epoch)
             history.note(self.node.now_s, f"coordinator: {message.verdict} {ref.job_id} epoch {ref.epoch}")
@@ -280,6 +289,14 @@ class SimulatedCoordinator:
         """`POST /v1/jobs` with an Idempotency-Key; the job's id. Raises NoAnswer, also while everything is stopped."""
         return await self._request(lambda process: self._submit(process, key, prompt, job_id, fields))
 
+    async def pair(self, trust_id: str, worker: str, user_id: str) -> str:
+        """`POST /v1/trust/pair`; the trust's id. Raises NoAnswer, also while no such worker is enrolled."""
+        return await self._request(lambda process: self._pair(process, trust_id, worker, user_id))
+
+    async def unpair(self, trust_id: str, user_id: str) -> None:
+        """`DELETE /v1/trust/{id}`. Raises NoAnswer."""
+        await self._request(lambda process: self._unpair(process, trust_id, user_id))
+
     async def stop(self) -> int:
         """`POST /v1/stop`; the highest `seq` that it is for. Raises NoAnswer."""
         return await self._request(self._stop)
@@ -330,12 +347,19 @@ class SimulatedCoordinator:
         known = (await self.store.idempotent(defaults.TENANT, [key], not_before_ms=0)).get(key)
         if known is not None:
             return known.job_id
-        ref = process.engine.next_ref()
+        ref, user_id = process.engine.next_ref(), fields.pop("user_id")
+        needs = needs_of(
+            tenant=defaults.TENANT,
+            user_id=user_id,
+            job_type=JobType.LLM_INFER,
+            privacy_class=fields.pop("privacy_class", PrivacyClass.PUBLIC),
+            model=None,
+        )
         command = SubmitJob(
             ref=ref,
             id=job_id,
-            user_id=defaults.USER,
-            needs=Needs(),
+            user_id=user_id,
+            needs=needs,
             input=canonical({"prompt": prompt}),
             params=canonical(Params()),
             idempotency=Idempotency(key=key, fingerprint=fingerprint),
@@ -347,6 +371,20 @@ class SimulatedCoordinator:
             raise NoAnswer
         assert reply.job_id is not None
         return reply.job_id
+
+    async def _pair(self, process: _Process, trust_id: str, worker: str, user_id: str) -> str:
+        ref = process.engine.next_ref()
+        command = PairWorker(ref=ref, id=trust_id, tenant=defaults.TENANT, user_id=user_id, worker=worker)
+        reply = await process.engine.ask(command, ref)
+        assert isinstance(reply, Reply)
+        if reply.trust is None:
+            raise NoAnswer
+        return reply.trust.id
+
+    async def _unpair(self, process: _Process, trust_id: str, user_id: str) -> None:
+        ref = process.engine.next_ref()
+        command = EndTrust(ref=ref, id=trust_id, tenant=defaults.TENANT, user_id=user_id)
+        await process.engine.ask(command, ref)
 
     async def _stop(self, process: _Process) -> int:
         ref = process.engine.next_ref()

@@ -7,8 +7,19 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from cavvy.core.job import DEFAULT_TERMS, TERMINAL, AttemptEnd, AttemptRef, FailureCode, JobStatus
-from cavvy.core.writes import CompleteJob, FailJob, GrantJob, InsertJob, RetryJob, Write
+from cavvy.core.writes import (
+    CompleteJob,
+    DropTrust,
+    FailJob,
+    GrantJob,
+    InsertJob,
+    PutTrust,
+    RetryJob,
+    ReviveAttempt,
+    Write,
+)
 from cavvy.store.base import JobRecord
+from cavvy.testing.simulation.trusted import Trusted
 
 __all__ = ["Call", "Forbidden", "History", "Violation"]
 
@@ -59,6 +70,7 @@ class History:
         self.working: set[Call] = set()
         self.gave_up = False  # a worker stopped by itself what it could not know to be its own (P5)
         self._seqs: dict[str, int] = {}
+        self._trust = Trusted()
         self._stopped_seq = 0
         self._latched = False
         self._retried_since: set[str] = set()
@@ -83,9 +95,22 @@ class History:
                 self._ended(write)
             elif isinstance(write, RetryJob):
                 self._retried(write)
+            elif isinstance(write, (PutTrust, DropTrust)):
+                self._trust.committed(write)
+            if isinstance(write, (GrantJob, ReviveAttempt, CompleteJob)):
+                self._may_see(write)
+
+    def _may_see(self, write: GrantJob | ReviveAttempt | CompleteJob) -> None:
+        if isinstance(write, GrantJob):
+            self._trust.granted(write)
+        worker = self._trust.holder(write.job_id, write.epoch)
+        if not self._trust.may_see(write.job_id, worker):
+            kind = type(write).__name__
+            self.broken("P16", f"{kind} of attempt {write.epoch} for {worker[:8]}, not trusted", write.job_id)
 
     def _inserted(self, write: InsertJob) -> None:
         self._seqs[write.id] = write.seq
+        self._trust.inserted(write)
         if self._latched:
             self.broken("P10", "was taken although everything was stopped", write.id)
 
@@ -115,8 +140,10 @@ class History:
 
     # -- the workers
 
-    def assigned(self, ref: AttemptRef, record: JobRecord | None) -> None:
-        """An assignment leaves the coordinator; `record` is what the store holds at that moment."""
+    def assigned(self, ref: AttemptRef, record: JobRecord | None, worker: str) -> None:
+        """An assignment leaves the coordinator for `worker`; `record` is what the store holds at that moment."""
+        if not self._trust.may_see(ref.job_id, worker):
+            self.broken("P16", f"attempt {ref.epoch} was sent to {worker[:8]}, which is not trusted", ref.job_id)
         if record is None:
             self.broken("P1", f"attempt {ref.epoch} was sent of a job that is not stored", ref.job_id)
         elif record.cancel is not None:
@@ -151,6 +178,14 @@ class History:
 
     def submit_answered(self, key: str, job_id: str) -> None:
         self.submitted[key].add(job_id)
+
+    def trust_asked(self, worker: str, user: str) -> None:
+        """A user has begun to ask that this worker be trusted: from now on it may be."""
+        self._trust.over.discard((worker, user))
+
+    def trust_ended(self, worker: str, user: str) -> None:
+        """A user was told that this worker is not trusted any more."""
+        self._trust.over.add((worker, user))
 
     def stop_answered(self, stop_seq: int) -> None:
         """Somebody was told that everything up to there is stopped, and that nothing new is taken."""

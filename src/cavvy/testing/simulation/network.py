@@ -113,6 +113,7 @@ class Link:
         self._down = _Lane(weather, self._answered)
         self.served_by: asyncio.Task[None] | None = None
         self.hear: Callable[[], None] = _nobody
+        self.worker = ""  # the key of whoever dialled
         self._closed = False
         self._lost = False
 

@@ -37,7 +37,8 @@ COORDINATORS_OWN = HARMLESS | {Strike.KILL_COORDINATOR, Strike.FAIL_COMMIT}
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How rough it gets. Times are virtual seconds; `faults` is how many of `strikes` befall the run, `stops` how often
-    somebody stops everything. `hasty` jobs have little time, and providers that hang.
+    somebody stops everything. `hasty` jobs have little time, and providers that hang. `private` is the share of jobs
+    that are PRIVATE, of two users who change their minds about whom they trust `trusts` times.
     """
 
     workers: int = 3
@@ -55,6 +56,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     retries: float = 0.0
     stops: int = 0
     hasty: bool = False
+    private: float = 0.0
+    trusts: int = 0
 
     @classmethod
     def thrown(cls, dice: Random) -> Plan:
@@ -74,13 +77,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             stops=dice.choice((0, 0, 0, 1, 3)),
             retries=dice.choice((0.0, 0.3)),
             hasty=dice.random() < 0.25,
+            private=(private := dice.choice((0.0, 0.0, 0.5, 1.0))),
+            trusts=dice.choice((0, 5, 20)) if private else 0,
         )
 
     @property
     def forbids(self) -> Forbidden:
         """What a run as gentle as this must not show."""
+        kept = not (self.cancels or self.trusts)
         gentle = not (self.drop or self.double or self.overtake or self.failing or self.hasty or self.stops)
         return Forbidden(
             lost_attempts=gentle and HARMLESS.issuperset(self.strikes),
-            repeated_calls=gentle and not self.cancels and COORDINATORS_OWN.issuperset(self.strikes),
+            repeated_calls=gentle and kept and COORDINATORS_OWN.issuperset(self.strikes),
         )

@@ -199,7 +199,7 @@ class SimulatedWorker:
         except ConnectionRefusedError:
             self.refused_s = self.now_s
             raise
-        self.link.hear = self._hear
+        self.link.hear, self.link.worker = self._hear, self.key
         return self.link
 
     def _hear(self) -> None:
