@@ -464,7 +464,7 @@ TWINS: dict[str, tuple[Twin, str, Plan]] = {
     "P16 a lost attempt comes back untrusted": (
         a_lost_attempt_comes_back_untrusted,
         "P16",
-        replace(PRIVATE, strikes=(*AWAY, Strike.KILL_COORDINATOR)),
+        replace(PRIVATE, workers=1, trusts=60, strikes=(Strike.CUT,)),
     ),
     "P16 unchecked at the send": (
         a_grant_is_sent_whatever_came_in_between,
