@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cavvy.testing import FakeWorker, Stack
+from tests.unit.core.scene import Scene
 
 
 @pytest.fixture
@@ -19,3 +20,10 @@ async def worker(stack: Stack) -> FakeWorker:
     worker = FakeWorker(stack)
     await worker.join()
     return worker
+
+
+@pytest.fixture
+async def scene() -> Scene:
+    scene = Scene()
+    await scene.open()
+    return scene
