@@ -155,7 +155,7 @@ class KeyRing:
         now = self._clock()
         if not self.admits_anonymous(request):
             raise self._failure(request, now, given=False, hint=_FLAG if not self._dispatch else _ELSEWHERE)
-        _take(self._anonymous, now)
+        _take(self._anonymous, now, whose="Whoever sends no key")
         return ANONYMOUS
 
     def admits_anonymous(self, request: Request[Any, Any, Any]) -> bool:
@@ -206,9 +206,9 @@ class KeyRing:
         return ProblemError("unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-def _take(bucket: Bucket, now: Now) -> None:
+def _take(bucket: Bucket, now: Now, *, whose: str = "This key") -> None:
     if not bucket.take(now.mono_s):
-        detail = "This key has asked too often; slow down, and come back after Retry-After seconds."
+        detail = f"{whose} has asked too often; slow down, and come back after Retry-After seconds."
         raise ProblemError("rate_limited", detail, headers={"Retry-After": str(bucket.wait_s())})
 
 

@@ -193,6 +193,7 @@ def _print_job(job: Job) -> None:
         "why": _why(job) or None,
         "place": _queue.place(job.queue) if job.queue else None,
         "model": job.served_model or job.model,
+        "policy": f"{job.policy} ({job.price})" if job.policy else None,
         "usage": usage,
         "erased": job.erased_at,
         "receipt": f"yes; check it with `cavvy receipt verify {job.id}`" if job.receipt else None,

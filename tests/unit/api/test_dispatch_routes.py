@@ -170,6 +170,25 @@ async def test_other_routes_need_a_key_as_ever(http: httpx.AsyncClient, path: st
     assert (await http.get(path)).status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"Origin": "http://evil.example"}, "foreign_origin"),
+        ({"Origin": "null"}, "foreign_origin"),
+        ({"Host": "evil.example"}, "misdirected_request"),
+        ({"Content-Type": "text/plain"}, "unsupported_media_type"),
+        ({"X-Forwarded-For": "127.0.0.1"}, "unauthorized"),
+    ],
+    ids=str,
+)
+async def test_a_web_page_or_a_proxy_on_this_machine_commits_nothing(
+    http: httpx.AsyncClient, headers: dict[str, str], code: str
+) -> None:
+    """A browser runs on this machine, too, and so may a proxy that brings the world."""
+    answer = await http.post("/v1/jobs/commit/fast", json=BODY, headers=headers)
+    assert answer.json()["code"] == code
+
+
 async def test_a_committed_job_can_be_stopped_without_a_key(http: httpx.AsyncClient) -> None:
     made = await commit(http)
     answer = await http.post(f"/v1/jobs/{made.json()['job_id']}/cancel")

@@ -61,7 +61,7 @@ async def still_alive(stack: LiveStack) -> AsyncIterator[None]:
         (b'{"messages": [{"role": "wizard", "content": "x"}]}', 422, "invalid_field", "system, user, assistant"),
         (b'{"prompt": "a", "frobnicate": 1}', 422, "invalid_field", "allowed are"),
         (b'{"prompt": "a", "privacy_class": "private"}', 422, "invalid_field", "PUBLIC"),
-        (b'{"prompt": "a", "privacy_class": "PRIVATE"}', 422, "not_supported", "PRIVATE"),
+        (b'{"prompt": "a", "privacy_class": "private"}', 422, "invalid_field", "PRIVATE"),
         (b'{"prompt": "a", "job_type": "DANCE"}', 422, "invalid_field", "LLM_INFER"),
         (b'{"prompt": "a", "job_type": []}', 422, "invalid_field", "LLM_INFER"),
         (b'{"prompt": "a", "max_tokens": 0}', 422, "invalid_field", "from 1"),

@@ -285,6 +285,11 @@ def test_what_a_model_thinks_is_folded_and_on_a_terminal_only(
     assert cli("jobs", "watch", job_id)[1:] == ("Paris.\n", folded)
 
 
+def test_jobs_show_tells_the_policy_and_the_price_of_what_was_committed(cli: Cli, coordinator: FakeCoordinator) -> None:
+    coordinator.on_job("", json(completed("Paris.", policy="FAST", price="$0.010")))
+    assert "policy:  FAST ($0.010)\n" in cli("--url", coordinator.url, "jobs", "show", JOB_ID).out
+
+
 def test_jobs_show_tells_the_output(cli: Cli, answering: FakeCoordinator) -> None:
     out = cli("jobs", "show", JOB_ID).out
     assert out.startswith(f"job:     {JOB_ID}\nstatus:  completed\n")
