@@ -190,6 +190,13 @@ SUMMARY_CHARS: Final = 600  # longest summary: a paragraph
 SUMMARY_WHOLE_CHARS: Final = 200  # a text this short is its own summary; where Dispatch's workers cut
 JSON_TASK_DEPTH: Final = 200  # deepest value that is extracted: every JSON reader goes that deep
 
+# Dispatch's workers
+LEGACY_PROOF_S: Final = 10.0  # for the challenge: they sign in 5 ms, and wait this long for their own answers
+LEGACY_SILENCE_S: Final = 30.0  # they send a heartbeat every 10 s, and Dispatch waits this long
+LEGACY_RECEIPT_S: Final = 10.0  # between an output and its receipt, when they come in two frames
+LEGACY_FIRST_FRAME_BYTES: Final = 64 << 10  # of a frame, before the proof: nobody strange is read for long
+MAX_LEGACY_RECEIPT_BYTES: Final = 4 << 10  # five short fields and a signature
+
 # The embedded model
 LLAMACPP_SLOTS: Final = 2
 LLAMACPP_CONTEXT_TOKENS: Final = 2048  # for each slot

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from cavvy import defaults
+from cavvy.core import legacy_output
 from cavvy.core import receipt as receipts
 from cavvy.core.board import Board
 from cavvy.core.commands import JobCompleted, JobFailed, JobRejected, JobStarted, JobStopped, Undelivered
 from cavvy.core.effects import CompletionAnswered, FrameRefused, Verdict
 from cavvy.core.fleet import Session
 from cavvy.core.job import AttemptRef, FailureCode, JobHeader, JobStatus, Now
+from cavvy.core.legacy_receipt import check_legacy, open_legacy
 from cavvy.core.lifecycle import Event, phase_of, step
 from cavvy.core.outbox import Outbox
 from cavvy.core.results import Result, TaskResult
 from cavvy.core.retrying import Retrying
 from cavvy.core.settings import Settings
-from cavvy.core.writes import CompleteJob, StartAttempt
+from cavvy.core.writes import CompleteJob, StartAttempt, Usage
 from cavvy.errors import ReceiptInvalid
 
 __all__ = ["Attempts"]
 
 #: What a worker says of one attempt.
 _OfAttempt = JobStarted | JobFailed | JobStopped | JobRejected | JobCompleted
+
+
+class _Vouched(NamedTuple):
+    """What a good receipt vouches for; `size` is that of the output in bytes."""
+
+    output_hash: str
+    model: str
+    usage: Usage
+    size: int
 
 
 class Attempts:
@@ -82,19 +95,24 @@ class Attempts:
                 self._answer(command, Verdict.STALE)
             return
         session, job = found
+        if session.profile.legacy and self._failed_in_disguise(session, job, command, now):
+            return
         try:
-            opened = receipts.open_envelope(command.receipt)
-            if opened.payload.provider_pubkey != session.worker:
-                self._refuse(command, "not_yours", "The receipt names another worker's key.")
-                return
-            result = receipts.check(opened, command.result, self._expected(job, command))
+            if session.profile.legacy:
+                vouched = self._legacy_vouched(job, command)
+            else:
+                opened = receipts.open_envelope(command.receipt)
+                if opened.payload.provider_pubkey != session.worker:
+                    self._refuse(command, "not_yours", "The receipt names another worker's key.")
+                    return
+                vouched = self._vouched(opened, job, command)
         except ReceiptInvalid as error:
             self._refuse(command, "rejected_receipt", f"The receipt was refused: {error}")
             self._retrying.receipt_rejected(session, job, str(error), now)
             self._answer(command, Verdict.STALE)
             return
         session.occupied.discard(ref)
-        if _output_bytes(result, command.result) > defaults.MAX_OUTPUT_BYTES:
+        if vouched.size > defaults.MAX_OUTPUT_BYTES:
             self._too_large(job, now)
             self._answer(command, Verdict.STALE)
             return
@@ -104,13 +122,43 @@ class Attempts:
             epoch=job.epoch,
             result=command.result,
             receipt=command.receipt,
-            output_hash=opened.payload.output_hash,
-            model=opened.payload.model,
-            usage=opened.payload.usage,
+            output_hash=vouched.output_hash,
+            model=vouched.model,
+            usage=vouched.usage,
             ended_at_ms=now.wall_ms,
         )
         self._board.complete(job, write)
         self._answer(command, Verdict.ACCEPTED)
+
+    def _vouched(self, opened: receipts.OpenedReceipt, job: JobHeader, command: JobCompleted) -> _Vouched:
+        """Raises ReceiptInvalid."""
+        result = receipts.check(opened, command.result, self._expected(job, command))
+        payload, size = opened.payload, _output_bytes(result, command.result)
+        return _Vouched(payload.output_hash, payload.model, payload.usage, size)
+
+    def _legacy_vouched(self, job: JobHeader, command: JobCompleted) -> _Vouched:
+        """Raises ReceiptInvalid, also for a receipt that names another key: who answered is who was asked."""
+        opened = open_legacy(command.receipt)
+        check_legacy(opened, command.result, job_id=job.id, worker=job.worker or "", payment_ref=job.payment_ref)
+        model = legacy_output.judge(job.needs.job_type, command.result).model
+        return _Vouched(opened.payload.output_hash, model, Usage(), len(command.result))
+
+    def _failed_in_disguise(self, session: Session, job: JobHeader, command: JobCompleted, now: Now) -> bool:
+        """Whether what looks like a result says that there is none; then the attempt has failed."""
+        judged = legacy_output.judge(job.needs.job_type, command.result)
+        if judged.failure is None:
+            return False
+        failed = JobFailed(
+            session=command.session,
+            job_id=command.job_id,
+            epoch=command.epoch,
+            code=judged.failure,
+            message=judged.message,
+            retryable=True,
+        )
+        self._retrying.failed(session, job, failed, now)
+        self._answer(command, Verdict.STALE)
+        return True
 
     def _too_large(self, job: JobHeader, now: Now) -> None:
         message = f"The output is longer than {defaults.MAX_OUTPUT_BYTES} bytes."

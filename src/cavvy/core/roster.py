@@ -346,7 +346,7 @@ class Roster:
 
     def _detach(self, session: Session, now: Now) -> None:
         """A lost socket keeps its attempts for `requeue_after_s`, so that the same instance can take them up. Nobody
-        comes for those of a worker that was leaving.
+        comes for those of a worker that was leaving, or speaks Dispatch's dialect, which has no word for it.
         """
         self._board.leave_fleet(session)
         for ref in session.occupied:
@@ -354,7 +354,9 @@ class Roster:
             if lease is None or not self._is_leased(session, ref):
                 continue  # a worker may have said that it holds what is somebody else's
             self._board.leases.orphan(lease, now)
-            if session.draining:
+            if session.profile.legacy:
+                self._board.event(self._board.jobs[ref.job_id], Event.LEASE_END, now, message="Its worker has gone.")
+            elif session.draining:
                 self._board.event(self._board.jobs[ref.job_id], Event.DRAINED, now, message="Its worker has left.")
 
     def _is_leased(self, session: Session, ref: AttemptRef) -> bool:

@@ -1,0 +1,82 @@
+"""JSON as JavaScript reads and writes it, which is what Dispatch's workers hash and sign.
+
+`JSON.stringify` keeps the order of members, but puts those that are array indices first; every number is a double;
+half of a surrogate pair is written as an escape. `parse` and `stringify` are JSON.parse and JSON.stringify.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+import rfc8785
+
+from cavvy import defaults
+
+__all__ = ["as_unicode", "parse", "stringify"]
+
+_INDEX = re.compile("0|[1-9][0-9]{0,9}")
+_MAX_INDEX = 2**32 - 2
+_LONE = re.compile("[\ud800-\udfff]")
+
+
+def parse(text: str | bytes) -> Any:
+    """The value behind `text`, numbers as floats. Raises ValueError for what is no JSON, or nested too deep to read."""
+    try:
+        return json.loads(text, parse_int=float, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def stringify(value: Any, *, depth: int = defaults.MAX_JSON_DEPTH) -> bytes:
+    """JSON.stringify of a value that `parse` gave. Raises ValueError when it is nested more than `depth` deep."""
+    return _stringify(value, depth).encode()
+
+
+def as_unicode(data: bytes) -> bytes:
+    """The same JSON for readers to whom half of a surrogate pair is no text: U+FFFD stands for it."""
+    if b"\\ud" not in data:
+        return data
+    return stringify(_mended(parse(data)))
+
+
+def _mended(value: Any) -> Any:
+    """Without the halves; parsing has made characters of whole pairs."""
+    if isinstance(value, str):
+        return _LONE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_mended(one) for one in value]
+    if isinstance(value, dict):
+        return {_mended(key): _mended(one) for key, one in value.items()}
+    return value
+
+
+def _stringify(value: Any, depth: int) -> str:
+    if isinstance(value, str):
+        return _LONE.sub(lambda half: f"\\u{ord(half[0]):04x}", json.dumps(value, ensure_ascii=False))
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, float):
+        return rfc8785.dumps(value).decode() if math.isfinite(value) else "null"
+    if depth <= 0:
+        raise ValueError("it is nested too deep")
+    if isinstance(value, list):
+        return "[" + ",".join(_stringify(one, depth - 1) for one in value) + "]"
+    members = (f"{_stringify(key, 0)}:{_stringify(value[key], depth - 1)}" for key in _order(value))
+    return "{" + ",".join(members) + "}"
+
+
+def _order(members: dict[str, Any]) -> list[str]:
+    """Array indices ascending, then the others as they came."""
+    indices = sorted((key for key in members if _is_index(key)), key=int)
+    return [*indices, *(key for key in members if not _is_index(key))] if indices else list(members)
+
+
+def _is_index(key: str) -> bool:
+    return _INDEX.fullmatch(key) is not None and int(key) <= _MAX_INDEX
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,75 @@
+"""What a worker of Dispatch's answers: a result, or a failure that looks like one.
+
+Its workers know no frame for a failure. They send `{"error": …}`, or, when their model cannot be reached, an answer
+that was made up (a stub), signed like any other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from cavvy import defaults
+from cavvy.core import javascript
+from cavvy.core.job import FailureCode, JobType
+
+__all__ = ["TASK_MODEL", "UNNAMED_MODEL", "LegacyOutput", "judge"]
+
+#: What is shown as the model of a task, and of an answer that names none.
+TASK_MODEL = "dispatch/task"
+UNNAMED_MODEL = "dispatch/unnamed"
+
+_STUB_MODEL = "stub-v1"
+_STUB_TEXT = "[STUB]"
+
+
+class LegacyOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """A result of `model`; or, with a `failure`, none."""
+
+    model: str = UNNAMED_MODEL
+    failure: FailureCode | None = None
+    message: str = ""
+
+
+def judge(job_type: JobType, result: bytes) -> LegacyOutput:
+    """What an output (its JSON) is worth."""
+    try:
+        output = javascript.parse(javascript.as_unicode(result).decode())
+    except ValueError as error:
+        return _unfit(f"The worker's output cannot be read: {error}.")
+    if not isinstance(output, dict):
+        return _unfit("The worker's output is not an object.")
+    if output.get("error") is not None:
+        return _failed(f"The worker failed: {_words(output['error'])}")
+    if _is_stub(output):
+        return _failed("The worker could not reach its model and made up an answer, which is not passed on.")
+    if job_type is JobType.TASK:
+        return LegacyOutput(model=TASK_MODEL)
+    if not isinstance(output.get("text"), str):
+        return _unfit("The worker's output has no text.")
+    return LegacyOutput(model=_model(output.get("model")))
+
+
+def _is_stub(output: dict[str, Any]) -> bool:
+    text = output.get("text")
+    made_up = isinstance(text, str) and text.startswith(_STUB_TEXT)
+    return bool(output.get("stub")) or output.get("model") == _STUB_MODEL or made_up
+
+
+def _model(name: Any) -> str:
+    fits = isinstance(name, str) and 0 < len(name) <= defaults.MAX_NAME_CHARS
+    return name if fits else UNNAMED_MODEL
+
+
+def _words(error: Any) -> str:
+    text = error if isinstance(error, str) else javascript.stringify(error).decode()
+    return text[: defaults.MAX_FAILURE_CHARS - 64]
+
+
+def _failed(message: str) -> LegacyOutput:
+    return LegacyOutput(failure=FailureCode.WORKER_ERROR, message=message)
+
+
+def _unfit(message: str) -> LegacyOutput:
+    return LegacyOutput(failure=FailureCode.INVALID_OUTPUT, message=message)
