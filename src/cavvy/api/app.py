@@ -15,6 +15,7 @@ from cavvy.api.events import job_events
 from cavvy.api.health import health_router
 from cavvy.api.jobs import jobs_router
 from cavvy.api.keys import keys_router
+from cavvy.api.legacy import connect_legacy_worker
 from cavvy.api.listing import list_jobs
 from cavvy.api.metrics import metrics
 from cavvy.api.openapi import describe, openapi_document
@@ -43,6 +44,7 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     metrics,
     workers_router,
     trust_router,
+    connect_legacy_worker,
     keys_router,
     tenants_router,
     health_router,

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from litestar import Request
+from litestar.types import Scope
 
 from cavvy import defaults
 from cavvy.api.addressing import address_of
@@ -37,6 +38,7 @@ __all__ = [
     "new_key",
     "new_secret",
     "new_worker_token",
+    "of_this_machine",
 ]
 
 #: Which roles a route is open to.
@@ -160,7 +162,7 @@ class KeyRing:
 
     def admits_anonymous(self, request: Request[Any, Any, Any]) -> bool:
         """Whether such a request needs no key on the routes of Dispatch's clients."""
-        return self._dispatch and _of_this_machine(request)
+        return self._dispatch and of_this_machine(request.scope)
 
     def left_s(self, caller: Caller) -> float:
         """For how many seconds more the secret that `caller` sent is good; 0 when it has ended, infinity if no end is
@@ -212,11 +214,12 @@ def _take(bucket: Bucket, now: Now, *, whose: str = "This key") -> None:
         raise ProblemError("rate_limited", detail, headers={"Retry-After": str(bucket.wait_s())})
 
 
-def _of_this_machine(request: Request[Any, Any, Any]) -> bool:
+def of_this_machine(scope: Scope) -> bool:
     """Whether it comes from this machine, and through no proxy that says so."""
-    client = request.scope.get("client")
+    client = scope.get("client")
     peer = address_of(client[0]) if client else None
-    return peer is not None and peer.is_loopback and not any(name in request.headers for name in _OF_PROXIES)
+    names = {name.decode("latin-1").lower() for name, _ in scope["headers"]}
+    return peer is not None and peer.is_loopback and names.isdisjoint(_OF_PROXIES)
 
 
 def new_secret(role: Role, key_id: str) -> tuple[str, bytes]:

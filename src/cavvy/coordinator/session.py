@@ -170,9 +170,7 @@ class Session:
     async def run(self, audience: str) -> None:
         pump: asyncio.Task[None] | None = None
         try:
-            ack = await Login(self).run(audience)
-            async with asyncio.timeout(defaults.HANDSHAKE_TIMEOUT_S):
-                await self.send(ack)
+            await self._log_in(audience)
             pump = asyncio.create_task(self._pump())
             await (self._read(pump) if self.info is not None else self._be_visited(pump))
         except Closed as closed:
@@ -182,9 +180,18 @@ class Session:
         finally:
             if pump is not None:
                 pump.cancel()
-            if self._report is not None:
-                self._report.cancel()
+            self._stop_timers()
             self.show(None)
+
+    async def _log_in(self, audience: str) -> None:
+        """Returns when it may be given work. Raises Closed when it is refused."""
+        ack = await Login(self).run(audience)
+        async with asyncio.timeout(defaults.HANDSHAKE_TIMEOUT_S):
+            await self.send(ack)
+
+    def _stop_timers(self) -> None:
+        if self._report is not None:
+            self._report.cancel()
 
     async def stored_verdict(self, job_id: str, epoch: int) -> Verdict:
         """What became of a job that is not live: accepted if it was this very completion, else stale."""
@@ -373,12 +380,10 @@ class Session:
 
     async def _deliver_assign(self, effect: Assign) -> None:
         """Loads what is missing, asks the core once more, sends. What cannot be sent goes back."""
-        body, params, salt = effect.input, effect.params, effect.salt
-        if body is None or params is None or not salt:
-            stored = (await self.engine.store.inputs([effect.job_id])).get(effect.job_id)
-            if stored is None:
-                return self._undelivered(effect)
-            body, params, salt = stored.input, stored.params, stored.salt
+        texts = await self._texts(effect)
+        if texts is None:
+            return self._undelivered(effect)
+        body, params, salt = texts
         frame = wire.encode(
             wire.JobAssign(
                 job_id=effect.job_id,
@@ -399,6 +404,13 @@ class Session:
         self.all.sent[effect.job_id] = Sent(self.id, effect.epoch, False, *hashes)
         await self._transmit({"type": "websocket.send", "text": frame})
         return None
+
+    async def _texts(self, effect: Assign) -> tuple[bytes, bytes, bytes] | None:
+        """Input, params and salt of what was granted, loaded if they did not come with it."""
+        if effect.input is not None and effect.params is not None and effect.salt:
+            return effect.input, effect.params, effect.salt
+        stored = (await self.engine.store.inputs([effect.job_id])).get(effect.job_id)
+        return None if stored is None else (stored.input, stored.params, stored.salt)
 
     def _undelivered(self, effect: Assign, code: str | None = None) -> None:
         command = Undelivered(session=self.id, job_id=effect.job_id, epoch=effect.epoch, code=code)

@@ -150,9 +150,18 @@ class Sessions:
         found = (one for one in self._sessions.values() if one.info is not None and one.worker == worker)
         return next(found, None)
 
-    async def serve(self, engine: Engine, audience: str, receive: Receive, send: Send, *, address: str = "") -> None:
-        """Runs one accepted socket to its end; `address` is where it comes from."""
-        session = Session(self, engine, next(self._ids), receive, send, address)
+    async def serve(
+        self,
+        engine: Engine,
+        audience: str,
+        receive: Receive,
+        send: Send,
+        *,
+        address: str = "",
+        kind: type[Session] = Session,
+    ) -> None:
+        """Runs one accepted socket, which comes from `address` and speaks the dialect of `kind`, to its end."""
+        session = kind(self, engine, next(self._ids), receive, send, address)
         self._sessions[session.id] = session
         try:
             await session.run(audience)

@@ -15,7 +15,7 @@ import rfc8785
 
 from cavvy import defaults
 
-__all__ = ["as_unicode", "parse", "stringify"]
+__all__ = ["as_unicode", "mended", "parse", "stringify"]
 
 _INDEX = re.compile("0|[1-9][0-9]{0,9}")
 _MAX_INDEX = 2**32 - 2
@@ -39,17 +39,17 @@ def as_unicode(data: bytes) -> bytes:
     """The same JSON for readers to whom half of a surrogate pair is no text: U+FFFD stands for it."""
     if b"\\ud" not in data:
         return data
-    return stringify(_mended(parse(data)))
+    return stringify(mended(parse(data)))
 
 
-def _mended(value: Any) -> Any:
-    """Without the halves; parsing has made characters of whole pairs."""
+def mended(value: Any) -> Any:
+    """A value without halves of surrogate pairs; parsing has made characters of whole pairs."""
     if isinstance(value, str):
         return _LONE.sub("\ufffd", value)
     if isinstance(value, list):
-        return [_mended(one) for one in value]
+        return [mended(one) for one in value]
     if isinstance(value, dict):
-        return {_mended(key): _mended(one) for key, one in value.items()}
+        return {mended(key): mended(one) for key, one in value.items()}
     return value
 
 
