@@ -16,6 +16,7 @@ from cavvy.coordinator.hub import Topic
 from cavvy.coordinator.login import OnlineWorker, worker_id
 from cavvy.core.effects import JobEffect, JobEnded
 from cavvy.core.identity import ApiKey
+from cavvy.core.javascript import as_unicode
 from cavvy.core.job import AttemptEnd, CancelRequest, Failure, JobStatus
 from cavvy.core.latch import StopLatch
 from cavvy.core.prices import price_of
@@ -232,7 +233,7 @@ def _iso_or_none(wall_ms: int | None) -> str | None:
 
 def _shown_result(record: JobRecord, result: bytes | None) -> msgspec.Raw | None:
     if result is not None:
-        return msgspec.Raw(result)
+        return msgspec.Raw(as_unicode(result))
     if record.failure is not None:
         return msgspec.Raw(msgspec.json.encode({"error": record.failure.code}))
     return None

@@ -39,7 +39,9 @@ def as_unicode(data: bytes) -> bytes:
     """The same JSON for readers to whom half of a surrogate pair is no text: U+FFFD stands for it."""
     if b"\\ud" not in data:
         return data
-    return stringify(mended(parse(data)))
+    value = parse(data)
+    whole = mended(value)
+    return data if whole == value else stringify(whole)
 
 
 def mended(value: Any) -> Any:

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from cavvy import defaults
 from cavvy.core.canonical import canonical_flat, canonical_text
+from cavvy.core.javascript import as_unicode
 from cavvy.errors import ReceiptInvalid
 
 __all__ = ["Name", "Result", "TaskResult", "output_text", "parse_result", "parse_task_result"]
@@ -65,10 +66,10 @@ def output_text(result: bytes) -> str:
     whole of any other.
     """
     try:
-        fields = _decode_any(result)
+        fields = _decode_any(as_unicode(result))
         for name in ("text", "summary", "sentiment"):
             if name in fields:
                 return _decode_text(fields[name])
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return result.decode(errors="replace")
     return bytes(fields.get("extracted", result)).decode()
