@@ -3,7 +3,7 @@
 `DispatchWorker` speaks the frames by hand, one at a time, for tests that want them wrong. `serve` does what the
 original's workers do: register, send heartbeats, do each task, sign what came of it, and end when the socket closes.
 
-    python -m tests.dispatch.worker --coordinator http://127.0.0.1:4010 [--type SEEKER] [--capabilities TASK] [--key FILE]
+    python -m tests.dispatch.worker --coordinator URL [--type SEEKER] [--capabilities TASK] [--key FILE]
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class DispatchWorker:
         metrics = {"cpu_pct": 12.5, "mem_pct": 40, "active_jobs": 0}
         return {"type": "heartbeat", "provider_pubkey": self.key, "metrics": metrics}
 
-    def receipt(self, job_id: str, output: Any, **other: Any) -> Json:
+    def receipt(self, job_id: str, output: Any, /, **other: Any) -> Json:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return {
             "job_id": job_id,
@@ -205,7 +205,7 @@ class DispatchWorker:
     def sign(self, receipt: Json) -> str:
         return base64.b64encode(self.signing.sign(js(receipt).encode()).signature).decode()
 
-    def completion(self, job_id: str, output: Any, **wrong: Any) -> Json:
+    def completion(self, job_id: str, output: Any, /, **wrong: Any) -> Json:
         """The output with its receipt; `wrong` replaces fields of the receipt before it is signed."""
         receipt = self.receipt(job_id, output, **wrong)
         return {
