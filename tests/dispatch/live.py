@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from cavvy.api.listening import Listen
 from cavvy.api.services import Services
 from cavvy.core.commands import CancelJob

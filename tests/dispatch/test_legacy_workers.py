@@ -8,11 +8,14 @@ import json
 from collections.abc import Callable
 from hashlib import sha256
 
+import msgspec
 import pytest
 
+from cavvy.client.receipt import Receipt, envelope_of
 from cavvy.core.commands import ManageWorker
 from cavvy.core.ed25519 import verify
 from cavvy.core.worker_status import WorkerAction
+from cavvy.protocol.rest_receipt import ReceiptView
 from tests.dispatch.live import Dispatch
 from tests.dispatch.worker import DispatchWorker, js
 
@@ -167,6 +170,20 @@ async def test_a_receipt_can_be_verified_by_who_knows_nothing_of_cavvy(
     assert verify(bytes.fromhex(worker.key), message, base64.b64decode(envelope["signature"]))
     assert kept.result is not None
     assert envelope["receipt"]["output_hash"] == sha256(kept.result).hexdigest()
+
+
+async def test_its_receipt_is_shown_flat_and_verifies_with_ours(dispatch: Dispatch, worker: DispatchWorker) -> None:
+    await worker.come_in()
+    job_id = await dispatch.commit()
+    sent = worker.done_with(await worker.expect("job_assign"))
+    await worker.send(sent)
+    job = await dispatch.ended(job_id)
+    assert job["receipt"] == sent["receipt"] | {"signature": sent["receipt_signature"], "verified": True}
+    envelope = envelope_of(msgspec.convert(job["receipt"], ReceiptView))
+    receipt = Receipt(envelope, key=worker.key, result=js(sent["output"]).encode(), job_id=job_id)
+    assert receipt.verify().job_id == job_id
+    forged = Receipt(envelope_of(msgspec.convert(job["receipt"] | {"output_hash": "ab" * 32}, ReceiptView)))
+    assert forged.checks(key=worker.key)[0].ok is False
 
 
 async def test_a_worker_that_is_rejecting_gives_the_job_to_another(dispatch: Dispatch, make_worker: Make) -> None:

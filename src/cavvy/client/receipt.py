@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from cavvy.core import legacy_receipt as legacy
 from cavvy.core import receipt as core
 from cavvy.core.canonical import sha256_hex
 from cavvy.errors import ReceiptInvalid, ReceiptUndecidable
@@ -44,6 +45,9 @@ def envelope_of(view: ReceiptView) -> bytes:
 
     Raises ReceiptInvalid when something of it is missing.
     """
+    if view.v is None:
+        signed = {name: getattr(view, name) for name in legacy.LegacyReceipt.__struct_fields__}
+        return legacy.seal_as_sent(signed, view.signature)
     try:
         payload = msgspec.convert(view.signed(), core.ReceiptPayload)
     except msgspec.ValidationError as error:
@@ -62,7 +66,7 @@ class Receipt:
         self, envelope: bytes, *, key: str | None = None, result: bytes | None = None, job_id: str | None = None
     ) -> None:
         self.envelope = envelope
-        self._opened = core.open_envelope(envelope)
+        self._opened = legacy.open_legacy(envelope) if legacy.is_legacy(envelope) else core.open_envelope(envelope)
         self._key = key
         self._result = result
         self._job_id = job_id
@@ -71,11 +75,13 @@ class Receipt:
         return f"<Receipt of job {self.payload.job_id}, worker {self.payload.provider_pubkey[:16]}…>"
 
     @property
-    def payload(self) -> core.ReceiptPayload:
+    def payload(self) -> core.ReceiptPayload | legacy.LegacyReceipt:
         """What the worker signed; believe it only after `verify`."""
         return self._opened.payload
 
-    def verify(self, *, key: str | None = None, result: bytes | None = None) -> core.ReceiptPayload:
+    def verify(
+        self, *, key: str | None = None, result: bytes | None = None
+    ) -> core.ReceiptPayload | legacy.LegacyReceipt:
         """The payload, once every check passed. Asks nobody; needs the worker's public `key` (hex).
 
         Raises ReceiptInvalid naming the first wrong thing, ReceiptUndecidable when no key is known. Without result
@@ -97,7 +103,10 @@ class Receipt:
 
     def _signature(self) -> Check:
         try:
-            core.check_signature(self._opened)
+            if isinstance(self._opened, core.OpenedReceipt):
+                core.check_signature(self._opened)
+            else:
+                legacy.check_legacy_signature(self._opened)
         except ReceiptInvalid as error:
             return Check("signature", False, str(error))
         return Check("signature", True, f"by {self.payload.provider_pubkey}")
@@ -113,12 +122,14 @@ class Receipt:
 
     def _statement(self) -> Check:
         payload = self.payload
+        if self._job_id is not None and payload.job_id != self._job_id:
+            return Check("statement", False, f"is about job {payload.job_id}, not {self._job_id}")
+        if isinstance(payload, legacy.LegacyReceipt):
+            return Check("statement", True, f"job {payload.job_id} completed at {payload.completed_at}")
         if payload.v != 2:
             return Check("statement", None, f"version {payload.v} is not known to this Cavvy; upgrade it")
         if payload.status != "completed":
             return Check("statement", False, f"says {payload.status!r}, and only completions carry receipts")
-        if self._job_id is not None and payload.job_id != self._job_id:
-            return Check("statement", False, f"is about job {payload.job_id}, not {self._job_id}")
         return Check("statement", True, f"job {payload.job_id} completed by {payload.model} at {payload.completed_at}")
 
     def _output_hash(self, result: bytes | None) -> Check:
