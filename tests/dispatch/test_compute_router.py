@@ -58,6 +58,11 @@ async def test_the_answer_comes_when_it_is_there_and_not_at_the_next_look(
     assert (await rivers(router)).output["text"] == "Amazon, Danube"
 
 
+async def test_a_task_is_done(router: AsyncComputeRouter) -> None:
+    result = await router.run_task(task_type="classify", input="I love this, it is great.", user_id="user_abc")
+    assert (result.output["sentiment"], result.price) == ("positive", "$0.001")
+
+
 async def test_the_blocking_router_does_the_same(dispatch: LiveStack) -> None:
     def blocking() -> ComputeResult:
         with ComputeRouter({"monad": dispatch.server.url}) as router:
