@@ -179,6 +179,7 @@ TRUST_CODE_TTL_S: Final = 3600  # as in Dispatch; a claim that nobody confirms g
 MAX_TRUST_CODE_CHARS: Final = 64  # of what a worker may say is one
 MAX_TRUST_CODES: Final = 3  # that a user has open at once: the next one takes the place of the oldest
 VISIT_S: Final = 30.0  # that a socket which takes no work stays open
+TRUST_POLL_S: Final = 1.0  # between two looks whether somebody has claimed a code
 WRONG_CLAIMS_WINDOW_S: Final = 3600
 WRONG_CLAIMS_PER_KEY: Final = 10  # a code has 24 bits: whoever guesses is stopped long before it is likely to be right
 WRONG_CLAIMS_PER_ADDRESS: Final = 20

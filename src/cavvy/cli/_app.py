@@ -10,7 +10,22 @@ from typing import Annotated
 
 import typer
 
-from cavvy.cli import _output, backup, demo, doctor, jobs, keys, login, receipt, run, servers, stop, tenants, workers
+from cavvy.cli import (
+    _output,
+    backup,
+    demo,
+    doctor,
+    jobs,
+    keys,
+    login,
+    receipt,
+    run,
+    servers,
+    stop,
+    tenants,
+    trust,
+    workers,
+)
 from cavvy.cli._exits import Exit, exit_code
 from cavvy.cli._help import add_pages
 from cavvy.cli._options import Common, client_options
@@ -33,6 +48,7 @@ app.command("run")(run.run)
 app.add_typer(jobs.app, name="jobs")
 app.command("stop")(stop.stop)
 app.add_typer(workers.app, name="workers")
+app.add_typer(trust.app, name="trust")
 app.add_typer(keys.app, name="keys")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(receipt.app, name="receipt")

@@ -30,6 +30,7 @@ __all__ = [
     "limits",
     "provider_tables",
     "retention",
+    "worker_data_dir",
     "worker_plan",
 ]
 
@@ -149,6 +150,12 @@ def coordinator_data_dir(file: ConfigFile, option: Path | None) -> Path:
     """Where the coordinator keeps its data. Raises ConfigInvalid."""
     file.refuse_unnamed("coordinator")
     return _data_dir(file, "coordinator", option).value
+
+
+def worker_data_dir(file: ConfigFile, option: Path | None) -> Path:
+    """Where the worker keeps its data. Raises ConfigInvalid."""
+    file.refuse_unnamed("worker")
+    return _data_dir(file, "worker", option).value
 
 
 def provider_tables(file: ConfigFile) -> dict[str, ProviderTable]:

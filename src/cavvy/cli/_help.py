@@ -185,6 +185,44 @@ PAGES: dict[str, Page] = {
         _CLIENT,
         ("cavvy tenants list --json",),
     ),
+    "trust claim": Page(
+        "This worker's fingerprint, for its user to compare; with --json that and the status.",
+        (Exit.OK, Exit.FAILED, Exit.USAGE, Exit.NO_COORDINATOR, Exit.REFUSED, Exit.CANNOT_START),
+        ("cavvy trust claim 3FA9C1",),
+        {Exit.REFUSED: "refused: the code, or the worker", Exit.CANNOT_START: "no worker here has joined"},
+    ),
+    "trust confirm": Page(
+        "Which worker asks, where from, and its fingerprint; then it asks you. With --fingerprint what holds from now"
+        " on.",
+        _WRITING,
+        (
+            "cavvy trust confirm tru_5d1f0c9a37be42e68817",
+            "cavvy trust confirm tru_5d1f0c9a37be42e68817 --fingerprint K8PV-5RHZ-2M2C-T1B6-0SAK",
+        ),
+        {Exit.FAILED: "you said no, or there was nobody to ask"},
+    ),
+    "trust create": Page(
+        "The code; then, on a terminal, which worker has claimed it, and it asks you. With --json the code, without"
+        " waiting.",
+        _WRITING,
+        ("cavvy trust create", "cavvy trust create --detach"),
+        {Exit.FAILED: "you said no, or nobody claimed the code in time"},
+    ),
+    "trust list": Page(
+        "A line a worker that you trust or that asks for it, and a line a code; with --json all that is known of them.",
+        _CLIENT,
+        ("cavvy trust list", "cavvy trust list --user alice --operator"),
+    ),
+    "trust pair": Page(
+        "What holds from now on, and the worker's fingerprint; with --json all that is known of it.",
+        _WRITING,
+        ("cavvy trust pair laptop",),
+    ),
+    "trust revoke": Page(
+        "What has ended; with --json all that was known of it.",
+        _WRITING,
+        ("cavvy trust revoke tru_5d1f0c9a37be42e68817",),
+    ),
     "up": Page(
         'What it found and where it listens, on stderr; with --json {"url", "pid"} once it does. Ctrl-C or TERM stops'
         " it in order, a second one at once.",
@@ -236,7 +274,7 @@ PAGES: dict[str, Page] = {
     "workers token": Page(
         "The command for the new worker on stdout; until when it works on stderr.",
         _WRITING,
-        ("cavvy workers token",),
+        ("cavvy workers token", "cavvy workers token --private"),
     ),
 }  # fmt: skip
 

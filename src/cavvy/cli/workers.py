@@ -108,12 +108,15 @@ def token(
     shared: Annotated[
         bool, typer.Option("--shared", help="For a worker that serves every tenant; takes the operator's key.")
     ] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="You trust the worker with your PRIVATE jobs, too: see `cavvy trust`.")
+    ] = False,
 ) -> None:
     """Print the line that adds a worker; several on one machine want a --data-dir each."""
     from cavvy.protocol.line import is_loopback_host, parse_line
 
     with common.client(operator=shared) as client:
-        made = client.create_worker_token(needs_approval=needs_approval, shared=shared)
+        made = client.create_worker_token(needs_approval=needs_approval, shared=shared, private=private)
     if common.json:
         _output.print_json(made)
         return

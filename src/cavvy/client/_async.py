@@ -14,6 +14,7 @@ import httpx
 from cavvy import defaults
 from cavvy.client import _http
 from cavvy.client import _protocol as protocol
+from cavvy.client import _trust as trust
 from cavvy.client._events import TenantEvent
 from cavvy.client._flow import Close, Emit, Flow, Flows, Open, Pause, Read, Send, Step
 from cavvy.client._job import Job, JobPage
@@ -27,6 +28,7 @@ from cavvy.protocol.rest_health import Health
 from cavvy.protocol.rest_keys import KeyBody, KeyList, KeyView, NewKey, OwnKey
 from cavvy.protocol.rest_stop import StopAnswer, StopView, ThreadStopped
 from cavvy.protocol.rest_tenants import NewTenant, TenantList, TenantView
+from cavvy.protocol.rest_trust import NewTrustCode, TrustList, TrustView
 from cavvy.protocol.rest_workers import WorkerList, WorkerToken, WorkerView
 
 __all__ = ["AsyncCavvy", "AsyncJobStream", "Wire"]
@@ -189,13 +191,15 @@ class AsyncCavvy:
     async def worker(self, worker_id: str) -> WorkerView:
         return await self._fetch(protocol.get(protocol.worker_path(worker_id)), WorkerView)
 
-    async def create_worker_token(self, *, needs_approval: bool = False, shared: bool = False) -> WorkerToken:
+    async def create_worker_token(
+        self, *, needs_approval: bool = False, shared: bool = False, private: bool = False
+    ) -> WorkerToken:
         """A token for one worker; `join` is what goes behind `cavvy worker --join`. Never repeated by itself.
 
         The worker waits with `needs_approval` until it is approved. A `shared` one serves every tenant and takes an
-        operator's key.
+        operator's key. A `private` one is trusted by the key's user.
         """
-        request = protocol.token_request(needs_approval=needs_approval, shared=shared)
+        request = protocol.token_request(needs_approval=needs_approval, shared=shared, private=private)
         return await self._fetch(request, WorkerToken)
 
     async def approve_worker(self, worker_id: str) -> WorkerView:
@@ -217,6 +221,27 @@ class AsyncCavvy:
     async def revoke_worker(self, worker_id: str) -> WorkerView:
         """Shuts it out for good: what it runs is stopped and given to others."""
         return await self._fetch(protocol.manage_worker_request(worker_id, "revoke"), WorkerView)
+
+    async def create_trust_code(self, *, user: str | None = None) -> NewTrustCode:
+        """A code by which one worker may ask for the user's trust, within an hour; `confirm_trust` gives it. `user` is
+        whose, for a key that may act for users. Never repeated by itself."""
+        return await self._fetch(trust.code_request(user), NewTrustCode)
+
+    async def trust(self, *, user: str | None = None) -> TrustList:
+        """Whom the user trusts with what is PRIVATE (`providers`), and the codes and claims there are (`waiting`)."""
+        return await self._fetch(trust.list_request(user), TrustList)
+
+    async def confirm_trust(self, trust_id: str, fingerprint: str, *, user: str | None = None) -> TrustView:
+        """Trusts the worker that has claimed this code. `fingerprint` is what the worker itself shows."""
+        return await self._fetch(trust.confirm_request(trust_id, fingerprint, user), TrustView)
+
+    async def pair_worker(self, worker_id: str, *, user: str | None = None) -> TrustView:
+        """Trusts a worker without a code."""
+        return await self._fetch(trust.pair_request(worker_id, user), TrustView)
+
+    async def end_trust(self, trust_id: str, *, user: str | None = None) -> TrustView:
+        """Ends a pairing, refuses a claim or withdraws a code, at once: what the worker runs of it is stopped."""
+        return await self._fetch(trust.end_request(trust_id, user), TrustView)
 
     async def own_key(self) -> OwnKey:
         """What this client's key is: its role, tenant and user."""

@@ -212,9 +212,10 @@ def events_request(job_id: str, last_id: str) -> Request:
     return Request("GET", job_path(job_id, "/events"), headers)
 
 
-def token_request(*, needs_approval: bool, shared: bool) -> Request:
+def token_request(*, needs_approval: bool, shared: bool, private: bool) -> Request:
     """Not repeated: each answer is a token more."""
-    return _sending(WorkerTokenBody(needs_approval=needs_approval, shared=shared), "/v1/worker-tokens")
+    body = WorkerTokenBody(needs_approval=needs_approval, shared=shared, private=private)
+    return _sending(body, "/v1/worker-tokens")
 
 
 def manage_worker_request(worker_id: str, action: str) -> Request:

@@ -14,6 +14,7 @@ import httpx
 from cavvy import defaults
 from cavvy.client import _http
 from cavvy.client import _protocol as protocol
+from cavvy.client import _trust as trust
 from cavvy.client._events import TenantEvent
 from cavvy.client._flow import Close, Emit, Flow, Flows, Open, Pause, Read, Send, Step
 from cavvy.client._job import Job, JobPage
@@ -27,6 +28,7 @@ from cavvy.protocol.rest_health import Health
 from cavvy.protocol.rest_keys import KeyBody, KeyList, KeyView, NewKey, OwnKey
 from cavvy.protocol.rest_stop import StopAnswer, StopView, ThreadStopped
 from cavvy.protocol.rest_tenants import NewTenant, TenantList, TenantView
+from cavvy.protocol.rest_trust import NewTrustCode, TrustList, TrustView
 from cavvy.protocol.rest_workers import WorkerList, WorkerToken, WorkerView
 
 __all__ = ["Cavvy", "JobStream", "Wire"]
@@ -187,13 +189,15 @@ class Cavvy:
     def worker(self, worker_id: str) -> WorkerView:
         return self._fetch(protocol.get(protocol.worker_path(worker_id)), WorkerView)
 
-    def create_worker_token(self, *, needs_approval: bool = False, shared: bool = False) -> WorkerToken:
+    def create_worker_token(
+        self, *, needs_approval: bool = False, shared: bool = False, private: bool = False
+    ) -> WorkerToken:
         """A token for one worker; `join` is what goes behind `cavvy worker --join`. Never repeated by itself.
 
         The worker waits with `needs_approval` until it is approved. A `shared` one serves every tenant and takes an
-        operator's key.
+        operator's key. A `private` one is trusted by the key's user.
         """
-        request = protocol.token_request(needs_approval=needs_approval, shared=shared)
+        request = protocol.token_request(needs_approval=needs_approval, shared=shared, private=private)
         return self._fetch(request, WorkerToken)
 
     def approve_worker(self, worker_id: str) -> WorkerView:
@@ -215,6 +219,27 @@ class Cavvy:
     def revoke_worker(self, worker_id: str) -> WorkerView:
         """Shuts it out for good: what it runs is stopped and given to others."""
         return self._fetch(protocol.manage_worker_request(worker_id, "revoke"), WorkerView)
+
+    def create_trust_code(self, *, user: str | None = None) -> NewTrustCode:
+        """A code by which one worker may ask for the user's trust, within an hour; `confirm_trust` gives it. `user` is
+        whose, for a key that may act for users. Never repeated by itself."""
+        return self._fetch(trust.code_request(user), NewTrustCode)
+
+    def trust(self, *, user: str | None = None) -> TrustList:
+        """Whom the user trusts with what is PRIVATE (`providers`), and the codes and claims there are (`waiting`)."""
+        return self._fetch(trust.list_request(user), TrustList)
+
+    def confirm_trust(self, trust_id: str, fingerprint: str, *, user: str | None = None) -> TrustView:
+        """Trusts the worker that has claimed this code. `fingerprint` is what the worker itself shows."""
+        return self._fetch(trust.confirm_request(trust_id, fingerprint, user), TrustView)
+
+    def pair_worker(self, worker_id: str, *, user: str | None = None) -> TrustView:
+        """Trusts a worker without a code."""
+        return self._fetch(trust.pair_request(worker_id, user), TrustView)
+
+    def end_trust(self, trust_id: str, *, user: str | None = None) -> TrustView:
+        """Ends a pairing, refuses a claim or withdraws a code, at once: what the worker runs of it is stopped."""
+        return self._fetch(trust.end_request(trust_id, user), TrustView)
 
     def own_key(self) -> OwnKey:
         """What this client's key is: its role, tenant and user."""

@@ -8,7 +8,6 @@ import secrets
 import ssl
 import time
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
@@ -18,23 +17,20 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketE
 from cavvy import defaults, logs
 from cavvy.core.job import JobType, WorkerStatus
 from cavvy.errors import StartError, WorkerRefused
+from cavvy.protocol.fingerprint import worker_fingerprint
 from cavvy.protocol.handshake import CloseCode
-from cavvy.protocol.line import is_loopback_host
 from cavvy.protocol.messages import Capabilities, RegisterAck
-from cavvy.protocol.pinning import PinMismatch, pinned_context
 from cavvy.providers.base import Provider, TaskProvider
 from cavvy.version import __version__
 from cavvy.worker.attempts import Attempts
 from cavvy.worker.clock import Clock, boot_clock_s
-from cavvy.worker.connecting import is_refusal, keep_alive
+from cavvy.worker.connecting import CONNECT_PATH, distrust, is_refusal, keep_alive, socket_options, tls_context
 from cavvy.worker.identity import JoinLine, Membership, WorkerHome
 from cavvy.worker.runner import Runner
 from cavvy.worker.session import LoginBroken, LoginRequest, OtherStore, Outbox, login
 
 __all__ = ["Worker"]
 
-CONNECT_PATH = "/v1/workers/connect"
-CLOSE_TIMEOUT_S = 2.0
 DRAIN_TIMEOUT_S = 1.0
 
 #: Statuses in which a worker gets no work: what it is, and which command ends that.
@@ -89,7 +85,7 @@ class Worker:
         place = join or known
         assert place is not None
         self._url, self._pin = place.url, place.pin
-        self._tls = _tls(self._url, self._pin)
+        self._tls = tls_context(self._url, self._pin)
         self._name = name or (known.name if known else f"worker-{self._identity.key[:8]}")
         self._instance = secrets.token_hex(16)
         self._capabilities = b""
@@ -178,7 +174,7 @@ class Worker:
                 await self._connect_once(self._attempts)
                 told = False
             except ssl.SSLCertVerificationError as error:
-                raise WorkerRefused(self._distrust(error)) from error
+                raise distrust(self._url, error) from error
             except (OSError, TimeoutError, InvalidHandshake, WebSocketException, LoginBroken) as error:
                 if not told:
                     hint = "it is tried again until it answers"
@@ -211,17 +207,7 @@ class Worker:
 
     async def _connect_once(self, attempts: Attempts) -> None:
         """One connection from its first byte to its last; returns when a login was followed by a loss."""
-        async with connect(
-            self._url + CONNECT_PATH,
-            compression=None,
-            max_size=defaults.MAX_FRAME_BYTES,
-            proxy=None,
-            logger=logs.LibraryLogger("websockets"),
-            ssl=self._tls,
-            open_timeout=defaults.HANDSHAKE_TIMEOUT_S,
-            close_timeout=CLOSE_TIMEOUT_S,
-            ping_interval=None,  # keep_alive does it
-        ) as socket:
+        async with connect(self._url + CONNECT_PATH, **socket_options(self._tls)) as socket:
             try:
                 await self._log_in_and_talk(socket, attempts)
             finally:
@@ -306,24 +292,13 @@ class Worker:
         membership = Membership(url=self._url, coordinator_key=coordinator_key, name=self._name, pin=self._pin)
         if self._home.membership() != membership:
             self._home.remember(membership)
-        self._log.info("connected", coordinator=self._url, worker_id=ack.worker_id, name=self._name)
+        fingerprint = worker_fingerprint(self.key)
+        self._log.info(
+            "connected", coordinator=self._url, worker_id=ack.worker_id, name=self._name, fingerprint=fingerprint
+        )
         self._tell_status(ack)
         if abs(ack.skew_ms) > defaults.SKEW_WARN_MS:
             self._log.warning("clock differs from the coordinator's", ms=ack.skew_ms)
-
-    def _distrust(self, error: ssl.SSLCertVerificationError) -> str:
-        """Why this is not the coordinator, and what to do."""
-        if isinstance(error, PinMismatch):
-            return (
-                f"What answers at {self._url} is not the coordinator this worker was told to join: its certificate has"
-                f" another key (pin {error.found[:16]}…). Nothing was sent to it. If the coordinator was set up anew,"
-                " join it with a new line from `cavvy workers token`; else somebody is in between."
-            )
-        return (
-            f"No authority that this machine trusts vouches for the certificate at {self._url}"
-            f" ({error.verify_message}). Nothing was sent to it. Join with the whole line that `cavvy workers token`"
-            " prints, also what is behind its #."
-        )
 
     def _tell_status(self, ack: RegisterAck) -> None:
         """What an administrator has to do before this worker gets anything, if something."""
@@ -362,19 +337,6 @@ class Worker:
                     f"Another process with the same key ({self._home.key_path}) is connected: {reason}. Stop one of the"
                     " two, or give this one a directory, and so a key, of its own."
                 )
-
-
-def _tls(url: str, pin: str | None) -> ssl.SSLContext | None:
-    """Whom TLS trusts, None for none. Raises WorkerRefused when another machine would be spoken to in the clear."""
-    parts = urlsplit(url)
-    if parts.scheme == "wss":
-        return pinned_context(pin) if pin else ssl.create_default_context()
-    if pin is None and is_loopback_host(parts.hostname or ""):
-        return None
-    raise WorkerRefused(
-        f"{url} is another machine, and without TLS everyone on the way could read the jobs. Start the coordinator with"
-        " --lan and join it with a new line from `cavvy workers token`."
-    )
 
 
 def _pause_s(failures: int) -> float:

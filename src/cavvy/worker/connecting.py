@@ -1,22 +1,73 @@
-"""What a failed connection means, and whether the other end of a living one is still there."""
+"""How a connection is made, what a failed one means, and whether the other end of a living one is still there."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import re
+import ssl
 from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from cavvy import defaults
+from cavvy import defaults, logs
+from cavvy.errors import WorkerRefused
+from cavvy.protocol.line import is_loopback_host
+from cavvy.protocol.pinning import PinMismatch, pinned_context
 
-__all__ = ["is_refusal", "keep_alive"]
+__all__ = ["CONNECT_PATH", "distrust", "is_refusal", "keep_alive", "socket_options", "tls_context"]
+
+CONNECT_PATH = "/v1/workers/connect"
+CLOSE_TIMEOUT_S = 2.0
 
 #: This machine has no way to such an address, so nothing can be listening there for us.
 _NO_SUCH_ADDRESSES = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH})
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
+
+
+def socket_options(tls: ssl.SSLContext | None) -> dict[str, Any]:
+    """How a worker's WebSocket is opened."""
+    return {
+        "compression": None,
+        "max_size": defaults.MAX_FRAME_BYTES,
+        "proxy": None,
+        "logger": logs.LibraryLogger("websockets"),
+        "ssl": tls,
+        "open_timeout": defaults.HANDSHAKE_TIMEOUT_S,
+        "close_timeout": CLOSE_TIMEOUT_S,
+        "ping_interval": None,  # keep_alive does it
+    }
+
+
+def tls_context(url: str, pin: str | None) -> ssl.SSLContext | None:
+    """Whom TLS trusts, None for none. Raises WorkerRefused when another machine would be spoken to in the clear."""
+    parts = urlsplit(url)
+    if parts.scheme == "wss":
+        return pinned_context(pin) if pin else ssl.create_default_context()
+    if pin is None and is_loopback_host(parts.hostname or ""):
+        return None
+    raise WorkerRefused(
+        f"{url} is another machine, and without TLS everyone on the way could read the jobs. Start the coordinator with"
+        " --lan and join it with a new line from `cavvy workers token`."
+    )
+
+
+def distrust(url: str, error: ssl.SSLCertVerificationError) -> WorkerRefused:
+    """Why this is not the coordinator, and what to do."""
+    if isinstance(error, PinMismatch):
+        return WorkerRefused(
+            f"What answers at {url} is not the coordinator this worker was told to join: its certificate has"
+            f" another key (pin {error.found[:16]}…). Nothing was sent to it. If the coordinator was set up anew,"
+            " join it with a new line from `cavvy workers token`; else somebody is in between."
+        )
+    return WorkerRefused(
+        f"No authority that this machine trusts vouches for the certificate at {url}"
+        f" ({error.verify_message}). Nothing was sent to it. Join with the whole line that `cavvy workers token`"
+        " prints, also what is behind its #."
+    )
 
 
 def is_refusal(error: BaseException) -> bool:

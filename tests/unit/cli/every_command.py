@@ -25,10 +25,14 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from cavvy import __version__
 from cavvy.cli._app import app
+from cavvy.core.ed25519 import public_key
+from cavvy.private_files import make_private_directory, write_private
+from cavvy.protocol.fingerprint import worker_fingerprint
 from cavvy.store.sqlite import SqliteStore
 from cavvy.store.sqlite.writer import Writer
 from cavvy.testing import LiveStack, ScriptedProvider, live_stack
 from cavvy.worker.agent import Worker
+from cavvy.worker.claiming import claim_trust
 from cavvy.worker.identity import WorkerHome, parse_join
 
 __all__ = [
@@ -96,6 +100,19 @@ ENTRIES: dict[str, Entry] = {
     "stop": Entry("stop {waiting} --reason enough"),
     "tenants create": Entry("tenants create {fresh_name} --key {operator}", {Condition.WRONG_KEY: _NOT_OPERATOR}),
     "tenants list": Entry("tenants list --key {operator}", {Condition.WRONG_KEY: "tenants list --key {admin}"}),
+    "trust claim": Entry(
+        "trust claim 3FA9C1 --data-dir {member}",
+        {
+            Condition.NOBODY: "trust claim 3FA9C1 --data-dir {directory}/new",
+            Condition.WRONG_KEY: "# it takes no key: the worker's own is what counts",
+        },
+        client=False,
+    ),
+    "trust confirm": Entry("trust confirm {claim} --fingerprint {fingerprint}"),
+    "trust create": Entry("trust create --detach"),
+    "trust list": Entry("trust list"),
+    "trust pair": Entry("trust pair {worker}"),
+    "trust revoke": Entry("trust revoke {pairing}"),
     "up": Entry(
         "up --port 0 --data-dir {data} --model {gguf}",
         {Condition.NOBODY: _STARTS, Condition.WRONG_KEY: _OWN, Condition.FULL_DISK: _STARTS},
@@ -215,6 +232,38 @@ def _enrolled(name: str, *, needs_approval: bool) -> Callable[[Live], str]:
     return lambda here: here.portal.call(join_and_leave, here)
 
 
+async def _join_and_leave(here: Live, home: WorkerHome) -> None:
+    line = (await here.stack.http.post("/v1/worker-tokens")).json()["join"]
+    worker = Worker(home=home, providers=[ScriptedProvider()], slots=1, name="member", join=parse_join(line))
+    running = asyncio.create_task(worker.run())
+    await worker.wait_connected()
+    await worker.stop()
+    await running
+
+
+def _member(here: Live) -> str:
+    """The data directory of a worker that has joined."""
+    directory = here.directory / f"member-{next(_NUMBERS)}"
+    here.portal.call(_join_and_leave, here, WorkerHome(directory / "worker"))
+    return str(directory)
+
+
+def _claim(here: Live) -> str:
+    """The id of a claim by a worker whose key is the same each time."""
+    made = here.post("/v1/trust/create")
+    home = WorkerHome(here.directory / "claimer")
+    if not home.directory.exists():
+        make_private_directory(home.directory)
+        write_private(home.key_path, b"07" * 32 + b"\n")
+        here.portal.call(_join_and_leave, here, home)
+    here.portal.call(claim_trust, home, made["pairing_code"])
+    return str(made["id"])
+
+
+def _pairing(here: Live) -> str:
+    return str(here.post("/v1/trust/pair", {"worker": _worker(here)})["id"])
+
+
 def _unknown_token(here: Live) -> str:
     """A join line of this coordinator whose token it does not know, as if it had been used."""
     join: str = here.post("/v1/worker-tokens")["join"]
@@ -250,6 +299,8 @@ def _spare_key(here: Live) -> str:
 MAKERS: dict[str, Callable[[Live], str]] = {
     "admin": lambda here: here.stack.key,
     "failed": _failed,
+    "claim": _claim,
+    "fingerprint": lambda _: worker_fingerprint(public_key(b"\7" * 32).hex()),
     "fresh_name": lambda _: f"acme-{next(_NUMBERS)}",
     "operator": lambda here: here.stack.server.operator_key or "",
     "spare_key": _spare_key,
@@ -258,8 +309,10 @@ MAKERS: dict[str, Callable[[Live], str]] = {
     "idler": _enrolled("idler", needs_approval=False),
     "job": _completed,
     "login": lambda here: f"cavvy://{here.stack.server.reach.here}/{here.stack.key}",
+    "member": _member,
     "newcomer": _enrolled("newcomer", needs_approval=True),
     "others_token": _others_token,
+    "pairing": _pairing,
     "used_token": _unknown_token,
     "waiting": _waiting,
     "worker": _worker,
@@ -268,6 +321,8 @@ MAKERS: dict[str, Callable[[Live], str]] = {
 
 #: What stands for them where there is no coordinator.
 NOBODYS = {name: f"/nowhere/{name}" for name in MAKERS} | {
+    "claim": "tru_00000000000000000001",
+    "pairing": "tru_00000000000000000002",
     "failed": "01990000-0000-7000-8000-000000000003",
     "idler": "wrk_00000000000000000001",
     "job": "01990000-0000-7000-8000-000000000001",
@@ -306,6 +361,9 @@ _STEADY = (
     (r"cavvy://\S+", "cavvy://JOIN"),
     (r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "JOB"),
     (r"wrk_[0-9a-f]{20}", "WORKER"),
+    (r"tru_[0-9a-f]{20}", "TRUST"),
+    (r"\b([0-9A-HJKMNP-TV-Z]{4}-){4}[0-9A-HJKMNP-TV-Z]{4}\b", "FINGERPRINT"),
+    (r"(code|claim) [0-9A-F]{6}\b", r"\1 CODE"),
     (r"\b[0-9a-f]{64}\b", "HEX"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?(Z|\+00:00)", "TIME"),
     (r"skew_ms:( +)-?\d+", r"skew_ms:\1MS"),

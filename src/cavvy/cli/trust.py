@@ -1,0 +1,195 @@
+"""`cavvy trust`: create, claim, pair, list, confirm, revoke."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cavvy import defaults
+from cavvy.cli import _output
+from cavvy.cli._exits import Exit
+from cavvy.cli._options import Common, client_options, server_options
+from cavvy.cli.workers import find_worker
+from cavvy.errors import ClientError
+
+if TYPE_CHECKING:
+    from cavvy.client import Cavvy
+    from cavvy.protocol.rest_trust import NewTrustCode, TrustView
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Say which workers you trust with your PRIVATE jobs. Everybody trusts for themselves.", no_args_is_help=True
+)
+
+TrustId = Annotated[str, typer.Argument(metavar="ID", help="The id, as `cavvy trust list` shows it.")]
+User = Annotated[
+    str | None, typer.Option("--user", help="Whose trust, with a key that may act for users.", show_default="yours")
+]
+Operator = Annotated[
+    bool, typer.Option("--operator", help="Of a user of Dispatch's clients, who send no key, with the operator's key.")
+]
+
+
+@app.callback()
+@client_options
+def _trust(common: Common) -> None:
+    pass
+
+
+@app.command("create")
+@client_options
+def create(
+    common: Common,
+    detach: Annotated[bool, typer.Option("--detach", help="Print the code and leave; confirm later.")] = False,
+    user: User = None,
+    operator: Operator = False,
+) -> Exit:
+    """Make a code for one worker, wait until it is claimed, and ask whether you trust who claimed it."""
+    with common.client(operator=operator) as client:
+        made = client.create_trust_code(user=user)
+        if common.json:
+            _output.print_json(made)
+            return Exit.OK
+        _output.print_text(f"code {made.pairing_code}, until {made.expires_at}: on the worker's machine type")
+        _output.print_text(f"  cavvy trust claim {made.pairing_code}")
+        if detach or not sys.stdin.isatty():
+            _output.note(f"when it is claimed: cavvy trust confirm {made.id}")
+            return Exit.OK
+        return _ask(client, _claimed(client, made, user), user)
+
+
+@app.command("claim")
+@server_options
+def claim(
+    common: Common,
+    code: Annotated[str, typer.Argument(metavar="CODE", help="What `cavvy trust create` printed.")],
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where the worker keeps its data.", show_default="the user's data directory")
+    ] = None,
+) -> None:
+    """On the worker's machine: ask for the trust of whoever made this code. The worker may run meanwhile."""
+    import asyncio
+
+    from cavvy.cli import _config
+    from cavvy.client.config import config_file
+    from cavvy.protocol.fingerprint import worker_fingerprint
+    from cavvy.worker.claiming import claim_trust
+    from cavvy.worker.identity import WorkerHome
+
+    home = WorkerHome(_config.worker_data_dir(config_file(common.config), data_dir) / "worker")
+    result = asyncio.run(claim_trust(home, code))
+    fingerprint = worker_fingerprint(home.identity().key)
+    if common.json:
+        _output.print_json({"status": result.status, "fingerprint": fingerprint})
+        return
+    _output.print_text(f"this worker's fingerprint is {fingerprint}")
+    _output.note("its user is asked to confirm; read the fingerprint to them")
+
+
+@app.command("pair")
+@client_options
+def pair(
+    common: Common,
+    worker: Annotated[str, typer.Argument(metavar="WORKER", help="The worker's id, or its name if only one has it.")],
+    user: User = None,
+    operator: Operator = False,
+) -> None:
+    """Trust a worker that was let in, without a code."""
+    with common.client(operator=operator) as client:
+        found = worker if operator else find_worker(client, worker).id
+        paired = client.pair_worker(found, user=user)
+    _show(common, paired, "is paired")
+
+
+@app.command("list")
+@client_options
+def list_trust(common: Common, user: User = None, operator: Operator = False) -> None:
+    """List whom you trust, who asks for it, and which codes nobody has claimed."""
+    with common.client(operator=operator) as client:
+        found = client.trust(user=user)
+    if common.json:
+        _output.print_json(found)
+        return
+    rows = [
+        (each.id, each.status, each.name or each.worker_id, each.fingerprint, each.paired_at or each.created_at)
+        for each in (*found.providers, *found.waiting)
+    ]
+    _output.print_table(("ID", "IS", "WORKER", "FINGERPRINT", "SINCE"), rows)
+
+
+@app.command("confirm")
+@client_options
+def confirm(
+    common: Common,
+    trust_id: TrustId,
+    fingerprint: Annotated[
+        str | None, typer.Option(help="What the worker shows; without it you are asked.", show_default=False)
+    ] = None,
+    user: User = None,
+    operator: Operator = False,
+) -> Exit:
+    """Trust the worker that has claimed a code of yours."""
+    with common.client(operator=operator) as client:
+        if fingerprint is not None:
+            _show(common, client.confirm_trust(trust_id, fingerprint, user=user), "is paired")
+            return Exit.OK
+        waiting = {each.id: each for each in client.trust(user=user).waiting}
+        return _ask(client, waiting.get(trust_id), user)
+
+
+@app.command("revoke")
+@client_options
+def revoke(common: Common, trust_id: TrustId, user: User = None, operator: Operator = False) -> None:
+    """Trust a worker no more, at once; or refuse a claim, or withdraw a code."""
+    with common.client(operator=operator) as client:
+        ended = client.end_trust(trust_id, user=user)
+    _show(common, ended, "is not trusted any more" if ended.status == "paired" else "has ended")
+
+
+def _claimed(client: Cavvy, made: NewTrustCode, user: str | None) -> TrustView | None:
+    """Waits for a worker to claim the code; None when it has ended without."""
+    while True:
+        found = next((each for each in client.trust(user=user).waiting if each.id == made.id), None)
+        if found is None or found.fingerprint is not None:
+            return found
+        time.sleep(defaults.TRUST_POLL_S)
+
+
+def _ask(client: Cavvy, claim: TrustView | None, user: str | None) -> Exit:
+    """Shows who has claimed, asks, and does as the answer says."""
+    if claim is None or claim.fingerprint is None:
+        raise ClientError("no worker has claimed this code; `cavvy trust list` shows what there is")
+    where = f" at {claim.address}" if claim.address else ""
+    _output.print_text(_output.clean(f"{_name(claim)}{where} asks for your trust"))
+    _output.print_text(f"its fingerprint is {claim.fingerprint}")
+    if not sys.stdin.isatty():
+        _output.note(f"if the worker shows the same: cavvy trust confirm {claim.id} --fingerprint {claim.fingerprint}")
+        return Exit.FAILED
+    if typer.confirm("Does the worker show the same?", err=True):
+        client.confirm_trust(claim.id, claim.fingerprint, user=user)
+        _output.print_text("it is paired: it is given your PRIVATE jobs from now on")
+        return Exit.OK
+    client.end_trust(claim.id, user=user)
+    _output.note("it is refused, and the code is worth nothing any more")
+    return Exit.FAILED
+
+
+def _show(common: Common, trust: TrustView, what: str) -> None:
+    if common.json:
+        _output.print_json(trust)
+        return
+    shown = f"{_name(trust)} {what}" if trust.provider_pubkey else f"{trust.id} {what}"
+    _output.print_text(_output.clean(shown))
+    if trust.fingerprint is not None:
+        _output.note(f"its fingerprint is {trust.fingerprint}")
+
+
+def _name(trust: TrustView) -> str:
+    if trust.worker_id:
+        return f"{trust.name} ({trust.worker_id})"
+    return f"the worker with the key {(trust.provider_pubkey or '')[:16]}…"
