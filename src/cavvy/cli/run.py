@@ -19,7 +19,11 @@ __all__ = ["run"]
 @client_options
 def run(
     common: Common,
-    prompt: Annotated[str, typer.Argument(help="What to ask; `-` reads it from stdin.")],
+    prompt: Annotated[str, typer.Argument(help="What to ask, or the task's text; `-` reads it from stdin.")],
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="TASK", help="Do this with the text, no model: summarize, classify or extract_json."),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Which model; without it any.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0, help="0 is the same answer every time.")] = None,
@@ -53,7 +57,10 @@ def run(
     live: Annotated[bool, typer.Option("--live", help="Stream also into a pipe; fails on a restart.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Print the job's id and leave; the job goes on.")] = False,
 ) -> int:
-    """Ask a prompt and print the answer, token by token on a terminal, once it is whole into a pipe."""
+    """Ask a prompt and print the answer, token by token on a terminal, once it is whole into a pipe.
+
+    With --task nobody is asked: a worker summarizes or classifies the text, or finds the JSON in it.
+    """
     from cavvy.cli import _follow, _output
     from cavvy.cli._limits import Hangup, hangups
 
@@ -61,6 +68,10 @@ def run(
         raise typer.BadParameter("--detach waits for nothing: leave out --live and --timeout")
     if on_no_trusted is not None and not private:
         raise typer.BadParameter("--on-no-trusted is for private jobs: give --private too")
+    of_models = {"--model": model, "--max-tokens": max_tokens, "--temperature": temperature, "--stop": stop or None}
+    said = [name for name, value in of_models.items() if value is not None]
+    if task is not None and said:
+        raise typer.BadParameter(f"a task asks no model: leave out {', '.join(said)}")
     asked = _read_stdin() if prompt == "-" else prompt
     fields = {
         "model": model,
@@ -82,7 +93,7 @@ def run(
     }
     with common.client() as client, hangups():
         try:
-            job = client.submit(asked, **fields)
+            job = client.submit(asked, **fields) if task is None else client.submit_task(task, asked, **fields)
         except (KeyboardInterrupt, Hangup):
             _output.note_if_heard("stopped before the coordinator answered; it may have got the job: `cavvy jobs list`")
             return Exit.INTERRUPTED

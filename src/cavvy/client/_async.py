@@ -18,7 +18,7 @@ from cavvy.client import _trust as trust
 from cavvy.client._events import TenantEvent
 from cavvy.client._flow import Close, Emit, Flow, Flows, Open, Pause, Read, Send, Step
 from cavvy.client._job import Job, JobPage
-from cavvy.client._protocol import Lost, Prompt, Reply, Request
+from cavvy.client._protocol import Lost, Prompt, Reply, Request, Task
 from cavvy.client._text import StreamText
 from cavvy.client.config import connection
 from cavvy.client.receipt import Receipt
@@ -81,6 +81,11 @@ class AsyncCavvy:
         others."""
         return await self._carry_out(self._flows.submit(prompt, fields))
 
+    async def submit_task(self, task_type: str, text: str, **fields: Any) -> Job:
+        """A new TASK job, accepted and safe: summarize, classify or extract_json of `text`. `fields` are those of
+        `submit` that are not said to a model."""
+        return await self._carry_out(self._flows.submit(Task(task_type, text), fields))
+
     async def submit_many(
         self, jobs: Iterable[Prompt | Mapping[str, Any]], *, idempotency_key: str | None = None, **fields: Any
     ) -> list[Job | RequestRefused]:
@@ -95,6 +100,10 @@ class AsyncCavvy:
     async def run(self, prompt: Prompt, *, wait_s: float | None = None, **fields: Any) -> Job:
         """Submits and waits; the completed job. Raises JobFailed; JobTimeout after `wait_s`: the job goes on."""
         return await self._carry_out(self._flows.run(prompt, fields, wait_s))
+
+    async def run_task(self, task_type: str, text: str, *, wait_s: float | None = None, **fields: Any) -> Job:
+        """Submits a task and waits; the completed job, whose `result` is the task's object. Raises as `run`."""
+        return await self._carry_out(self._flows.run(Task(task_type, text), fields, wait_s))
 
     def stream(
         self, prompt: Prompt, *, restart: bool = False, reasoning: bool = False, **fields: Any

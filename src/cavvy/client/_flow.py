@@ -16,7 +16,7 @@ from cavvy import defaults
 from cavvy.client import _protocol as protocol
 from cavvy.client._events import EventReader
 from cavvy.client._job import Job
-from cavvy.client._protocol import Lost, Prompt, Reply, Request
+from cavvy.client._protocol import Lost, Prompt, Reply, Request, Task
 from cavvy.client._sse import SseParser
 from cavvy.client._text import StreamText
 from cavvy.errors import ClientError, JobTimeout, NoCoordinator, RequestRefused
@@ -107,7 +107,7 @@ class Flows:
         """The body of the answer. Raises RequestRefused, or NoCoordinator when none comes."""
         return protocol.expect_ok((yield from self._reply(request, patience_s)))
 
-    def submit(self, prompt: Prompt, fields: Mapping[str, Any], *, wait: int = 0) -> Flow[Job]:
+    def submit(self, prompt: Prompt | Task, fields: Mapping[str, Any], *, wait: int = 0) -> Flow[Job]:
         """The new job: one, however often the request had to be repeated."""
         request = protocol.submit_request(prompt, fields, idempotency_key=str(uuid.uuid4()), wait=wait)
         return (yield from self.fetch(request, Job))
@@ -119,7 +119,7 @@ class Flows:
         request = protocol.batch_request(jobs, fields, idempotency_key=key or str(uuid.uuid4()))
         return protocol.batch_outcomes((yield from self.fetch(request, protocol.BatchAnswer)))
 
-    def run(self, prompt: Prompt, fields: Mapping[str, Any], wait_s: float | None) -> Flow[Job]:
+    def run(self, prompt: Prompt | Task, fields: Mapping[str, Any], wait_s: float | None) -> Flow[Job]:
         """The completed job. Raises JobFailed, JobTimeout."""
         deadline = None if wait_s is None else time.monotonic() + wait_s
         job = yield from self.submit(prompt, fields, wait=protocol.wait_s(wait_s))

@@ -77,7 +77,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """What was signed (`text`, `model`, `finish_reason`); `{"error": code}` if it failed; None before the end."""
+        """What was signed: `text`, `model`, `finish_reason`, or the task's object; `{"error": code}` if it failed;
+        None before the end.
+        """
         value: dict[str, Any] | None = msgspec.json.decode(self.result_json)
         return value
 

@@ -25,6 +25,7 @@ __all__ = [
     "Prompt",
     "Reply",
     "Request",
+    "Task",
     "batch_outcomes",
     "batch_request",
     "cancel_request",
@@ -59,6 +60,13 @@ _STREAMED = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
 
 #: What can be asked: a prompt, or OpenAI chat messages.
 Prompt = str | Sequence[Mapping[str, Any]]
+
+
+class Task(NamedTuple):
+    """What is asked of no model: a TASK job."""
+
+    task_type: str
+    text: str
 
 
 class Request(NamedTuple):
@@ -103,7 +111,9 @@ def get(path: str, **query: object) -> Request:
     return Request("GET", f"{path}?{urlencode(given)}" if given else path)
 
 
-def _texts(prompt: Prompt) -> dict[str, Any]:
+def _texts(prompt: Prompt | Task) -> dict[str, Any]:
+    if isinstance(prompt, Task):
+        return {"job_type": "TASK", "task_type": prompt.task_type, "input": prompt.text}
     return {"prompt": prompt} if isinstance(prompt, str) else {"messages": list(prompt)}
 
 
@@ -136,7 +146,7 @@ def worker_path(worker_id: str) -> str:
     return f"/v1/workers/{quote(worker_id, safe='')}"
 
 
-def submit_request(prompt: Prompt, fields: Mapping[str, Any], *, idempotency_key: str, wait: int = 0) -> Request:
+def submit_request(prompt: Prompt | Task, fields: Mapping[str, Any], *, idempotency_key: str, wait: int = 0) -> Request:
     """`POST /v1/jobs`. Raises InvalidInput for what the API has no field for, or a value of the wrong type."""
     try:
         given = _texts(prompt) | _given(fields)

@@ -64,6 +64,32 @@ def test_run_writes_the_output_once_into_a_pipe(cli: Cli, answering: FakeCoordin
     assert sent == {"prompt": "hi", "max_tokens": 5, "stop": ["a", "b"]}
 
 
+def test_run_does_a_task_with_the_text_and_prints_what_people_read_of_it(cli: Cli, answering: FakeCoordinator) -> None:
+    assert cli("run", "--task", "summarize", "A text.") == (0, "Paris.\n", "")
+    sent = msgspec.json.decode(answering.requests[0].body)
+    assert sent == {"job_type": "TASK", "task_type": "summarize", "input": "A text."}
+
+
+def test_run_reads_a_tasks_text_from_stdin(
+    cli: Cli, answering: FakeCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("grüß".encode())))
+    assert cli("run", "--task", "classify", "-").code == 0
+    assert msgspec.json.decode(answering.requests[0].body)["input"] == "grüß"
+
+
+@pytest.mark.parametrize(
+    "option", [["--model", "m"], ["--max-tokens", "5"], ["--temperature", "0"], ["--stop", "x"]], ids=str
+)
+def test_run_refuses_what_is_said_to_a_model_with_a_task(
+    cli: Cli, answering: FakeCoordinator, option: list[str]
+) -> None:
+    code, _, stderr = cli("run", "--task", "classify", "hi", *option)
+    assert (code, answering.requests) == (2, [])
+    assert "a task asks no model" in stderr
+    assert option[0] in stderr
+
+
 def test_run_says_a_jobs_place_in_line_and_its_times(cli: Cli, answering: FakeCoordinator) -> None:
     times = {
         "timeout_s": 60, "first_token_timeout_s": 30.5, "stall_timeout_s": 5, "match_window_s": 1, "max_attempts": 2,

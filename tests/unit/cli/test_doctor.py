@@ -141,6 +141,7 @@ def test_each_setting_is_shown_with_where_it_came_from(patient: Patient, monkeyp
     assert shown["limits.max_pending"] == (7, f"{path}, line 6")
     assert shown["lan"] == ("True", f"{path}, line 4")
     assert shown["worker.slots"] == (None, "default")
+    assert shown["worker.tasks"] == (True, "default")
 
 
 def test_no_key_is_shown(patient: Patient, coordinator: FakeCoordinator, cli: Cli) -> None:

@@ -209,3 +209,9 @@ def test_a_client_command_asks_where_the_named_file_says_and_with_its_key(
     file.chmod(0o600)
     assert cli("jobs", "list", "--config", str(file)).code == 0
     assert coordinator.requests[0].headers["authorization"] == "Bearer cav_adm_filed"
+
+
+def test_a_worker_runs_tasks_unless_the_file_says_no(tmp_path: Path) -> None:
+    assert worker_plan(ConfigFile(), NOTHING).tasks == (True, "default")
+    file = file_with(tmp_path, "[worker]\ntasks = false\n")
+    assert worker_plan(file, NOTHING).tasks == (False, f"{file.path}, line 2")

@@ -114,6 +114,24 @@ def test_a_submit_carries_the_fields_and_the_key(driver: Any, coordinator: FakeC
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("operation", ["submit_task", "run_task"])
+def test_a_task_is_sent_with_its_text_and_no_prompt(driver: Any, coordinator: FakeCoordinator, operation: str) -> None:
+    coordinator.on("POST", "/v1/jobs", json(completed("Paris."), 201))
+    found = driver.call(coordinator.url, operation, "summarize", "A text.", effort="deep")
+    assert found.output == "Paris."
+    assert msgspec.json.decode(coordinator.requests[0].body) == {
+        "job_type": "TASK", "task_type": "summarize", "input": "A text.", "effort": "deep",
+    }  # fmt: skip
+
+
+def test_the_object_of_a_task_is_its_result(driver: Any, coordinator: FakeCoordinator) -> None:
+    done = completed("positive", job_type="TASK", task_type="classify", input="Fine.")
+    done["result"] = {"sentiment": "positive"}
+    coordinator.on("POST", "/v1/jobs", json(done, 201))
+    found = driver.call(coordinator.url, "run_task", "classify", "Fine.")
+    assert (found.result, found.task_type, found.input) == ({"sentiment": "positive"}, "classify", "Fine.")
+
+
 @pytest.mark.parametrize("operation", ["submit", "submit_many"])
 def test_the_times_of_a_job_are_sent_and_a_datetime_as_the_api_wants_it(
     driver: Any, coordinator: FakeCoordinator, operation: str

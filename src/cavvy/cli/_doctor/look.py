@@ -126,7 +126,7 @@ def _shown(
     rows += [Shown(f"clocks.{name}", value, file.origin(f"clocks.{name}")) for name, value in where.clocks.items()]
     rows += [Shown(f"dispatch.{name}", value, file.origin(f"dispatch.{name}")) for name, value in _dispatch(file)]
     if plan is not None:
-        rows += [_row("worker.name", plan.name), _row("worker.slots", plan.slots)]
+        rows += [_row("worker.name", plan.name), _row("worker.slots", plan.slots), _row("worker.tasks", plan.tasks)]
         rows += [Shown(f"providers.{name}", "set", file.origin(f"providers.{name}")) for name in plan.providers]
     moved = "CAVVY_CONFIG_DIR" if os.environ.get("CAVVY_CONFIG_DIR") else "default"
     return [*rows, Shown("credentials", str(config.credentials_path()), moved)]
