@@ -204,6 +204,15 @@ def test_without_urls_it_is_the_accounts_coordinator(
     assert driver.call("run_llm", fields={"prompt": "Who?", "user_id": "u"}).output == OUTPUT
 
 
+def test_half_a_character_of_javascripts_is_an_answer_as_well(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
+) -> None:
+    output = rb'{"text":"horse \ud83d..."}'
+    receipt = msgspec.json.encode(receipt_of(None, output_hash=hashlib.sha256(output).hexdigest()))
+    completes(coordinator, Answer(b'{"status":"completed","result":' + output + b',"receipt":' + receipt + b"}"))
+    assert ask(driver, coordinator).output == {"text": "horse \ufffd..."}
+
+
 # What is no answer
 
 
