@@ -28,10 +28,11 @@ class Attempt:
 @dataclass
 class Job:
     """`sure` says that the start of the newest attempt is surely written: it is a lazy write. `closed`: it was retried
-    since its newest attempt.
+    since its newest attempt. `owner` is whose PRIVATE job it is.
     """
 
     id: str
+    owner: str | None = None
     status: str = "pending"
     code: str | None = None
     tries: int = 0
@@ -145,12 +146,16 @@ class Model:
         self.jobs: dict[str, Job] = {}
         self.keys: dict[str, str] = {}
         self.online: set[str] = set()
+        self.trusted: set[tuple[str, str]] = set()  # which worker by which user
+
+    def may_see(self, worker: str, job: Job) -> bool:
+        return job.owner is None or (worker, job.owner) in self.trusted
 
     def mine(self, worker: str, ref: AttemptRef) -> Job | None:
         """The job, if this worker may still speak for it in this attempt."""
         job = self.jobs[ref.job_id]
-        may = job.epoch == ref.epoch and job.newest.worker == worker and (job.active or job.lost)
-        return job if may else None
+        its = job.epoch == ref.epoch and job.newest.worker == worker and (job.active or job.lost)
+        return job if its and self.may_see(worker, job) else None
 
     def verdict(self, worker: str, ref: AttemptRef) -> str:
         """What a result is answered that changes nothing any more."""
@@ -174,13 +179,16 @@ class Model:
             case StartAttempt():
                 self.jobs[write.job_id].sure = True
             case ReviveAttempt():
-                assert self.jobs[write.job_id].status == "running", "nobody said that it goes on"
+                job = self.jobs[write.job_id]
+                assert job.status == "running", "nobody said that it goes on"
+                assert self.may_see(job.newest.worker, job), "P16: goes on where its user does not trust"
 
     def _granted(self, write: GrantJob) -> None:
         job = self.jobs[write.job_id]
         assert (job.status, job.asked) == ("pending", False), f"granted while {job}"
         assert write.epoch == job.epoch + 1, f"epoch {write.epoch} after {job.epoch}"
         assert write.worker in self.online, "granted to a worker that is not there"
+        assert self.may_see(write.worker, job), "P16: granted to a worker that its user does not trust"
         job.attempts.append(Attempt(write.worker))
         job.status, job.sure, job.closed = "assigned", True, False
 

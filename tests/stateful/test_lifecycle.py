@@ -23,17 +23,17 @@ from cavvy.core.effects import (
 from cavvy.core.job import AttemptRef, RejectReason
 from cavvy.store.base import header_of
 from tests.stateful.model import Job
-from tests.stateful.play import Play, Player
+from tests.stateful.play import Player
+from tests.stateful.trust_rules import MAX_JOBS, TrustRules
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "40"))
 STEPS = 30
-MAX_JOBS = 12
 #: Long enough for every clock that may take an attempt from a worker that is not there.
 LONG_S = int(defaults.RESTART_GRACE_S + defaults.LEASE_TTL_S) + 5
 FINAL_CODES = ("input_too_large", "output_too_large")
 
 
-class Lifecycle(Play):
+class Lifecycle(TrustRules):
     """The rules; each store makes a machine of its own of it."""
 
     @precondition(lambda self: len(self.model.jobs) < MAX_JOBS)
@@ -247,8 +247,10 @@ class Lifecycle(Play):
             assert not job.active or job.newest.worker in self.model.online, f"held by nobody: {job}"
             assert not (job.active and job.asked), f"stops for ever: {job}"
         waiting = [job for job in self.model.jobs.values() if job.status == "pending"]
-        free = [one.name for one in self.players if one.online and not one.leaving and len(one.holds) < one.slots]
-        assert not (waiting and free), f"{waiting} wait although {free} is free"
+        free = [one for one in self.players if one.online and not one.leaving and len(one.holds) < one.slots]
+        for job in waiting:
+            idle = [one.name for one in free if self.model.may_see(one.key, job)]
+            assert not idle, f"{job} waits although {idle} is free"
 
     @rule(data=st.data())
     def restart(self, data: st.DataObject) -> None:

@@ -12,6 +12,7 @@ from cavvy.core.commands import CreateWorkerToken, RunAgain
 from cavvy.core.effects import Assign, CompletionAnswered, Reply, ReplyCode, StopAttempt, Verdict
 from cavvy.core.job import AttemptEnd, FailureCode, JobStatus, RejectReason, Terms
 from cavvy.core.worker_status import WorkerAction
+from cavvy.core.writes import DropTrust
 from cavvy.store.base import header_of
 from cavvy.testing import FakeWorker, Stack
 
@@ -280,6 +281,17 @@ async def test_p16_a_grant_that_is_sent_again_is_asked_for_again(scene: Scene) -
     await scene.rebuild()
     await scene.do(scene.unpairing(scene.friend.key), scene.friend.resumed(), scene.stranger.resumed())
     assert [one.session for one in scene.all(Assign)] == [grant.session], "the first one"
+    assert (await scene.job(grant.job_id)).status is JobStatus.PENDING
+
+
+async def test_p16_a_grant_is_not_sent_again_to_a_worker_that_lost_its_trust_unnoticed(scene: Scene) -> None:
+    """The store knows no pairing any more, and nobody has taken the attempt back."""
+    grant = await scene.private()
+    (trust,) = await scene.store.trusts(defaults.TENANT, defaults.USER)
+    await scene.store.commit([DropTrust(id=trust.id)], term=1)
+    await scene.rebuild()
+    await scene.do(scene.friend.resumed(), scene.stranger.resumed())
+    assert scene.all(Assign) == [grant]
     assert (await scene.job(grant.job_id)).status is JobStatus.PENDING
 
 
