@@ -429,6 +429,22 @@ async def test_a_worker_enrols_in_the_batch_that_adds_its_token(opened: OpenStor
     assert len(await opened.store.workers(TENANT)) == 1
 
 
+async def test_a_worker_that_came_without_a_token_joins_another_tenant_with_one(opened: OpenStore) -> None:
+    await opened.commit(enrolled(tenant=defaults.DISPATCH_TENANT, token_hash=None), token())
+    await opened.commit(enrolled(name="joined"))
+    (worker,) = await opened.store.workers(TENANT)
+    assert (worker.name, await opened.store.workers(defaults.DISPATCH_TENANT)) == ("joined", [])
+
+
+async def test_a_revoked_worker_that_came_without_a_token_joins_no_more(opened: OpenStore) -> None:
+    gone = enrolled(tenant=defaults.DISPATCH_TENANT, token_hash=None, status=WorkerStatus.REVOKED)
+    await opened.commit(gone, token())
+    with pytest.raises(Refused):
+        await opened.commit(enrolled())
+    with pytest.raises(Refused):
+        await opened.commit(enrolled(tenant=defaults.DISPATCH_TENANT, token_hash=None))
+
+
 async def test_an_attempt_names_its_worker_by_id_once_it_is_known(opened: OpenStore) -> None:
     await opened.commit(token(), enrolled(), inserted(1), granted(1))
     assert (await read(opened)).attempts[0].worker_id == "id-of-abababab"

@@ -106,12 +106,16 @@ class Roster:
         )
 
     def _admit(self, command: RegisterWorker, now: Now) -> ReplyCode:
-        """Whether this key may serve; enrols it when it brings a good token."""
+        """Whether this key may serve; enrols it when it brings a good token. Having come as one of Dispatch's, without
+        a token, opens nothing here and stands in nobody's way.
+        """
         known = self._workers.get(command.worker)
         if command.profile.legacy:
             return self._admit_legacy(command, known, now)
-        if known is not None:
-            return ReplyCode.WORKER_REVOKED if known.status is WorkerStatus.REVOKED else ReplyCode.OK
+        if known is not None and known.status is WorkerStatus.REVOKED:
+            return ReplyCode.WORKER_REVOKED
+        if known is not None and known.tenant != defaults.DISPATCH_TENANT:
+            return ReplyCode.OK
         if command.token_hash is None:
             return ReplyCode.WORKER_UNKNOWN
         token = self._tokens.get(command.token_hash)

@@ -263,7 +263,7 @@ class DropExpiredTokens(WriteBase, frozen=True, kw_only=True, tag=True):
 
 class EnrolWorker(WriteBase, frozen=True, kw_only=True, tag=True):
     """A worker's key becomes known, using up `token_hash`; conditional on the token being unused. A legacy worker
-    comes without one.
+    comes without one; its row, if it is not revoked, gives way when the key comes to another tenant with a token.
     """
 
     worker: str

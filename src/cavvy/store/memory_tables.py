@@ -8,6 +8,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from cavvy import defaults
+from cavvy.core.job import WorkerStatus
 from cavvy.core.writes import (
     AddApiKey,
     AddTenant,
@@ -81,8 +83,11 @@ class Tables(Data):
             if token is None or token.used:
                 raise Refused("EnrolWorker: the token is unknown or used up")
             transaction.put(self.tokens, write.token_hash, replace(token, used=True))
-        require(write.worker not in self.workers, write, "the worker is known")
-        require(write.id not in self.worker_ids, write, "the worker's id is taken")
+        known = self.workers.get(write.worker)
+        moves = known is not None and known.tenant == defaults.DISPATCH_TENANT != write.tenant
+        moves = moves and known is not None and known.status is not WorkerStatus.REVOKED
+        require(known is None or moves, write, "the worker is known")
+        require(moves or write.id not in self.worker_ids, write, "the worker's id is taken")
         worker = WorkerRecord(
             key=write.worker,
             id=write.id,

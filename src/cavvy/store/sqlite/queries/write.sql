@@ -405,7 +405,9 @@ UPDATE worker_token SET used_by = :worker WHERE token_hash = :token_hash AND use
 
 -- name: insert_worker
 INSERT INTO worker (key, id, name, tenant, status, enrolled_at_ms)
-VALUES (:worker, :id, :name, :tenant, :status, :enrolled_at_ms);
+VALUES (:worker, :id, :name, :tenant, :status, :enrolled_at_ms)
+ON CONFLICT (key) DO UPDATE SET name = :name, tenant = :tenant, status = :status, enrolled_at_ms = :enrolled_at_ms
+WHERE worker.tenant = CAST('dispatch' AS BLOB) AND :tenant <> worker.tenant AND worker.status <> 'revoked';
 
 -- name: set_worker_status
 UPDATE worker SET status = :status WHERE key = :worker AND status = :before;

@@ -1,0 +1,102 @@
+"""How long a worker of Dispatch's may take for what, and how many strangers there may be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cavvy import defaults
+from cavvy.api.listening import Listen
+from cavvy.store.sqlite import SqliteStore
+from cavvy.testing import live_stack
+from tests.dispatch.live import Dispatch, opened
+from tests.dispatch.worker import DispatchWorker
+
+
+def new_worker(dispatch: Dispatch, number: int = 31) -> DispatchWorker:
+    return DispatchWorker(dispatch.stack.server.url, bytes([number] * 32))
+
+
+async def test_who_does_not_register_in_time_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "HANDSHAKE_TIMEOUT_S", 0.1)
+    async for dispatch in opened(tmp_path / "data"):
+        worker = new_worker(dispatch)
+        await worker.open()
+        assert (await worker.closed())[0] == 4408
+
+
+async def test_who_does_not_prove_its_key_in_time_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "LEGACY_PROOF_S", 0.1)
+    async for dispatch in opened(tmp_path / "data"):
+        worker = new_worker(dispatch)
+        await worker.open()
+        await worker.register()
+        assert await worker.closed() == (4401, "the key was not proven in time")
+
+
+async def test_the_job_of_a_worker_that_is_silent_too_long_runs_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defaults, "HEARTBEAT_S", 0.1)
+    async for dispatch in opened(tmp_path / "data"):
+        silent = new_worker(dispatch, 33)
+        await silent.come_in()
+        job_id = await dispatch.commit()
+        await silent.expect("job_assign")
+        monkeypatch.setattr(defaults, "LEGACY_SILENCE_S", 0.2)
+        assert await silent.closed() == (4408, "nothing was heard of it")
+        monkeypatch.setattr(defaults, "LEGACY_SILENCE_S", 30.0)
+        other = new_worker(dispatch, 34)
+        await other.come_in()
+        assert (await other.expect("job_assign"))["job_id"] == job_id
+        await other.close()
+
+
+async def test_a_worker_that_works_longer_than_a_lease_keeps_its_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defaults, "HEARTBEAT_S", 0.05)
+    async for dispatch in opened(tmp_path / "data", lease_ttl_s=0.3, sweep_s=0.05):
+        worker = new_worker(dispatch)
+        await worker.come_in()
+        job_id = await dispatch.commit()
+        job = await worker.expect("job_assign")
+        waited = await dispatch.http.get(f"/v1/jobs/{job_id}", params={"wait": 1})
+        assert waited.json()["status"] == "running"
+        await worker.send(worker.done_with(job))
+        ended = await dispatch.ended(job_id)
+        assert (ended["status"], ended["attempt"]) == ("completed", 1)
+        await worker.close()
+
+
+async def test_an_output_whose_receipt_never_comes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "LEGACY_RECEIPT_S", 0.1)
+    async for dispatch in opened(tmp_path / "data"):
+        worker = new_worker(dispatch)
+        await worker.come_in()
+        job_id = await dispatch.commit()
+        whole = worker.done_with(await worker.expect("job_assign"))
+        await worker.send(whole | {"receipt": None, "receipt_signature": None})
+        assert (await worker.expect("error"))["code"] == "rejected_receipt"
+        assert (await dispatch.job(job_id))["attempts"][0]["code"] == "rejected_receipt"
+        await worker.close()
+
+
+async def test_strangers_beyond_the_limit_find_no_room_and_a_proof_makes_some(tmp_path: Path) -> None:
+    listen, limits = Listen(port=0, dispatch=True), {"max_unproven_sockets": 1}
+    async with live_stack(tmp_path / "data", SqliteStore(tmp_path / "data"), listen=listen, limits=limits) as stack:
+        dispatch = Dispatch(stack)
+        first, second, third = (new_worker(dispatch, number) for number in (41, 42, 43))
+        await first.open()
+        await first.register()
+        await second.open()
+        assert await second.closed() == (1013, "too many workers are logging in")
+        await first.send(first.done_with(await first.expect("job_assign")))
+        await dispatch.commit()
+        await first.expect("job_assign")
+        await third.open()
+        assert (await third.register())["status"] == "ok"
+        for worker in (first, third):
+            await worker.close()
+        await dispatch.http.aclose()
