@@ -296,7 +296,8 @@ class Board:
             if job is None:
                 ready.drop(session)
                 continue
-            session = self._favoured(job, session, ready)
+            if job.needs.policy is not None:
+                session = self._favoured(job, session, ready)
             self._grant(job, session, now)
             ready.given(session)
 

@@ -11,6 +11,7 @@ from cavvy.core.job import JobType, Needs, Policy
 __all__ = ["Ready", "favourite"]
 
 _Entry = tuple[tuple[float, float, str], int, Session]
+_NOBODY = (None,)
 
 
 def favourite(needs: Needs) -> str | None:
@@ -36,13 +37,16 @@ class Ready:
 
     def best(self) -> Session | None:
         """The best of all."""
-        tops = [heap[0] for heap in self._heaps.values() if heap]
-        return min(tops)[-1] if tops else None
+        heaps = self._heaps
+        if len(heaps) != 1:
+            return min((heap[0] for heap in heaps.values()), default=_NOBODY)[-1]
+        (heap,) = heaps.values()
+        return heap[0][-1]
 
     def as_good(self, session: Session, kind: str | None) -> Session | None:
         """The first of this kind, if it is no busier than the best of all."""
         heap = self._heaps.get(kind)
-        if kind is None or kind == session.profile.kind or not heap:
+        if kind is None or kind == session.profile.kind or heap is None:
             return None
         other = heap[0][-1]
         return other if other.rank()[0] <= session.rank()[0] else None
@@ -53,8 +57,11 @@ class Ready:
         if session.room > 0:
             heapq.heapreplace(heap, (session.rank(), session.id, session))
         else:
-            heapq.heappop(heap)
+            self.drop(session)
 
     def drop(self, session: Session) -> None:
-        """There is nothing for the first of its kind."""
-        heapq.heappop(self._heaps[session.profile.kind])
+        """There is nothing more for the first of its kind."""
+        heap = self._heaps[session.profile.kind]
+        heapq.heappop(heap)
+        if not heap:
+            del self._heaps[session.profile.kind]
