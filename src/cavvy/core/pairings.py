@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Pairings"]
+__all__ = ["Pairings", "User"]
 
 #: A user of a tenant.
 User = tuple[str, str]

@@ -95,9 +95,7 @@ class Trusting:
         if self._book.by_code(command.code_hash) is not None:
             self._out.reply(command.ref, ReplyCode.CODE_CLAIMED)  # the shell makes another
             return
-        mine = [one for one in self._book.of(command.tenant, command.user_id) if one.status is TrustStatus.OPEN]
-        for trust in mine[: max(0, len(mine) + 1 - defaults.MAX_TRUST_CODES)]:
-            self._book.drop(trust)
+        self._make_room(command)
         trust = Trust(
             id=command.id,
             tenant=command.tenant,
@@ -109,6 +107,14 @@ class Trusting:
         )
         self._book.put(trust)
         self._reply(command.ref, trust)
+
+    def _make_room(self, command: CreateTrustCode) -> None:
+        """The oldest go: whoever names users as he likes shall not fill the memory."""
+        mine = [one for one in self._book.of(command.tenant, command.user_id) if one.status is TrustStatus.OPEN]
+        for trust in mine[: max(0, len(mine) + 1 - defaults.MAX_TRUST_CODES)]:
+            self._book.drop(trust)
+        for trust in self._book.oldest_unpaired(command.tenant, defaults.MAX_UNPAIRED_TRUSTS):
+            self._book.drop(trust)
 
     def claim(self, command: ClaimTrust, now: Now) -> None:
         """Who is not enrolled is told so whatever he sends: such a claim says nothing of a code, and counts as none."""

@@ -12,7 +12,7 @@ import pytest
 from cavvy import defaults
 from cavvy.protocol.fingerprint import worker_fingerprint
 from cavvy.protocol.handshake import CloseCode
-from cavvy.protocol.messages import HeartbeatMessage
+from cavvy.protocol.messages import CompleteAck, HeartbeatMessage, JobAssign, JobCancel
 from cavvy.testing import LiveStack
 from tests.unit.api.raw_worker import RawWorker
 
@@ -226,6 +226,23 @@ async def test_what_was_ended_is_gone(stack: LiveStack, worker: RawWorker) -> No
     assert (ended.status_code, ended.json()) == (200, made)
     assert await listed(stack) == {"providers": [], "waiting": []}
     assert (await stack.http.delete(f"/v1/trust/{made['id']}")).json()["code"] == "not_found"
+
+
+async def test_what_a_worker_runs_is_stopped_at_once_when_its_user_trusts_it_no_more(stack: LiveStack) -> None:
+    worker, other = RawWorker(stack, "first", model="same"), RawWorker(stack, "second", model="same")
+    await worker.join(private=True)
+    job = {"prompt": "hush", "model": "same", "privacy_class": "PRIVATE"}
+    job_id = (await stack.http.post("/v1/jobs", json=job)).json()["id"]
+    grant = await worker.receive(JobAssign)
+    await worker.start(grant, "se")
+    (paired,) = (await listed(stack))["providers"]
+    assert (await stack.http.delete(f"/v1/trust/{paired['id']}")).status_code == 200
+    assert (await worker.receive(JobCancel)).job_id == job_id
+    await worker.send(worker.completion(grant, "se"))
+    assert (await worker.receive(CompleteAck)).verdict == "stale"
+    assert (await worker.job(job_id))["status"] == "pending"
+    await other.join(private=True)
+    assert await other.complete(await other.assigned_next(job_id)) == "accepted"
 
 
 async def test_a_claim_that_was_refused_is_not_confirmed_any_more(stack: LiveStack, worker: RawWorker) -> None:

@@ -198,6 +198,20 @@ async def test_a_new_code_takes_the_place_of_no_claim_and_of_no_pairing(stack: S
     assert len(await trusts(stack)) == 5
 
 
+async def test_codes_and_claims_of_a_tenant_are_bounded_and_its_pairings_stay(
+    stack: Stack, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defaults, "MAX_UNPAIRED_TRUSTS", 5)
+    await pair(stack, worker.key, "first")
+    for number in range(8):
+        await create(stack, f"{number}", user=f"user {number}")
+    elsewhere = await create(stack, "X", tenant="elsewhere")
+    held = [number for number in range(8) if await trusts(stack, f"user {number}")]
+    assert held == [3, 4, 5, 6, 7]
+    assert await trusts(stack, "first") == [("paired", worker.key)]
+    assert await trusts(stack, tenant="elsewhere") == [(elsewhere.status.value, None)]
+
+
 async def test_codes_claims_and_pairings_outlast_a_restart(stack: Stack, worker: FakeWorker) -> None:
     code = await create(stack)
     await create(stack, "OTHER")
