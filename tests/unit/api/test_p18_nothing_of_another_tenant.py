@@ -91,7 +91,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ("POST", "/v1/tenants"): Entry(OPERATES, 403, {"id": "third"}),
 }
 #: What is served and not described: open to everybody, or proven inside.
-UNDESCRIBED = {"/openapi.json", "/v1/workers/connect"}
+UNDESCRIBED = {"/openapi.json", "/v1/workers/connect", "/"}
 
 OPERATIONS = [
     (method.upper(), path)
