@@ -17,6 +17,8 @@ __all__ = ["MAX_SAFE_INTEGER", "canonical", "canonical_flat", "canonical_text", 
 MAX_SAFE_INTEGER = 2**53 - 1
 _SORTED = msgspec.json.Encoder(order="sorted")
 _AS_IT_COMES = msgspec.json.Encoder()
+_raw = msgspec.Raw
+_LONG_NUMBER = re.compile("[0-9]{16}")
 #: Keys with both, escaped or not, are sorted otherwise as UTF-16, which RFC 8785 does, than as UTF-8.
 _ASTRAL = re.compile(r"[\U00010000-\U0010ffff]|\\u[dD][89abAB]")
 _BEHIND_SURROGATES = re.compile(r"[\ue000-\uffff]|\\u[efEF]")
@@ -43,7 +45,7 @@ def canonical_text(text: str) -> bytes:
     odd_keys = _ASTRAL.search(text) is not None and _BEHIND_SURROGATES.search(text) is not None
     value = json.loads(
         text,
-        parse_int=_integer,
+        parse_int=_integer if _LONG_NUMBER.search(text) else None,
         parse_float=_float,
         parse_constant=_no_number,
         object_pairs_hook=_sorted_as_utf_16 if odd_keys else None,
@@ -52,19 +54,30 @@ def canonical_text(text: str) -> bytes:
 
 
 def _integer(digits: str) -> int | msgspec.Raw:
-    number = float(digits)
-    return int(digits) if abs(number) <= MAX_SAFE_INTEGER else _double(number)
+    return int(digits) if abs(number := float(digits)) <= MAX_SAFE_INTEGER else _raw(_shortest(number))
 
 
 def _float(digits: str) -> msgspec.Raw:
-    shortest = repr(number := float(digits))
-    if "e" in shortest or "n" in shortest or shortest.endswith(".0"):
-        return _double(number)
-    return msgspec.Raw(shortest.encode())
+    return _raw(_shortest(float(digits)))
 
 
-def _double(number: float) -> msgspec.Raw:
-    return msgspec.Raw(rfc8785.dumps(number))
+def _shortest(number: float) -> str:
+    """As ECMAScript writes it: Python's digits, with an exponent from 1e21 and below 1e-6 on. Raises ValueError."""
+    found = repr(number)
+    if "e" not in found:
+        if found.endswith(".0"):
+            return "0" if number == 0 else found[:-2]
+        if "n" in found:
+            raise ValueError(f"{found} is no number in JSON")
+        return found
+    mantissa, _, power = found.partition("e")
+    exponent = int(power)
+    if exponent >= 21 or exponent < -6:
+        return f"{mantissa}e{exponent:+d}"
+    sign, digits = "-" * (number < 0), mantissa.replace(".", "").lstrip("-")
+    if exponent < 0:
+        return f"{sign}0.{'0' * (-exponent - 1)}{digits}"
+    return sign + digits.ljust(exponent + 1, "0")
 
 
 def _no_number(word: str) -> NoReturn:
