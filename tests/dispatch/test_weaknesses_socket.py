@@ -273,6 +273,16 @@ async def test_a_result_without_its_receipt_completes_nothing(
     assert (await dispatch.job(job["job_id"]))["status"] == "pending"
 
 
+@pytest.mark.parametrize("more", ["\ud83d", "x" * 3000, "\x00"])
+async def test_what_stands_in_a_receipt_besides_its_fields_is_refused_and_harms_nobody(
+    dispatch: Dispatch, worker: DispatchWorker, more: str
+) -> None:
+    job = await given(dispatch, worker)
+    await worker.send(worker.completion(job["job_id"], ANSWER, **{more: more}))
+    assert (await worker.expect("error"))["code"] == "rejected_receipt"
+    assert (await dispatch.job(job["job_id"]))["attempts"][0]["code"] == "rejected_receipt"
+
+
 async def test_after_three_receipts_that_do_not_verify_the_job_has_failed_for_that(
     dispatch: Dispatch, worker: DispatchWorker
 ) -> None:
@@ -352,6 +362,8 @@ FRAMES = [
     '{"type":"nonsense"}',
     '{"type":"register"}',
     '{"type":"register","provider_pubkey":null}',
+    '{"type":"register","provider_pubkey":"\\ud83d","provider_type":"\\ud83d","capabilities":["\\ud83d"]}',
+    '{"type":"\\ud83d"}',
     '{"type":"heartbeat"}',
     '{"type":"heartbeat","provider_pubkey":{}}',
     '{"type":"job_complete"}',

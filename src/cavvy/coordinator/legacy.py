@@ -187,13 +187,13 @@ class LegacySession(Session):
         self._leave_if_drained()
 
     async def refuse_registration(self, why: str) -> None:
-        await self.send(wire.LegacyRegisterAck(status="error", error=why))
+        await self.send(wire.LegacyRegisterAck(status="error", error=_said(why)))
 
     async def _refuse_foreign(self) -> None:
         await self.refuse("NOT_YOURS", "This socket was not given this job, or has answered it.")
 
     async def refuse(self, code: str, message: str) -> None:
-        await self.send(wire.LegacyError(code=code, message=message))
+        await self.send(wire.LegacyError(code=code, message=_said(message)))
 
     # -- frames out
 
@@ -235,3 +235,9 @@ class LegacySession(Session):
 
     async def send(self, message: Any) -> None:
         await self._transmit({"type": "websocket.send", "text": msgspec.json.encode(message).decode()})
+
+
+def _said(message: str) -> str:
+    """A message that may hold what its reader sent, as text that can be sent."""
+    said: str = javascript.mended(message)
+    return said[: defaults.MAX_NAME_CHARS]

@@ -79,7 +79,8 @@ def open_legacy(envelope: bytes) -> OpenedLegacyReceipt:
             raise ValueError("it is not as JavaScript writes it")
         message = javascript.stringify(whole["receipt"])
     except (msgspec.ValidationError, ValueError) as error:
-        raise ReceiptInvalid(f"the receipt cannot be read: {error}") from error
+        why = javascript.mended(str(error))[: defaults.MAX_NAME_CHARS]
+        raise ReceiptInvalid(f"the receipt cannot be read: {why}") from error
     return OpenedLegacyReceipt(payload=payload, payload_bytes=message, signature=signature)
 
 

@@ -106,6 +106,12 @@ def test_p15_bytes_that_nobody_sealed_are_refused(data: bytes) -> None:
         open_legacy(data)
 
 
+def test_p15_what_is_said_of_a_bad_receipt_can_be_stored() -> None:
+    with pytest.raises(ReceiptInvalid) as refused:
+        open_legacy(seal_as_sent(RECEIPT | {"\ud83d": "x"}, SIGNATURE))
+    assert str(refused.value).encode()
+
+
 def test_p15_a_second_spelling_of_the_same_receipt_is_refused() -> None:
     with pytest.raises(ReceiptInvalid, match="as JavaScript writes it"):
         open_legacy(seal_as_sent(RECEIPT, SIGNATURE).replace(b'","', b'", "', 1))
