@@ -66,7 +66,9 @@ class Receipt:
         self, envelope: bytes, *, key: str | None = None, result: bytes | None = None, job_id: str | None = None
     ) -> None:
         self.envelope = envelope
-        self._opened = legacy.open_legacy(envelope) if legacy.is_legacy(envelope) else core.open_envelope(envelope)
+        self._opened = (
+            legacy.open_legacy(envelope.strip()) if legacy.is_legacy(envelope) else core.open_envelope(envelope)
+        )
         self._key = key
         self._result = result
         self._job_id = job_id
