@@ -53,6 +53,22 @@ def test_a_second_terminal_asks_with_nothing_copied(up: Up) -> None:
     assert (ended.code, ended.out, ended.err) == (0, ANSWER + "\n", "")
 
 
+def test_what_is_private_runs_at_once_since_up_trusts_its_own_worker(up: Up) -> None:
+    ended = up.here.cavvy("run", "hi", "--private")
+    assert (ended.code, ended.out, ended.err) == (0, ANSWER + "\n", "")
+
+
+def test_its_worker_claims_another_users_code_while_it_works(up: Up) -> None:
+    made = json.loads(up.here.cavvy("trust", "create", "--user", "alice", "--json").out)
+    claimed = json.loads(up.here.cavvy("trust", "claim", made["pairing_code"], "--json").out)
+    assert claimed["status"] == "awaiting_confirmation"
+    confirmed = up.here.cavvy(
+        "trust", "confirm", made["id"], "--user", "alice", "--fingerprint", claimed["fingerprint"]
+    )
+    assert (confirmed.code, "is paired" in confirmed.out) == (0, True)
+    assert up.here.cavvy("run", "hi").code == 0
+
+
 def test_up_says_what_it_runs_and_where_everything_is(up: Up) -> None:
     assert "serves: scripted (scripted)\n" in up.process.err
     assert f"data: {up.home}/" in up.process.err
