@@ -14,7 +14,8 @@ _CLOSING = "\"'\u201d\u2019\u00bb)\\]\u300d\u300f\uff09"
 _END = re.compile(f"(?:[.!?\u2026]++|[{SENTENCE_MARKS}]++)[{_CLOSING}]*+")
 _WHOLE = re.compile(f"[.!?\u2026{SENTENCE_MARKS}][{_CLOSING}]*$")
 _LIST_ITEM = re.compile(r"\s*(?:[-*\u2022\u2023\u2013]|[0-9]{1,3}[.)])\s+")
-_HEADING = re.compile(r"\s*#{1,6}\s")
+_ASIDE = re.compile(r"\s*(?:#{1,6}\s|\|)")
+_FENCE = re.compile(r"\s*(?:```|~~~)")
 _UNSPACED = re.compile(f"[{UNSPACED}{SENTENCE_MARKS}\u3000-\u303f\uff00-\uffef]")
 _LAST_WORD = re.compile(r"[^\s(\[\"'\u201c\u2018\u00ab]*$")
 _LONGEST_ABBREVIATION = 12
@@ -137,17 +138,17 @@ class Sentence(NamedTuple):
 
 
 def sentences(text: str, breathe: Callable[[], None]) -> list[Sentence]:
-    """In order, without headings as long as there is anything else. What holds no word is no sentence."""
+    """In order, without headings, tables and code as long as there is anything else. What holds no word is none."""
     body: list[Sentence] = []
-    headings: list[Sentence] = []
-    for paragraph, heading in _paragraphs(text):
+    asides: list[Sentence] = []
+    for paragraph, aside in _paragraphs(text):
         breathe()
         for number, sentence in enumerate(_split(paragraph)):
             if not number % _BREATH:
                 breathe()
             found = Sentence(sentence, leads=number == 0, ends=_WHOLE.search(sentence, len(sentence) - 8) is not None)
-            (headings if heading else body).append(found)
-    return body or headings
+            (asides if aside else body).append(found)
+    return body or asides
 
 
 def join(chosen: list[str]) -> str:
@@ -161,16 +162,19 @@ def join(chosen: list[str]) -> str:
 
 
 def _paragraphs(text: str) -> Iterator[tuple[str, bool]]:
-    """Each paragraph or item of a list, on one line; and whether it is a heading."""
+    """Each paragraph or item of a list, on one line; and whether it is no prose: a heading, a row of a table, code."""
     lines: list[str] = []
+    in_code = False
     for line in text.splitlines():
-        item, heading = _LIST_ITEM.match(line), _HEADING.match(line)
-        if lines and (item or heading or not line.strip()):
+        fence = _FENCE.match(line)
+        in_code ^= fence is not None
+        item, aside = _LIST_ITEM.match(line), _ASIDE.match(line)
+        if lines and (item or aside or fence or not line.strip()):
             yield join(lines), False
             lines = []
-        if heading:
-            yield _one_line(line[heading.end() :]), True
-        elif stripped := _one_line(line[item.end() :] if item else line):
+        if aside or in_code:
+            yield _one_line(line[aside.end() :] if aside else line), True
+        elif not fence and (stripped := _one_line(line[item.end() :] if item else line)):
             lines.append(stripped)
     if lines:
         yield join(lines), False

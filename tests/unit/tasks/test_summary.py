@@ -117,6 +117,9 @@ def test_a_cut_falls_between_no_letter_and_its_accent() -> None:
         ("ആദ്യം। രണ്ടാമത്॥", ["ആദ്യം।", "രണ്ടാമത്॥"]),
         ("# Title\n\n- one\n- two\n\nA line\nthat goes on.", ["one", "two", "A line that goes on."]),
         ("# Only a title", ["Only a title"]),
+        ("Before.\n| a | b |\n|---|---|\n| c. | d |\nAfter.", ["Before.", "After."]),
+        ("Before.\n```\nrun(it). Now.\n\nMore.\n```\nAfter.", ["Before.", "After."]),
+        ("```\nonly code\n", ["only code"]),
     ],
 )
 def test_sentences_are_told_apart(text: str, expected: list[str]) -> None:
