@@ -95,11 +95,13 @@ class Attempts:
                 self._answer(command, Verdict.STALE)
             return
         session, job = found
-        if session.profile.legacy and self._failed_in_disguise(session, job, command, now):
+        judged = legacy_output.judge(job.needs.job_type, command.result) if session.profile.legacy else None
+        if judged is not None and judged.failure is not None:
+            self._failed_in_disguise(session, job, command, judged, now)
             return
         try:
-            if session.profile.legacy:
-                vouched = self._legacy_vouched(job, command)
+            if judged is not None:
+                vouched = self._legacy_vouched(job, command, judged)
             else:
                 opened = receipts.open_envelope(command.receipt)
                 if opened.payload.provider_pubkey != session.worker:
@@ -136,18 +138,17 @@ class Attempts:
         payload, size = opened.payload, _output_bytes(result, command.result)
         return _Vouched(payload.output_hash, payload.model, payload.usage, size)
 
-    def _legacy_vouched(self, job: JobHeader, command: JobCompleted) -> _Vouched:
+    def _legacy_vouched(self, job: JobHeader, command: JobCompleted, judged: legacy_output.LegacyOutput) -> _Vouched:
         """Raises ReceiptInvalid, also for a receipt that names another key: who answered is who was asked."""
         opened = open_legacy(command.receipt)
         check_legacy(opened, command.result, job_id=job.id, worker=job.worker or "", payment_ref=job.payment_ref)
-        model = legacy_output.judge(job.needs.job_type, command.result).model
-        return _Vouched(opened.payload.output_hash, model, Usage(), len(command.result))
+        return _Vouched(opened.payload.output_hash, judged.model, Usage(), len(command.result))
 
-    def _failed_in_disguise(self, session: Session, job: JobHeader, command: JobCompleted, now: Now) -> bool:
-        """Whether what looks like a result says that there is none; then the attempt has failed."""
-        judged = legacy_output.judge(job.needs.job_type, command.result)
-        if judged.failure is None:
-            return False
+    def _failed_in_disguise(
+        self, session: Session, job: JobHeader, command: JobCompleted, judged: legacy_output.LegacyOutput, now: Now
+    ) -> None:
+        """What looks like a result says that there is none."""
+        assert judged.failure is not None
         failed = JobFailed(
             session=command.session,
             job_id=command.job_id,
@@ -158,7 +159,6 @@ class Attempts:
         )
         self._retrying.failed(session, job, failed, now)
         self._answer(command, Verdict.STALE)
-        return True
 
     def _too_large(self, job: JobHeader, now: Now) -> None:
         message = f"The output is longer than {defaults.MAX_OUTPUT_BYTES} bytes."

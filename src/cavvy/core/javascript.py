@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from json.encoder import encode_basestring
 from typing import Any
 
 import rfc8785
@@ -57,9 +58,9 @@ def mended(value: Any) -> Any:
 
 def _stringify(value: Any, depth: int) -> str:
     if isinstance(value, str):
-        return _LONE.sub(lambda half: f"\\u{ord(half[0]):04x}", json.dumps(value, ensure_ascii=False))
+        return _LONE.sub(lambda half: f"\\u{ord(half[0]):04x}", encode_basestring(value))
     if value is None or isinstance(value, bool):
-        return json.dumps(value)
+        return "null" if value is None else "true" if value else "false"
     if isinstance(value, float):
         return rfc8785.dumps(value).decode() if math.isfinite(value) else "null"
     if depth <= 0:
