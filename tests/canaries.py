@@ -121,7 +121,7 @@ def _listening(http: httpx.Client, key: str) -> Iterator[None]:
 def _names(http: httpx.Client, key: str) -> dict[str, str]:
     """Jobs of every kind have ended, and one is named with whatever else a path may hold."""
     headers = {"Authorization": f"Bearer {key}", "Prefer": "wait=20"}
-    ids = []
+    ids = _run_private(http, headers)
     for say in ("", *FAILS):
         body = {"prompt": f"{PROMPT} {say}", "metadata": {"note": PROMPT}, "thread_id": _THREAD}
         ids.append(http.post("/v1/jobs", json=body, headers=headers).json()["id"])
@@ -131,6 +131,22 @@ def _names(http: httpx.Client, key: str) -> dict[str, str]:
     worker = http.get("/v1/workers", headers=headers).json()["workers"][0]["id"]
     made = http.post("/v1/keys", json={"role": "read", "name": "spare"}, headers=headers).json()["id"]
     return {"job_id": ids[0], "worker_id": worker, "key_id": made, "thread_id": _THREAD}
+
+
+def _run_private(http: httpx.Client, headers: dict[str, str]) -> list[str]:
+    """PRIVATE jobs that are refused, complete, fail, or lose the trust of their worker; those that ended."""
+    body = {"prompt": PROMPT, "privacy_class": "PRIVATE", "payment_ref": PROMPT, "metadata": {"note": PROMPT}}
+    assert http.post("/v1/jobs", json=body, headers=headers).status_code == 422
+    worker = http.get("/v1/workers", headers=headers).json()["workers"][0]["id"]
+    trust = http.post("/v1/trust/pair", json={"worker": worker}, headers=headers).json()["id"]
+    ids = []
+    for say in ("", *FAILS):
+        answer = http.post("/v1/jobs", json=body | {"prompt": f"{PROMPT} {say}", "max_attempts": 1}, headers=headers)
+        ids.append(answer.json()["id"])
+    running = http.post("/v1/jobs", json=body | {"prompt": f"{PROMPT} wait"}, headers=headers | {"Prefer": "wait=1"})
+    assert http.delete(f"/v1/trust/{trust}", headers=headers).status_code == 200
+    assert http.post(f"/v1/jobs/{running.json()['id']}/cancel", headers=headers).status_code == 200
+    return ids
 
 
 def _tries(http: httpx.Client, key: str, method: str, path: str) -> list[httpx.Response]:
