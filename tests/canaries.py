@@ -130,7 +130,8 @@ def _names(http: httpx.Client, key: str) -> dict[str, str]:
             stream.read()
     worker = http.get("/v1/workers", headers=headers).json()["workers"][0]["id"]
     made = http.post("/v1/keys", json={"role": "read", "name": "spare"}, headers=headers).json()["id"]
-    return {"job_id": ids[0], "worker_id": worker, "key_id": made, "thread_id": _THREAD}
+    trust = http.post("/v1/trust/create", json={}, headers=headers).json()["id"]
+    return {"job_id": ids[0], "worker_id": worker, "key_id": made, "thread_id": _THREAD, "trust_id": trust}
 
 
 def _run_private(http: httpx.Client, headers: dict[str, str]) -> list[str]:
