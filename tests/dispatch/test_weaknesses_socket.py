@@ -16,6 +16,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from cavvy import defaults
+from cavvy.protocol import legacy as wire
 from cavvy.store.sqlite import SqliteStore
 from cavvy.testing import ScriptedProvider, live_stack
 from tests.dispatch.live import Dispatch, opened
@@ -445,6 +446,26 @@ async def test_an_output_over_the_limit_fails_the_job(dispatch: Dispatch, worker
     job = await given(dispatch, worker)
     await worker.send(worker.completion(job["job_id"], {"text": "x" * defaults.MAX_OUTPUT_BYTES}))
     assert (await dispatch.ended(job["job_id"]))["result"] == {"error": "output_too_large"}
+
+
+async def test_an_output_that_would_take_seconds_to_read_is_not_read(
+    dispatch: Dispatch, worker: DispatchWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await given(dispatch, worker)
+    read: list[int] = []
+    decode = wire.decode_legacy_frame
+    monkeypatch.setattr(wire, "decode_legacy_frame", lambda text: (read.append(len(text)), decode(text))[1])
+    numbers = "[" + "1.5," * (defaults.MAX_FRAME_BYTES // 4 - 100) + "1]"
+    await worker.send(f'{{"type":"job_complete","job_id":"{job["job_id"]}","output":{{"text":"a","n":{numbers}}}}}')
+    assert (await dispatch.ended(job["job_id"]))["result"] == {"error": "output_too_large"}
+    await worker.heartbeat()  # its socket has stayed
+    assert max(read) < defaults.MAX_LEGACY_FRAME_CHARS
+
+
+async def test_a_frame_as_long_about_nothing_costs_its_sender_the_socket(worker: DispatchWorker) -> None:
+    await worker.come_in()
+    await worker.send('{"type":"heartbeat","provider_pubkey":"' + "x" * defaults.MAX_LEGACY_FRAME_CHARS + '"}')
+    assert (await worker.closed())[0] == 4400
 
 
 # -- answers that are none (A14.16)

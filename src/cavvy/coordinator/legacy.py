@@ -22,9 +22,9 @@ from cavvy.coordinator.legacy_task import LegacyTask, pseudonym
 from cavvy.coordinator.login import Closed, Sent
 from cavvy.coordinator.session import Receive, Send, Session
 from cavvy.core import javascript, legacy_output
-from cavvy.core.commands import Heartbeat, JobCompleted, JobRejected, JobStarted
+from cavvy.core.commands import Heartbeat, JobCompleted, JobFailed, JobRejected, JobStarted
 from cavvy.core.effects import Assign, Effect, FrameRefused, WorkerChanged
-from cavvy.core.job import AttemptRef, JobType, RejectReason, WorkerStatus
+from cavvy.core.job import AttemptRef, FailureCode, JobType, RejectReason, WorkerStatus
 from cavvy.protocol import legacy as wire
 from cavvy.protocol.handshake import CloseCode
 
@@ -91,6 +91,9 @@ class LegacySession(Session):
         text = await self.next_frame()
         if len(text) > limit:
             raise Closed(CloseCode.BAD_FRAME, "the frame is too long")
+        return await self._decoded(text)
+
+    async def _decoded(self, text: str) -> wire.LegacyFrame | None:
         self.heard_s = self.all.clock().mono_s
         try:
             return wire.decode_legacy_frame(text)
@@ -104,7 +107,7 @@ class LegacySession(Session):
 
     async def _read_frames(self) -> None:
         while True:
-            match await self.frame(defaults.MAX_FRAME_BYTES):
+            match await self._frame_of_worker():
                 case wire.LegacyHeartbeat(provider_pubkey=key) if key == self.worker:
                     await self.send(wire.LegacyHeartbeatAck())
                 case wire.LegacyHeartbeat():
@@ -117,6 +120,16 @@ class LegacySession(Session):
                     await self._take_rejection(self._own(job_id), reason)
                 case wire.LegacyRegister():
                     await self.refuse_registration("this socket has registered before")
+
+    async def _frame_of_worker(self) -> wire.LegacyFrame | None:
+        """As `frame`. What is longer than any good answer is not read: the job it can only be about has failed."""
+        text = await self.next_frame()
+        if len(text) <= defaults.MAX_LEGACY_FRAME_CHARS:
+            return await self._decoded(text)
+        if self._task is None:
+            raise Closed(CloseCode.BAD_FRAME, "the frame is too long")
+        self._fail_too_large(self._task)
+        return None
 
     def _own(self, job_id: Any) -> LegacyTask | None:
         """What this socket was given, if that is what the frame is about."""
@@ -173,6 +186,19 @@ class LegacySession(Session):
                 receipt=task.vouched,
                 input_hash=None,
                 params_hash=None,
+            )
+        )
+
+    def _fail_too_large(self, task: LegacyTask) -> None:
+        self._done(task)
+        self.engine.post(
+            JobFailed(
+                session=self.id,
+                job_id=task.ref.job_id,
+                epoch=task.ref.epoch,
+                code=FailureCode.OUTPUT_TOO_LARGE,
+                message=f"The output is longer than {defaults.MAX_OUTPUT_BYTES} bytes.",
+                retryable=False,
             )
         )
 

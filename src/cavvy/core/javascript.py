@@ -20,6 +20,7 @@ __all__ = ["as_unicode", "mended", "parse", "stringify"]
 
 _INDEX = re.compile("0|[1-9][0-9]{0,9}")
 _MAX_INDEX = 2**32 - 2
+_MAX_EXACT = 2**53  # below it every integer is a double
 _LONE = re.compile("[\ud800-\udfff]")
 
 
@@ -62,13 +63,23 @@ def _stringify(value: Any, depth: int) -> str:
     if value is None or isinstance(value, bool):
         return "null" if value is None else "true" if value else "false"
     if isinstance(value, float):
-        return rfc8785.dumps(value).decode() if math.isfinite(value) else "null"
+        return _number(value)
     if depth <= 0:
         raise ValueError("it is nested too deep")
     if isinstance(value, list):
         return "[" + ",".join(_stringify(one, depth - 1) for one in value) + "]"
     members = (f"{_stringify(key, 0)}:{_stringify(value[key], depth - 1)}" for key in _order(value))
     return "{" + ",".join(members) + "}"
+
+
+def _number(value: float) -> str:
+    """Both write the fewest digits that read back as the same number; they differ in when there is an exponent."""
+    if not math.isfinite(value):
+        return "null"
+    if value.is_integer() and abs(value) < _MAX_EXACT:
+        return str(int(value))
+    shown = repr(value)
+    return shown if "e" not in shown and not value.is_integer() else rfc8785.dumps(value).decode()
 
 
 def _order(members: dict[str, Any]) -> list[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from hashlib import sha256
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +49,12 @@ def test_the_vectors_of_the_original_hash_to_what_it_signed(text: str, digest: s
 )
 def test_what_javascript_writes_otherwise_than_python(text: str, written: str) -> None:
     assert stringify(parse(text)).decode() == written
+
+
+@given(st.floats() | st.integers(-(2**60), 2**60).map(float))
+def test_numbers_are_written_as_rfc_8785_says_javascript_does(value: float) -> None:
+    written = rfc8785.dumps(value).decode() if math.isfinite(value) else "null"
+    assert stringify(value).decode() == written
 
 
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", "{'a':1}", "", "01", '"\n"', "[1,]", "[" * 100_000])
