@@ -64,6 +64,9 @@ async def make_worker_token(request: AnyRequest) -> Response[bytes]:
     if body.shared != (caller.role is Role.OPERATOR):
         wanted = "must be true with the operator's key" if caller.role is Role.OPERATOR else "needs the operator's key"
         raise ProblemError("forbidden", f"'shared' {wanted}: the shared workers are the operator's, and no others.")
+    if caller.tenant == defaults.DISPATCH_TENANT:
+        detail = "Workers of this tenant are Dispatch's, which join without a token. One that joins with a token of the"
+        raise ProblemError("forbidden", f"{detail} tenant {defaults.TENANT!r}, or a shared one, serves it too.")
     if body.private and (body.shared or body.needs_approval):
         refuse("private", "a worker that its user trusts is approved, and not shared")
     token = await create_worker_token(

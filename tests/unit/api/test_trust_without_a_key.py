@@ -113,6 +113,15 @@ async def test_a_key_of_the_tenant_dispatch_confirms_too(http: httpx.AsyncClient
     assert (await http.post("/v1/trust/confirm", json=body, headers=headers)).status_code == 200
 
 
+async def test_no_native_worker_joins_the_tenant_dispatch_where_it_could_not_come_back(
+    http: httpx.AsyncClient, stack: LiveStack
+) -> None:
+    key = await http.post("/v1/keys?tenant=dispatch", json={"role": "admin"}, headers=operators(stack))
+    headers = {"Authorization": f"Bearer {key.json()['key']}"}
+    answer = await http.post("/v1/worker-tokens", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
 @pytest.mark.parametrize("key", [None, "default"])
 async def test_nobody_else_confirms_pairs_or_ends_for_them(
     http: httpx.AsyncClient, stack: LiveStack, key: str | None
