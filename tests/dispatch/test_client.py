@@ -146,6 +146,7 @@ def test_private_written_otherwise_is_refused_and_not_taken_for_public(client: C
     answer = client.commit("fast", {**COMMIT, "privacy_class": "private"})
     assert answer.status == 422
     assert "job_id" not in answer.body
+    assert answer.body["detail"] == "Field 'privacy_class': must be exactly one of: PUBLIC, PRIVATE."
 
 
 def test_a_task_that_nobody_knows_is_refused_and_not_completed_with_an_error(client: Client) -> None:

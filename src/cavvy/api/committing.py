@@ -10,7 +10,7 @@ from cavvy.api.auth import Caller
 from cavvy.api.commit_times import CommitTimes
 from cavvy.api.fields import refuse
 from cavvy.api.problems import ProblemError
-from cavvy.api.submission import Submission, parse_body, parse_submission
+from cavvy.api.submission import Submission, known_values, parse_body, parse_submission
 from cavvy.core.job import JobType, Policy, Terms, shared_needs
 from cavvy.protocol.rest_dispatch import CommitBody, LlmPayload, TaskPayload
 
@@ -24,6 +24,7 @@ def parse_commit(
 ) -> Submission:
     """Raises ProblemError with Dispatch's words where it has some, else as `parse_submission`."""
     _dispatchs_own_refusals(body)
+    known_values(body)
     commit = parse_body(body, CommitBody)
     submission = parse_submission(_as_submit(commit), caller, default)
     return replace(

@@ -19,7 +19,7 @@ from cavvy.errors import InvalidInput
 from cavvy.protocol.rest_stop import CancelBody
 from cavvy.protocol.rest_submit import NOT_BUILT_FIELDS, SubmitBody
 
-__all__ = ["Submission", "parse_body", "parse_cancel", "parse_submission"]
+__all__ = ["Submission", "known_values", "parse_body", "parse_cancel", "parse_submission"]
 
 T = TypeVar("T")
 _ALLOWED = {
@@ -50,7 +50,7 @@ def parse_submission(body: dict[str, Any], caller: Caller, default_terms: Terms)
     for a `user_id` that the caller may not give.
     """
     _known_fields(body, SubmitBody, NOT_BUILT_FIELDS)
-    _known_values(body)
+    known_values(body)
     _known_parts(body)
     submit = _convert(body, SubmitBody)
     user_id = _user(submit, caller)
@@ -99,7 +99,7 @@ def _known_fields(body: dict[str, Any], kind: type[Any], not_built: Collection[s
         raise InvalidInput("invalid_field", f"There is no field {name[:80]!r}; allowed are: {listed}.", field=name[:80])
 
 
-def _known_values(body: dict[str, Any]) -> None:
+def known_values(body: dict[str, Any]) -> None:
     for field, allowed in _ALLOWED.items():
         if field in body and body[field] not in allowed:
             refuse(field, f"must be exactly one of: {', '.join(allowed)}")

@@ -14,7 +14,7 @@ from cavvy.cli import _output
 from cavvy.cli._exits import Exit
 from cavvy.cli._options import Common, client_options, server_options
 from cavvy.cli.workers import find_worker
-from cavvy.errors import ClientError
+from cavvy.errors import ClientError, RequestRefused
 
 if TYPE_CHECKING:
     from cavvy.client import Cavvy
@@ -100,8 +100,8 @@ def pair(
     operator: Operator = False,
 ) -> None:
     """Trust a worker that was let in, without a code."""
+    found = _worker_id(common, worker, operator=operator)
     with common.client(operator=operator) as client:
-        found = worker if operator else find_worker(client, worker).id
         paired = client.pair_worker(found, user=user)
     _show(common, paired, "is paired")
 
@@ -149,6 +149,17 @@ def revoke(common: Common, trust_id: TrustId, user: User = None, operator: Opera
     with common.client(operator=operator) as client:
         ended = client.end_trust(trust_id, user=user)
     _show(common, ended, "is not trusted any more" if ended.status == "paired" else "has ended")
+
+
+def _worker_id(common: Common, worker: str, *, operator: bool) -> str:
+    """By name, too. The operator's key pairs workers of tenants that it does not see: this account's own key does."""
+    try:
+        with common.client() as client:
+            return find_worker(client, worker).id
+    except RequestRefused:
+        if not operator:
+            raise
+        return worker
 
 
 def _claimed(client: Cavvy, made: NewTrustCode, user: str | None) -> TrustView | None:

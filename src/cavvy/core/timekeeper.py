@@ -37,7 +37,10 @@ class Timekeeper:
             return
         if self._overdue:
             due, self._overdue = [*self._overdue, *due], []
-        for job in self._live(due):
+        late = self._live(due)
+        unmatched = [job for job in late if job.needs.policy and self._window_ends(job, now)]
+        self._end_unmatched(unmatched, now)
+        for job in self._live([job.id for job in late]):
             told_at_commit = f"It had not ended {job.terms.timeout_s:g} s after its commit."
             self._end(job, Event.DEADLINE, now, told_at_commit if job.needs.policy else "Its deadline has come.")
 
@@ -52,12 +55,19 @@ class Timekeeper:
             if over is not None:
                 self._end(job, over.event, now, over.message)
         if self._board.backlog.windows:
-            self._end_unmatched(now)
+            serving = frozenset(session.profile for session in self._board.fleet if session.serving)
+            self._end_unmatched(self._live(self._board.backlog.windows.due(serving, now.mono_s)), now)
 
-    def _end_unmatched(self, now: Now) -> None:
-        serving = frozenset(session.profile for session in self._board.fleet if session.serving)
-        offers = [session.offer for session in self._board.fleet]
-        for job in self._live(self._board.backlog.windows.due(serving, now.mono_s)):
+    def _window_ends(self, job: JobHeader, now: Now) -> bool:
+        """Whether the next sweep would find that nobody came: of a task the window is as long as all its time."""
+        window_s, board = job.terms.match_window_s, self._board
+        return window_s is not None and (
+            board.backlog.windows.alone_s(job, now.mono_s) + board.settings.sweep_s >= window_s
+        )
+
+    def _end_unmatched(self, jobs: list[JobHeader], now: Now) -> None:
+        offers = [session.offer for session in self._board.fleet] if jobs else []
+        for job in jobs:
             window = f"For {job.terms.match_window_s:g} s no worker online could run it."
             self._end(job, Event.UNMATCHED, now, f"{window} {waiting_reason(job.needs, offers)}")
 

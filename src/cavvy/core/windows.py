@@ -75,6 +75,13 @@ class MatchWindows:
         """Nobody could come for so long."""
         self._forgiven_s += gap_s
 
+    def alone_s(self, job: JobHeader, now_s: float) -> float:
+        """For how long the last sweeps have seen nobody who could run this waiting job; 0 if it does not wait."""
+        group = self._groups.get((job.needs, job.terms.match_window_s or 0.0))
+        if group is None or group.alone_since_s is None or job.id not in group.came_s:
+            return 0.0
+        return max(now_s, self.from_s) - self._forgiven_s - max(group.came_s[job.id], group.alone_since_s)
+
     def due(self, serving: frozenset[Profile], now_s: float) -> list[str]:
         """The jobs whose window has passed; `serving` are the profiles of the workers that take jobs.
 

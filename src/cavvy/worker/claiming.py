@@ -40,6 +40,8 @@ async def claim_trust(home: WorkerHome, code: str) -> TrustResult:
     membership = home.membership()
     if membership is None:
         raise StartError(f"No worker in {home.directory} has joined a coordinator; name its directory with --data-dir.")
+    if not 1 <= len(code) <= defaults.MAX_TRUST_CODE_CHARS:
+        raise WorkerRefused(_REFUSED["invalid_code"])
     try:
         async with connect(
             membership.url + CONNECT_PATH, **socket_options(tls_context(membership.url, membership.pin))

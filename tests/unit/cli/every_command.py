@@ -24,6 +24,7 @@ import typer.main
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from cavvy import __version__
+from cavvy.api.listening import Listen
 from cavvy.cli._app import app
 from cavvy.core.ed25519 import public_key
 from cavvy.private_files import make_private_directory, write_private
@@ -186,12 +187,12 @@ class Live(NamedTuple):
 
 
 @contextlib.contextmanager
-def live(directory: Path) -> Iterator[Live]:
-    """One that starts here and stops at the end."""
+def live(directory: Path, listen: Listen | None = None) -> Iterator[Live]:
+    """One that starts here and stops at the end; it listens as `listen` says."""
     data, disk = directory / "data", _Disk()
     with (
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(live_stack(data, disk.store(data))) as stack,
+        portal.wrap_async_context_manager(live_stack(data, disk.store(data), listen=listen)) as stack,
     ):
         portal.call(lambda: stack.add_worker(ScriptedProvider(["hel", "lo"]), name="desk"))
         yield Live(portal, stack, directory, disk)

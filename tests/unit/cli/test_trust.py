@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from cavvy.api.listening import Listen
 from cavvy.cli import trust
+from cavvy.errors import WorkerRefused
 from cavvy.protocol.fingerprint import worker_fingerprint
 from cavvy.worker.claiming import claim_trust
 from cavvy.worker.identity import WorkerHome
@@ -147,3 +149,22 @@ def test_claim_prints_the_fingerprint_while_the_worker_works(cli: Cli, here: Liv
     assert (result.status, result.fingerprint) == ("awaiting_confirmation", worker_fingerprint(home.identity().key))
     (worker,) = here.get("/v1/workers")["workers"]
     assert worker["online"]
+
+
+@pytest.mark.parametrize("code", ["", "3FA9C1" * 50])
+def test_what_cannot_be_a_code_is_refused_at_once(here: Live, home: WorkerHome, code: str) -> None:
+    with pytest.raises(WorkerRefused, match="no such code"):
+        here.portal.call(claim_trust, home, code)
+
+
+def test_the_operators_key_pairs_by_name_a_worker_that_it_does_not_see(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with live(tmp_path, Listen(port=0, dispatch=True)) as here:
+        server, keys = here.stack.server, tmp_path / "credentials.toml"
+        keys.write_text(f'url = "{server.url}"\nkey = "{here.stack.key}"\noperator_key = "{server.operator_key}"\n')
+        keys.chmod(0o600)
+        monkeypatch.setenv("CAVVY_CONFIG_DIR", str(tmp_path))
+        made = cli("trust", "pair", "desk", "--user", "alice", "--operator")
+    assert made.code == 0
+    assert "is paired" in made.out

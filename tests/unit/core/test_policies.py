@@ -182,6 +182,31 @@ async def test_without_a_worker_for_thirty_seconds_it_fails_as_dispatch_says(sta
     assert failure.code is FailureCode.NO_ELIGIBLE_WORKER
 
 
+async def test_a_task_for_whose_whole_time_no_worker_came_says_that_and_not_that_it_took_too_long(
+    stack: Stack,
+) -> None:
+    await stack.do()  # a sweep: the job's time is over between two
+    await stack.later(defaults.SWEEP_S / 2)
+    job = await committed(stack, Policy.CHEAP, within_s=30)
+    await stack.later(30 + LATE_S)
+    failure = (await stack.job(job)).failure
+    assert failure is not None
+    assert failure.code is FailureCode.NO_ELIGIBLE_WORKER
+    assert "For 30 s no worker online could run it" in failure.message
+
+
+async def test_a_task_that_a_worker_could_have_run_for_a_while_has_taken_too_long(stack: Stack) -> None:
+    worker = await joined(stack, "busy")
+    grant = stack.assigned(await committed(stack, Policy.CHEAP))
+    second = await committed(stack, Policy.CHEAP, within_s=30)
+    await idle(stack, worker, 5, grant)
+    await worker.disconnect()
+    await stack.later(25 + LATE_S)
+    failure = (await stack.job(second)).failure
+    assert failure is not None
+    assert failure.code is FailureCode.TIMEOUT
+
+
 async def test_a_worker_that_vanishes_leaves_its_job_to_another(stack: Stack) -> None:
     worker = await joined(stack, "w")
     job = await committed(stack, Policy.FAST)
