@@ -99,6 +99,7 @@ MAX_HEADER_BYTES: Final = 32 << 10
 MAX_HEADERS: Final = 100
 MAX_FRAGMENTS: Final = 256  # of one WebSocket message
 MAX_UNPROVEN_SOCKETS: Final = 256  # workers that are logging in at the same time
+MAX_UNPROVEN_BYTES: Final = 1 << 20  # that such a worker may send: its login names 8 × MAX_SLOTS attempts at most
 TURNED_AWAY_LOG_S: Final = 10.0  # how often the log says that connections find no room
 FILES_RESERVED: Final = 128  # file descriptors kept for the store, pipes and listening
 

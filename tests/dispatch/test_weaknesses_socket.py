@@ -464,6 +464,7 @@ async def test_an_output_that_would_take_seconds_to_read_is_not_read(
 
 async def test_a_frame_as_long_about_nothing_costs_its_sender_the_socket(worker: DispatchWorker) -> None:
     await worker.come_in()
+    await worker.heartbeat()
     await worker.send('{"type":"heartbeat","provider_pubkey":"' + "x" * defaults.MAX_LEGACY_FRAME_CHARS + '"}')
     assert (await worker.closed())[0] == 4400
 

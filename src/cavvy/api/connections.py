@@ -17,10 +17,12 @@ from typing import Any, Protocol, cast
 
 import msgspec
 import uvicorn
+from litestar.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
+from websockets.http11 import Request as WebSocketRequest
 
 from cavvy import defaults, logs
 from cavvy.api.addressing import address_of, within
@@ -28,12 +30,24 @@ from cavvy.api.limits import network_of
 from cavvy.api.listening import Network
 from cavvy.api.problems import CODES, problem
 
-__all__ = ["ConnectionLimits", "Connections", "HttpConnection", "LimitedConfig", "SocketConnection", "Waiting"]
+__all__ = [
+    "ConnectionLimits",
+    "Connections",
+    "HttpConnection",
+    "LimitedConfig",
+    "SocketConnection",
+    "Waiting",
+    "proven",
+]
 
 log = logs.get_logger()
 #: Its warnings are about what anybody may send: bad requests would fill the log.
 _uvicorn_log = logs.LibraryLogger("uvicorn")
 _uvicorn_log.setLevel(logging.ERROR)
+
+
+#: An extension of a WebSocket's scope, which knows whom to tell.
+_PROVEN = "cavvy.proven"
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -284,9 +298,21 @@ class HttpConnection(HttpToolsProtocol):
 
 
 class SocketConnection(WebSocketsSansIOProtocol):
-    """One WebSocket. It counts among the connections; a message may not come in too many pieces."""
+    """One WebSocket. It counts among the connections; a message may not come in too many pieces, and before whoever
+    serves it calls what `proven` gives, little may come at all: nobody strange fills the memory.
+    """
 
     config: LimitedConfig
+    _proven = False
+    _read_bytes = 0
+
+    def _prove(self) -> None:
+        self._proven = True
+
+    def handle_connect(self, event: WebSocketRequest) -> None:
+        super().handle_connect(event)
+        if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            cast("dict[str, Any]", self.scope["extensions"])[_PROVEN] = {"tell": self._prove}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -307,12 +333,25 @@ class SocketConnection(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """The first data is the whole header: if that begins no handshake, websockets cannot read it."""
+        self._read_bytes += len(data)
+        if self.handshake_complete and not self._proven and self._read_bytes > defaults.MAX_UNPROVEN_BYTES:
+            if not self.transport.is_closing():
+                self.conn.fail(1009, "too much before the login")
+                self.handle_parser_exception()
+            return
         super().data_received(data)
         if not self.handshake_initiated and not self.transport.is_closing():
             self.handshake_initiated = self.handshake_complete = self.close_sent = True
             most = f"lines of {MAX_LINE_LENGTH} bytes and {MAX_NUM_HEADERS} fields"
             self.transport.write(_by_hand("header_too_large", f"The header of a WebSocket's request may have {most}."))
             self.transport.close()
+
+
+def proven(scope: Scope) -> Callable[[], None]:
+    """What to call when whoever is at the other end of this WebSocket has proven who he is."""
+    extensions = cast("dict[str, Any]", scope.get("extensions") or {})
+    tell: Callable[[], None] = extensions.get(_PROVEN, {}).get("tell", lambda: None)
+    return tell
 
 
 def _affordable(connections: int) -> int:

@@ -9,6 +9,7 @@ from litestar.types import Receive, Scope, Send
 
 from cavvy.api.addressing import audience
 from cavvy.api.auth import of_this_machine
+from cavvy.api.connections import proven
 from cavvy.api.services import Services
 from cavvy.coordinator.legacy import LegacySession
 from cavvy.protocol.handshake import CloseCode
@@ -30,4 +31,4 @@ async def connect_legacy_worker(scope: Scope, receive: Receive, send: Send) -> N
     if here.sessions.unproven() >= here.max_unproven:
         await send({"type": "websocket.close", "code": CloseCode.SLOW, "reason": "too many workers are logging in"})
         return
-    await here.sessions.serve(here.engine, audience(scope), receive, send, kind=LegacySession)
+    await here.sessions.serve(here.engine, audience(scope), receive, send, proven=proven(scope), kind=LegacySession)

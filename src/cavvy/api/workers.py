@@ -16,6 +16,7 @@ from cavvy.api import examples
 from cavvy.api.addressing import audience
 from cavvy.api.auth import MANAGES, OPERATES, READS, Caller, Role, new_worker_token
 from cavvy.api.bodies import read_object
+from cavvy.api.connections import proven
 from cavvy.api.documented import documented
 from cavvy.api.fields import refuse
 from cavvy.api.jobs import AnyRequest, known_query
@@ -208,7 +209,8 @@ async def connect_worker(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.close", "code": CloseCode.SLOW, "reason": "too many workers are logging in"})
         return
     client = scope.get("client")
-    await here.sessions.serve(here.engine, audience(scope), receive, send, address=client[0] if client else "")
+    address = client[0] if client else ""
+    await here.sessions.serve(here.engine, audience(scope), receive, send, proven=proven(scope), address=address)
 
 
 workers_router = Router(

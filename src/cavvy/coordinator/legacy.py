@@ -54,6 +54,7 @@ class LegacySession(Session):
 
     async def _log_in(self, audience: str) -> None:
         await LegacyLogin(self).run()
+        self.proven()
         self._renew()
         self._leave_if_drained()
 

@@ -69,6 +69,7 @@ class Session:
     ) -> None:
         self.id = session_id
         self.address = address
+        self.proven: Callable[[], None] = lambda: None
         self.worker = ""
         self.instance = ""
         self.info: OnlineWorker | None = None
@@ -186,6 +187,7 @@ class Session:
     async def _log_in(self, audience: str) -> None:
         """Returns when it may be given work. Raises Closed when it is refused."""
         ack = await Login(self).run(audience)
+        self.proven()
         async with asyncio.timeout(defaults.HANDSHAKE_TIMEOUT_S):
             await self.send(ack)
 

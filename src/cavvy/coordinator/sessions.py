@@ -157,11 +157,16 @@ class Sessions:
         receive: Receive,
         send: Send,
         *,
+        proven: Callable[[], None] = lambda: None,
         address: str = "",
         kind: type[Session] = Session,
     ) -> None:
-        """Runs one accepted socket, which comes from `address` and speaks the dialect of `kind`, to its end."""
+        """Runs one accepted socket, which comes from `address` and speaks the dialect of `kind`, to its end.
+
+        Calls `proven` when it has shown whose it is.
+        """
         session = kind(self, engine, next(self._ids), receive, send, address)
+        session.proven = proven
         self._sessions[session.id] = session
         try:
             await session.run(audience)

@@ -277,6 +277,21 @@ async def test_a_message_in_countless_pieces_is_refused(stack: LiveStack) -> Non
         assert closed.value.rcvd.code == 1009
 
 
+async def test_who_has_not_logged_in_fills_no_memory_with_a_message_that_does_not_end(stack: LiveStack) -> None:
+    url = stack.server.url.replace("http", "ws") + "/v1/workers/connect"
+
+    async def pieces() -> AsyncIterator[str]:
+        for _ in range(2 * defaults.MAX_UNPROVEN_BYTES // 65536):
+            yield "x" * 65536
+
+    async with connect(url) as socket:
+        await socket.recv()
+        with contextlib.suppress(ConnectionClosed):
+            await socket.send(pieces())
+            await socket.recv()
+        assert (socket.close_code, socket.close_reason) == (1009, "too much before the login")
+
+
 async def test_a_workers_request_with_a_long_header_is_answered(stack: LiveStack) -> None:
     upgrade = "GET /v1/workers/connect HTTP/1.1\r\nHost: HOST\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
