@@ -7,6 +7,7 @@ well; what it answers carelessly (a bad receipt, an error called completed) is n
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -29,6 +30,7 @@ JOB_TYPES = ("LLM_INFER", "TASK")
 _TIERS = {"LLM_INFER": "FAST", "TASK": "CHEAP"}
 #: Stands for half a character, here and in what Cavvy shows: what is seen then is not, byte by byte, what was signed.
 _MENDED = "\ufffd".encode()
+_HALF = re.compile("[\ud800-\udfff]")
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -106,6 +108,8 @@ def _checked(work: Work) -> Work:
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str) or not value:
         raise InvalidInput("invalid_field", f"{name} has to be text, and not empty", field=name)
+    if _HALF.search(value):
+        raise InvalidInput("invalid_field", f"{name} holds half a character, a lone surrogate", field=name)
 
 
 def _check_one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:

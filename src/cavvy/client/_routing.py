@@ -20,9 +20,12 @@ __all__ = ["At", "ComputeResult", "Journey", "Routing"]
 
 T = TypeVar("T")
 
-#: Where no other way is tried: what somebody stopped would be no stop if it ran elsewhere, and a key that is missing or
+#: Where no other way is tried: what somebody stopped would be no stop if it ran elsewhere, and a key or a field that is
 #: wrong is to be put right, not paid around.
-_FINAL = frozenset({"aborted", "forbidden", "stopped", "unauthorized"})
+_FINAL = frozenset({
+    "aborted", "forbidden", "invalid_field", "invalid_json", "invalid_request", "not_supported", "stopped",
+    "unauthorized",
+})  # fmt: skip
 USUAL_CHAIN = "monad"
 
 

@@ -41,7 +41,8 @@ def _summary(text: str, breathe: Callable[[], None]) -> str:
     if len(text) <= defaults.SUMMARY_WHOLE_CHARS:
         return " ".join(text.split())
     whole = sentences(text, breathe)
-    candidates = heapq.nlargest(_CANDIDATES, _weigh(whole, breathe), key=lambda one: (one.weight, -one.number))
+    different = {one.sentence.text: one for one in reversed(_weigh(whole, breathe))}.values()  # the first of the same
+    candidates = heapq.nlargest(_CANDIDATES, different, key=lambda one: (one.weight, -one.number))
     fitting = [one for one in candidates if len(one.sentence.text) <= defaults.SUMMARY_CHARS]
     if not fitting:
         return _cut(candidates[0].sentence.text) if candidates else ""

@@ -44,7 +44,22 @@ def test_who_comes_from_elsewhere_does(peer: str | None) -> None:
     assert "own machine" in error.detail
 
 
-@pytest.mark.parametrize("header", ["x_forwarded_for", "forwarded", "via", "x_real_ip", "x_forwarded_host"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "x_forwarded_for",
+        "forwarded",
+        "via",
+        "x_real_ip",
+        "x_forwarded_host",
+        "x_forwarded_proto",
+        "x_forwarded_server",
+        "x_original_forwarded_for",
+        "x_client_ip",
+        "true_client_ip",
+        "cf_connecting_ip",
+    ],
+)
 def test_who_comes_through_a_proxy_that_nobody_named_does(header: str) -> None:
     assert refusal(ring(), request(**{header: "127.0.0.1"})).code == "unauthorized"
 
