@@ -62,8 +62,8 @@ _ELSEWHERE = " Without a key only programs on the coordinator's own machine are 
 _ALPHABET = string.digits + string.ascii_letters
 
 
-#: What a proxy writes: who comes from it is nobody of this machine, whatever the socket says.
-_OF_PROXIES = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+#: How what a proxy writes begins: who comes from it is nobody of this machine, whatever the socket says.
+_OF_PROXIES = ("forwarded", "via", "x-forwarded-", "x-original-", "x-real-ip", "x-client-ip", "true-client-ip", "cf-")
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,8 +218,8 @@ def of_this_machine(scope: Scope) -> bool:
     """Whether it comes from this machine, and through no proxy that says so."""
     client = scope.get("client")
     peer = address_of(client[0]) if client else None
-    names = {name.decode("latin-1").lower() for name, _ in scope["headers"]}
-    return peer is not None and peer.is_loopback and names.isdisjoint(_OF_PROXIES)
+    names = (name.decode("latin-1").lower() for name, _ in scope["headers"])
+    return peer is not None and peer.is_loopback and not any(name.startswith(_OF_PROXIES) for name in names)
 
 
 def new_secret(role: Role, key_id: str) -> tuple[str, bytes]:
