@@ -97,6 +97,26 @@ def sent(coordinator: FakeCoordinator, path: str) -> Any:
     return msgspec.json.decode(coordinator.wait_for("POST", path).body)
 
 
+@pytest.mark.parametrize("code", ["invalid_field", "invalid_json", "invalid_request", "not_supported"])
+def test_what_was_asked_for_wrongly_is_not_paid_for_elsewhere(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, hosted: FakeCoordinator, code: str
+) -> None:
+    coordinator.on("GET", "/v1/quote", quoted())
+    coordinator.on("POST", "/v1/jobs/commit/fast", problem(422, code, "no"))
+    with pytest.raises(ComputeFailed) as failed:
+        ask(driver, coordinator, hosted_keys=HOSTED, max_tokens=-1)
+    assert failed.value.code == code
+    assert hosted.requests == []
+
+
+def test_half_a_character_is_refused_before_anything_is_sent(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
+) -> None:
+    with pytest.raises(InvalidInput, match="prompt holds half a character"):
+        ask(driver, coordinator, prompt="Who\ud800?")
+    assert coordinator.requests == []
+
+
 def test_a_prompt_goes_by_quote_commit_and_polls_to_its_answer(
     driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
 ) -> None:

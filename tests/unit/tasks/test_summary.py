@@ -75,6 +75,13 @@ def test_what_is_said_twice_is_in_it_once() -> None:
     assert summary.count("首都") == 1
 
 
+def test_what_is_said_a_hundred_times_leaves_room_for_the_rest() -> None:
+    text = "The river Danube flows through ten countries. " * 300 + "It ends in the Black Sea. " * 200
+    assert summarize(text, lambda: None)["summary"] == (
+        "The river Danube flows through ten countries. It ends in the Black Sea."
+    )
+
+
 def test_the_words_of_the_text_are_counted() -> None:
     assert done("one two\n three")["word_count"] == 3
     assert done("hello 世界")["word_count"] == 3
