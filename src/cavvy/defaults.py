@@ -194,6 +194,7 @@ SUMMARY_WHOLE_CHARS: Final = 200  # a text this short is its own summary; where 
 JSON_TASK_DEPTH: Final = 200  # deepest value that is extracted: every JSON reader goes that deep
 
 # Dispatch's workers
+MAX_LEGACY_WORKERS: Final = 1000  # they enrol themselves, and each stays known: a loop that makes keys ends here
 LEGACY_PROOF_S: Final = 10.0  # for the challenge: they sign in 5 ms, and wait this long for their own answers
 LEGACY_SILENCE_S: Final = 30.0  # they send a heartbeat every 10 s, and Dispatch waits this long
 LEGACY_RECEIPT_S: Final = 10.0  # between an output and its receipt, when they come in two frames

@@ -33,6 +33,7 @@ log = logs.get_logger()
 _REFUSALS = {
     ReplyCode.WORKER_NATIVE: "this key joined with a token; start it with `cavvy worker`",
     ReplyCode.WORKER_REVOKED: REVOKED_REASON,
+    ReplyCode.TOO_MANY_WORKERS: "too many keys have enrolled themselves here; join it with a token as `cavvy worker`",
 }
 
 

@@ -66,6 +66,7 @@ class ReplyCode(StrEnum):
     WORKER_UNKNOWN = "worker_unknown"
     WORKER_WAITS = "worker_waits"  # for approval: nothing else can be done with it, but to revoke it
     WORKER_REVOKED = "worker_revoked"
+    TOO_MANY_WORKERS = "too_many_workers"  # of Dispatch's, which enrol themselves
     WORKER_NATIVE = "worker_native"  # enrolled with a token: it cannot come as one of Dispatch's
     NO_TRUSTED = "no_trusted_worker"  # `job_id` has failed for that
     CODE_REFUSED = "invalid_code"

@@ -149,6 +149,8 @@ class Roster:
             if known.tenant != defaults.DISPATCH_TENANT:
                 return ReplyCode.WORKER_NATIVE
             return ReplyCode.WORKER_REVOKED if known.status is WorkerStatus.REVOKED else ReplyCode.OK
+        if sum(one.tenant == defaults.DISPATCH_TENANT for one in self._workers.values()) >= defaults.MAX_LEGACY_WORKERS:
+            return ReplyCode.TOO_MANY_WORKERS
         self._workers[command.worker] = KnownWorker(
             key=command.worker,
             id=command.worker_id,

@@ -211,6 +211,15 @@ async def test_a_key_that_only_came_as_one_of_dispatchs_joins_with_a_token_like_
     assert (await legacy.join()).code is ReplyCode.WORKER_NATIVE
 
 
+async def test_no_more_keys_enrol_themselves_than_that_and_who_is_known_still_comes(
+    stack: Stack, worker: LegacyWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defaults, "MAX_LEGACY_WORKERS", 1)
+    assert (await worker.join()).code is ReplyCode.OK
+    assert (await LegacyWorker(stack, bytes([8] * 32)).join()).code is ReplyCode.TOO_MANY_WORKERS
+    assert (await worker.join()).code is ReplyCode.OK
+
+
 async def test_a_revoked_one_does_not_come_back_with_a_token(stack: Stack, worker: LegacyWorker) -> None:
     from cavvy.core.worker_status import WorkerAction
 
