@@ -111,7 +111,7 @@ def no_trusted_worker(job_id: str, *, replayed: bool = False) -> ProblemError:
     """The job is stored as failed, so that whoever asks for it later is told why."""
     detail = (
         "No worker that its user trusts is online and could run this PRIVATE job, so it has failed. `cavvy trust pair` "
-        "trusts a worker, `cavvy trust create` makes a code for one; with on_no_trusted 'wait' a job waits for one."
+        "trusts a worker, `cavvy trust create` makes a code for one. With on_no_trusted 'wait', POST /v1/jobs waits."
     )
     headers = {"Idempotent-Replayed": "true"} if replayed else {}
     return ProblemError("no_trusted_worker", detail, headers=headers, job_id=job_id)
