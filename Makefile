@@ -26,7 +26,7 @@ demo: $(READY) ## run the whole product on this machine, with a small real model
 	@$(BIN)/cavvy demo
 
 test: $(READY) ## run the tests (ARGS="-k name" is passed to pytest)
-	@$(BIN)/python -m pytest -n 4 --ignore=tests/fuzz --ignore=tests/crash $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist worksteal --ignore=tests/fuzz --ignore=tests/crash $(ARGS)
 
 crash: $(READY) ## kill, suspend and cut off real processes, and see that nothing is lost; about a minute
 	@$(BIN)/python -m pytest -n 4 tests/crash $(ARGS)
