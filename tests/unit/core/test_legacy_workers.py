@@ -75,13 +75,6 @@ class LegacyWorker:
 
 
 @pytest.fixture
-async def stack() -> Stack:
-    stack = Stack()
-    await stack.start()
-    return stack
-
-
-@pytest.fixture
 async def worker(stack: Stack) -> LegacyWorker:
     worker = LegacyWorker(stack)
     await worker.join()
