@@ -129,6 +129,13 @@ async def test_a_job_that_waits_and_one_that_is_stopped_are_told(stack: LiveStac
 # -- workers
 
 
+@pytest.fixture
+def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are looked at as often as they change."""
+    monkeypatch.setattr(defaults, "FEED_WORKERS_S", 0.0)
+
+
+@pytest.mark.usefixtures("looks_at_once")
 async def test_workers_are_told_as_the_list_shows_them(stack: LiveStack) -> None:
     async with listening(stack) as stream:
         worker = await stack.add_worker(ScriptedProvider(), name="w")
@@ -143,6 +150,7 @@ async def test_workers_are_told_as_the_list_shows_them(stack: LiveStack) -> None
     assert (offline["status"], offline["slots"]) == ("paused", None)
 
 
+@pytest.mark.usefixtures("looks_at_once")
 async def test_a_workers_slots_are_told(stack: LiveStack) -> None:
     gate = asyncio.Event()
     async with listening(stack) as stream:
