@@ -89,12 +89,15 @@ async def _stream(here: Services, caller: Caller, job_id: str, reader: _Reader) 
             reader.thoughts = topic.thoughts_length  # who comes back has seen it, or missed it
         while good_s():
             if topic.version != reader.version:
-                first, reader.version = reader.version < 0, topic.version
+                version, ended = topic.version, topic.ended
                 record = await find_job(here, caller, job_id)
                 if not good_s():
                     break
-                if topic.ended is not None and record.status not in TERMINAL:
+                if topic.ended is not ended:
+                    continue  # it ended while it was read
+                if ended is not None and record.status not in TERMINAL:
                     break  # it ended and was retried in this moment: what is new happens elsewhere
+                first, reader.version = reader.version < 0, version
                 snapshot = sse.event("job", job_view(record, here.waits(), topic, texts=False))
                 if record.status in TERMINAL:
                     streamed = _new_text(topic, reader) if record.accepted_epoch is None else b""

@@ -9,13 +9,16 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cavvy import defaults
+from cavvy.api.jobs import find_job
 from cavvy.core.writes import Usage
 from cavvy.protocol.messages import JobAssign, JobFailedMessage
 from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, TextChunk
+from cavvy.store.base import JobRecord
 from cavvy.store.sqlite import SqliteStore
 from cavvy.testing import LiveStack, ScriptedProvider, live_stack
 from tests.unit.api.event_stream import Event, Stream
@@ -145,6 +148,24 @@ async def test_a_pending_job_that_is_cancelled_ends_its_stream(shared_stack: Liv
         "job", "aborted", "no need"
     )  # fmt: skip
     assert end == Event("end", {"attempt": 0, "length": 0, "output_hash": None}, "0.end")
+
+
+async def test_a_job_that_ends_while_it_is_read_ends_its_stream(
+    shared_stack: LiveStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"prompt": "hi", "model": "nobody has it"}
+    job_id = (await shared_stack.http.post("/v1/jobs", json=body)).json()["id"]
+
+    reads = count(1)
+
+    async def read_slowly(*which: Any) -> JobRecord:
+        record = await find_job(*which)
+        if next(reads) == 2:  # the first finds out whether there is such a job
+            await shared_stack.http.post(f"/v1/jobs/{job_id}/cancel")
+        return record
+
+    monkeypatch.setattr("cavvy.api.events.find_job", read_slowly)
+    assert shape(await whole(shared_stack, job_id)) == ["job", "end"]
 
 
 # -- live
