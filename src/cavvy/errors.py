@@ -6,11 +6,12 @@ CavvyError
 │   ├── SchemaTooNew           the data was written by a newer Cavvy
 │   ├── PortInUse
 │   └── ModelMissing
-├── StoreError                 a commit failed, in one of four ways
+├── StoreError                 a commit failed, in one of five ways
 │   ├── RolledBack             for sure nothing was written: try the same writes again
 │   ├── Refused                the store will never take these writes: replay them singly
 │   ├── CommitUnknown          nobody knows whether it was written: exit 75, start again
-│   └── Fenced                 a newer term rules: decide nothing more, exit 75
+│   ├── Fenced                 a newer term rules: decide nothing more, exit 75
+│   └── StoreDamaged           what is stored cannot be read any more: restore a backup, exit 6
 ├── BackupError                a backup cannot be made, or cannot be used
 ├── ConfigInvalid              cavvy.toml says what cannot be followed
 ├── InvalidInput               what came from outside breaks the contract
@@ -67,6 +68,7 @@ __all__ = [
     "RolledBack",
     "SchemaTooNew",
     "StartError",
+    "StoreDamaged",
     "StoreError",
     "UnknownTask",
     "WorkerRefused",
@@ -115,6 +117,10 @@ class CommitUnknown(StoreError):
 
 class Fenced(StoreError):
     """A newer term rules this store; this process must decide nothing more."""
+
+
+class StoreDamaged(StoreError):
+    """What is stored is not what was written; going on could spread the damage."""
 
 
 class BackupError(CavvyError):

@@ -201,7 +201,7 @@ class CoordinatorServer:
         return self.reach.line(token.token, local=True)
 
     async def wait_closed(self) -> int:
-        """Waits until the engine ends: 0 after `stop`, 75 when this process must not go on."""
+        """Waits until the engine ends: 0 after `stop`, 75 when this process must not go on, 6 when no other could."""
         assert self._services is not None
         await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         code = self._services.engine.exit_code

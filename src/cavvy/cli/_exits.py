@@ -35,6 +35,7 @@ _CODES: tuple[tuple[type[Exception], Exit], ...] = (
     (errors.StartError, Exit.CANNOT_START),
     (errors.CommitUnknown, Exit.START_AGAIN),
     (errors.Fenced, Exit.START_AGAIN),
+    (errors.StoreDamaged, Exit.CANNOT_START),
     (errors.JobTimeout, Exit.TIMEOUT),
 )
 

@@ -1,8 +1,8 @@
 """The engine loop: every waiting command into the core, one tick, one commit, then the effects.
 
-A failed commit is one of four. Rolled back: the door is shut and the same writes are tried until they go through.
+A failed commit is one of five. Rolled back: the door is shut and the same writes are tried until they go through.
 Refused, or an exception in the core: rebuild, and replay the batch one command a transaction. Unknown or Fenced:
-`exit_code` 75.
+`exit_code` 75. Damaged: 6.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cavvy.core.latch import StopLatch
 from cavvy.core.matching import Offer
 from cavvy.core.queued import Queued
 from cavvy.core.writes import Write
-from cavvy.errors import CommitUnknown, Fenced, Refused, RolledBack
+from cavvy.errors import CommitUnknown, Fenced, Refused, RolledBack, StoreDamaged, StoreError
 from cavvy.store.base import Opened, Store
 
 __all__ = ["CommandFailed", "Engine", "Outlet", "StoreUnavailable"]
@@ -36,6 +36,8 @@ __all__ = ["CommandFailed", "Engine", "Outlet", "StoreUnavailable"]
 log = logs.get_logger()
 
 EXIT_UNDECIDED = 75
+EXIT_DAMAGED = 6
+_FINAL = (CommitUnknown, Fenced, StoreDamaged)
 
 
 class StoreUnavailable(Exception):
@@ -277,7 +279,7 @@ class Engine:
         except Refused as error:
             log.warning("commit_refused", error=str(error), commands=len(commands))
             await self._replay(commands)
-        except (CommitUnknown, Fenced) as error:
+        except _FINAL as error:
             self._give_up(error)
         else:
             self._release(batch.effects)
@@ -360,7 +362,7 @@ class Engine:
             await self._rebuild()
             for command in commands:
                 await self._replay_one(command)
-        except (CommitUnknown, Fenced) as error:
+        except _FINAL as error:
             self._give_up(error)
 
     async def _replay_one(self, command: Command) -> None:
@@ -371,7 +373,7 @@ class Engine:
             batch = self._core.take(now)
             if batch.writes:
                 await self._commit(batch.writes, [command])
-        except (RolledBack, CommitUnknown, Fenced):
+        except (RolledBack, *_FINAL):
             raise
         except Exception as error:
             log.exception("command_failed", command=type(command).__name__)
@@ -404,6 +406,12 @@ class Engine:
         self._core = Coordinator(self.settings, self._dice)
         self._core.restore(rows, seq=seq, numbers=dict(numbers), now=self._clock(), grace_until_s=grace_until_s)
 
-    def _give_up(self, error: Exception) -> None:
-        log.critical("cannot_go_on", error=str(error), hint="start the coordinator again; it finds out what is there")
-        self.exit_code = EXIT_UNDECIDED
+    def _give_up(self, error: StoreError) -> None:
+        damaged = isinstance(error, StoreDamaged)
+        hint = (
+            "workers keep what they have finished"
+            if damaged
+            else "start the coordinator again; it finds out what is there"
+        )
+        log.critical("cannot_go_on", error=str(error), hint=hint)
+        self.exit_code = EXIT_DAMAGED if damaged else EXIT_UNDECIDED

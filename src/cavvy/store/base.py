@@ -216,18 +216,18 @@ class Store(Protocol):
         """In pages: every job that is not terminal, in order of `seq`; every worker; every token not used up; every
         tenant; every key that is not revoked; every stop; all trust. No bodies.
 
-        One state of the data only while nothing is committed.
+        One state of the data only while nothing is committed. Raises StoreDamaged.
         """
 
     async def commit(self, writes: Sequence[Write], *, term: int) -> None:
         """All or nothing, in order, durable on return (fsync included).
 
-        Raises RolledBack (retry the same writes), Refused (replay singly), CommitUnknown (exit) or Fenced (stop
-        deciding). Cancelling the call does not stop the commit.
+        Raises RolledBack (retry the same writes), Refused (replay singly), CommitUnknown (exit), Fenced (stop deciding)
+        or StoreDamaged (exit). Cancelling the call does not stop the commit.
         """
 
     async def inputs(self, job_ids: Sequence[str]) -> Mapping[str, AssignInput]:
-        """What to send for these jobs; an unknown id is left out."""
+        """What to send for these jobs; an unknown id is left out. Raises StoreDamaged."""
 
     async def job(self, tenant: str, job_id: str) -> JobRecord | None:
         """One job, whole; None when the tenant has no such job."""

@@ -15,7 +15,8 @@ from cavvy.core.effects import Assign, Effect, HeartbeatAnswered, Reply, ReplyCo
 from cavvy.core.job import AttemptRef, JobType
 from cavvy.core.matching import Profile
 from cavvy.core.writes import InsertJob, Write
-from cavvy.errors import CommitUnknown, Fenced, Refused, RolledBack
+from cavvy.errors import CommitUnknown, Fenced, Refused, RolledBack, StoreDamaged
+from cavvy.store.base import LoadRow
 from cavvy.store.memory import MemoryStore
 from cavvy.testing import FailingStore, FakeWorker, Stack, VirtualClock, dice
 
@@ -246,6 +247,32 @@ async def test_after_stop_new_work_is_refused(rig: Rig) -> None:
     with pytest.raises(StoreUnavailable) as refused:
         await rig.submit()
     assert refused.value.accepted is False
+
+
+async def test_a_damaged_store_ends_the_process_with_6_and_is_not_tried_for_ever(rig: Rig) -> None:
+    rig.store.fail_commits = [
+        RolledBack("I/O error"),
+        StoreDamaged("the disk image is malformed"),
+        *[RolledBack("")] * 9,
+    ]
+    command, ref = rig.submission()
+    with pytest.raises(StoreUnavailable) as unknown:
+        await rig.engine.ask(command, ref)
+    assert (unknown.value.accepted, rig.engine.exit_code) == (None, 6)
+
+
+async def test_a_store_that_cannot_be_loaded_after_a_refusal_ends_the_process_with_6(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load() -> AsyncIterator[Sequence[LoadRow]]:
+        raise StoreDamaged("the disk image is malformed")
+
+    monkeypatch.setattr(rig.store, "load", load)
+    rig.store.fail_commits = [Refused("no such table: job")]
+    command, ref = rig.submission()
+    with pytest.raises(StoreUnavailable):
+        await rig.engine.ask(command, ref)
+    assert rig.engine.exit_code == 6
 
 
 async def test_told_to_stop_while_the_store_takes_nothing_it_stops_at_once(rig: Rig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ import pytest
 
 from cavvy.core.job import Effort, JobStatus
 from cavvy.core.writes import Write
-from cavvy.errors import CommitUnknown, DataHeld, Fenced, Refused, RolledBack, SchemaTooNew, StartError
+from cavvy.errors import CommitUnknown, DataHeld, Fenced, Refused, RolledBack, SchemaTooNew, StartError, StoreDamaged
 from cavvy.store.base import JobFilter
 from cavvy.store.sqlite import SqliteStore, connection, queries
 from cavvy.store.sqlite.batch import parcels
@@ -317,7 +318,7 @@ RETRIED = [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqli
 BUSY_SNAPSHOT, IOERR_FSYNC, IOERR_WRITE = 517, 1034, 778
 
 
-@pytest.mark.parametrize("code", [*RETRIED, BUSY_SNAPSHOT, IOERR_WRITE, sqlite3.SQLITE_CORRUPT])
+@pytest.mark.parametrize("code", [*RETRIED, BUSY_SNAPSHOT, IOERR_WRITE, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_CANTOPEN])
 @pytest.mark.parametrize("step", ["begin", "write"])
 async def test_whatever_fails_before_commit_is_rolled_back(opened: OpenStore, step: str, code: int) -> None:
     Probe.latest.failing = {step: code}
@@ -326,6 +327,75 @@ async def test_whatever_fails_before_commit_is_rolled_back(opened: OpenStore, st
     Probe.latest.failing = {}
     assert await opened.everything() == [[], [], None, []]
     await opened.commit(inserted(1))
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_INTERNAL])
+async def test_what_no_other_try_can_heal_is_refused_and_not_tried_for_ever(opened: OpenStore, code: int) -> None:
+    Probe.latest.failing = {"write": code}
+    with pytest.raises(Refused, match="on purpose"):
+        await opened.commit(inserted(1))
+    Probe.latest.failing = {}
+    assert await opened.everything() == [[], [], None, []]
+
+
+async def test_writes_into_a_table_that_is_gone_are_refused_and_the_store_cannot_be_loaded(opened: OpenStore) -> None:
+    Probe.latest.connection.execute("DROP TABLE job")
+    with pytest.raises(Refused, match="no such table"):
+        await opened.commit(inserted(1))
+    with pytest.raises(StoreDamaged, match="cavvy restore"):
+        await opened.loaded()
+
+
+def overwrite_root_of(database: Path, table: str) -> None:
+    """As a failing disk does: what leads to the rows of this table holds something else."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        ((size,),) = connection.execute("PRAGMA page_size").fetchall()
+        ((page,),) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", [table]).fetchall()
+    with database.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xa5" * size)
+
+
+async def damaged(path: Path, table: str) -> SqliteStore:
+    """A store that was opened again after its disk had lost what is in one table."""
+    store = SqliteStore(path)
+    term = (await store.open()).term
+    await OpenStore(store, term).commit(*(inserted(number, input=b"x" * 9_000) for number in range(50)))
+    await store.close()
+    overwrite_root_of(path / "cavvy.db", table)
+    return store
+
+
+async def test_what_a_disk_has_damaged_is_written_no_more(tmp_path: Path) -> None:
+    store = await damaged(tmp_path, "job_input")
+    opened = OpenStore(store, (await store.open()).term)
+    for _ in range(2):
+        with pytest.raises(StoreDamaged, match="cavvy restore"):
+            await opened.commit(inserted(99))
+    await store.close()
+
+
+async def test_nothing_is_written_any_more_once_what_is_to_be_sent_cannot_be_read(tmp_path: Path) -> None:
+    store = await damaged(tmp_path, "job_input")
+    opened = OpenStore(store, (await store.open()).term)
+    (first, *_) = await opened.loaded()
+    with pytest.raises(StoreDamaged, match="cannot be read"):
+        await store.inputs([first.id])
+    with pytest.raises(StoreDamaged, match="cannot be read"):
+        await opened.commit(failed(1))
+    await store.close()
+
+
+@pytest.mark.parametrize("table", ["job", "worker"])
+async def test_what_is_damaged_cannot_be_started_with_and_says_what_to_do(tmp_path: Path, table: str) -> None:
+    store = await damaged(tmp_path, table)
+    with pytest.raises((StoreDamaged, StartError), match="cavvy restore"):
+        await opened_and_loaded(store)
+    await store.close()
+
+
+async def opened_and_loaded(store: SqliteStore) -> None:
+    await OpenStore(store, (await store.open()).term).loaded()
 
 
 @pytest.mark.parametrize("code", [*RETRIED, BUSY_SNAPSHOT])

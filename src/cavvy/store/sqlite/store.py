@@ -10,7 +10,7 @@ from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.retention import Due, Horizons
 from cavvy.core.trust import Trust
 from cavvy.core.writes import Write
-from cavvy.errors import StartError
+from cavvy.errors import StartError, StoreDamaged
 from cavvy.private_files import make_private_directory
 from cavvy.store.base import (
     AssignInput,
@@ -24,6 +24,7 @@ from cavvy.store.base import (
 )
 from cavvy.store.sqlite import connection as connections
 from cavvy.store.sqlite.batch import parcels
+from cavvy.store.sqlite.failures import unreadable
 from cavvy.store.sqlite.files import DATABASE, DirectoryLock, make_private
 from cavvy.store.sqlite.grouped import JobReads
 from cavvy.store.sqlite.reader import Reader
@@ -77,6 +78,7 @@ class SqliteStore:
         self._path = directory / DATABASE
         self._lock = DirectoryLock(directory, url=url)
         self._connected: _Connected | None = None
+        self._damage: StoreDamaged | None = None
 
     async def open(self) -> Opened:
         if self._connected is not None:
@@ -100,7 +102,8 @@ class SqliteStore:
             return _Connected(self._path, self.writer_class, writing, reading)
         except (OSError, sqlite3.Error) as error:
             self._lock.release()
-            raise StartError(f"cannot open {self._path}: {error}; check the disk and who owns the directory") from error
+            hint = "check the disk and who owns the directory, or go on with a backup: `cavvy restore`"
+            raise StartError(f"cannot open {self._path}: {error}; {hint}") from error
         except BaseException:
             self._lock.release()
             raise
@@ -121,9 +124,25 @@ class SqliteStore:
 
     async def commit(self, writes: Sequence[Write], *, term: int) -> None:
         connected = self._now_connected()
+        if self._damage is not None:
+            raise self._damage
         await connected.writing.call(connected.writer.commit, parcels(writes), term)
 
     async def load(self) -> AsyncIterator[Sequence[LoadRow]]:
+        try:
+            async for page in self._load():
+                yield page
+        except sqlite3.Error as error:
+            raise self._noted(error) from error
+
+    def _noted(self, error: sqlite3.Error) -> Exception:
+        """What it means that this cannot be read. Nothing is written any more to what is damaged: it could spread."""
+        found = unreadable(error)
+        if isinstance(found, StoreDamaged):
+            self._damage = found
+        return found
+
+    async def _load(self) -> AsyncIterator[Sequence[LoadRow]]:
         connected = self._now_connected()
         call, reader = connected.reading.call, connected.reader
         shared = Shared()
@@ -141,7 +160,10 @@ class SqliteStore:
 
     async def inputs(self, job_ids: Sequence[str]) -> Mapping[str, AssignInput]:
         connected = self._now_connected()
-        return await connected.reading.call(connected.reader.inputs, job_ids)
+        try:
+            return await connected.reading.call(connected.reader.inputs, job_ids)
+        except sqlite3.Error as error:
+            raise self._noted(error) from error
 
     async def job(self, tenant: str, job_id: str) -> JobRecord | None:
         connected = self._now_connected()

@@ -1,4 +1,4 @@
-"""The one place that writes: a batch is one transaction, and a failure is one of four."""
+"""The one place that writes: a batch is one transaction, and a failure is one of five."""
 
 from __future__ import annotations
 
@@ -7,29 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from cavvy import defaults
-from cavvy.errors import CommitUnknown, Fenced, Refused, RolledBack, StoreError
+from cavvy.errors import CommitUnknown, RolledBack
 from cavvy.store.sqlite import queries
 from cavvy.store.sqlite.batch import Parcel, parcels
+from cavvy.store.sqlite.failures import NOT_COMMITTED, primary_code, rolled_back
 from cavvy.store.sqlite.singles import Single
 
 __all__ = ["Writer"]
 
 _WRITE = queries.load("write")
 _OPEN = queries.load("open")
-
-#: Primary result codes with which COMMIT leaves the transaction open: nothing reached the log.
-_NOT_COMMITTED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY})
-
-#: Primary result codes that are the data's fault.
-_DATA = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE})
-
-#: What the trigger raises when the store's term is not the writer's.
-_FENCED = "fenced"
-
-
-def _primary_code(error: BaseException) -> int | None:
-    code = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF
 
 
 class Writer:
@@ -42,13 +29,13 @@ class Writer:
         self._unknown: CommitUnknown | None = None
 
     def commit(self, steps: Sequence[Parcel | Single], term: int) -> None:
-        """All or nothing, durable on return. Raises RolledBack, Refused, CommitUnknown or Fenced."""
+        """All or nothing, durable on return. Raises one of StoreError."""
         self._transact(lambda: self._write_all(steps, term))
 
     def scrub(self, term: int) -> bool:
         """Gives free space back, a piece at a time, and empties the log; False when that has to be tried again.
 
-        Raises CommitUnknown or Fenced.
+        Raises CommitUnknown, Fenced or StoreDamaged.
         """
         pages = self._surplus()
         if pages:
@@ -58,7 +45,7 @@ class Writer:
                 return False
         try:
             ((in_the_way, _, _),) = self._connection.execute(_OPEN["empty_log"]).fetchall()
-        except sqlite3.OperationalError:  # a full disk: the log stays as it is
+        except sqlite3.Error:  # a full disk, say: the log stays as it is
             return False
         return not in_the_way and self._surplus() == 0
 
@@ -88,13 +75,13 @@ class Writer:
             work()
         except Exception as error:
             self._roll_back(error)
-            raise _translated(error) from error
+            raise rolled_back(error) from error
         try:
             self._commit_transaction()
         except Exception as error:
-            if _primary_code(error) in _NOT_COMMITTED:
+            if primary_code(error) in NOT_COMMITTED:
                 self._roll_back(error)
-                raise _translated(error) from error
+                raise rolled_back(error) from error
             self._give_up(error)
 
     def _begin(self) -> None:
@@ -126,13 +113,3 @@ class Writer:
     def _give_up(self, error: Exception, why: str | None = None) -> NoReturn:
         self._unknown = CommitUnknown(why or f"COMMIT failed: {error!r}")
         raise self._unknown from error
-
-
-def _translated(error: Exception) -> StoreError:
-    """What a failure means that was rolled back for sure."""
-    code = _primary_code(error)
-    if str(error) == _FENCED:
-        return Fenced("another coordinator rules this store: its term is newer")
-    if code in _DATA or (code is None and isinstance(error, (ValueError, OverflowError, sqlite3.Error))):
-        return Refused(f"the store will not take these writes: {error}")
-    return RolledBack(f"nothing was written: {error}")
