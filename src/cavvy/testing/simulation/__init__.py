@@ -27,11 +27,12 @@ from cavvy.core.settings import Settings
 from cavvy.core.writes import AddWorkerToken
 from cavvy.protocol.handshake import key_fingerprint
 from cavvy.testing.simulation.clients import USERS, Clients
-from cavvy.testing.simulation.coordinator import CommitFault, SimulatedCoordinator
+from cavvy.testing.simulation.coordinator import SimulatedCoordinator
 from cavvy.testing.simulation.history import Call, Forbidden, History, Violation
 from cavvy.testing.simulation.loop import VirtualLoop
 from cavvy.testing.simulation.network import Link, Weather
 from cavvy.testing.simulation.plan import COORDINATORS_OWN, HARMLESS, Plan, Strike
+from cavvy.testing.simulation.process import CommitFault
 from cavvy.testing.simulation.worker import SimulatedRunner, SimulatedWorker, dialling
 from cavvy.worker import agent
 

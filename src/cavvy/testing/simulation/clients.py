@@ -10,8 +10,9 @@ from uuid import UUID
 
 from cavvy import defaults
 from cavvy.core.job import TERMINAL, Effort, JobStatus, PrivacyClass, Terms
-from cavvy.testing.simulation.coordinator import NoAnswer, SimulatedCoordinator
+from cavvy.testing.simulation.coordinator import SimulatedCoordinator
 from cavvy.testing.simulation.plan import Plan, Strike
+from cavvy.testing.simulation.requests import NoAnswer, Requests
 
 __all__ = ["USERS", "Clients"]
 
@@ -25,6 +26,7 @@ class Clients:
 
     def __init__(self, coordinator: SimulatedCoordinator, dice: Random, plan: Plan, workers: Sequence[str]) -> None:
         self._coordinator = coordinator
+        self._requests = Requests(coordinator)
         self._workers = workers
         self._trusts: dict[tuple[str, str], str] = {}
         self._history = coordinator.history
@@ -41,7 +43,7 @@ class Clients:
             await asyncio.sleep(dice.choice((0.0, 0.0, 0.01, 0.1, 1.0, 5.0)))
             await self._cancel(job_id)
         while True:
-            record = await self._ask(lambda: self._coordinator.look(job_id))
+            record = await self._ask(lambda: self._requests.look(job_id))
             self._history.saw(job_id, record)
             if record is None or record.status in TERMINAL:
                 if record is None or record.status is JobStatus.COMPLETED or dice.random() >= self._plan.retries:
@@ -53,13 +55,13 @@ class Clients:
         """As often as the plan says; each stop is released after a while."""
         for _ in range(self._plan.stops):
             await asyncio.sleep(self._dice.uniform(0, self._plan.storm_s / self._plan.stops))
-            stop_seq = await self._ask(self._coordinator.stop)
+            stop_seq = await self._ask(self._requests.stop)
             self._history.stop_answered(stop_seq)
             self._history.note(self._coordinator.now_s, f"client stopped everything up to {stop_seq}")
             await asyncio.sleep(self._dice.choice((0.0, 1.0, 8.0)))
             self._history.stop_released()
             self._history.note(self._coordinator.now_s, "client releases the stop")
-            await self._ask(self._coordinator.release)
+            await self._ask(self._requests.release)
 
     async def trust(self, user: str) -> None:
         """A user changes his mind about whom he trusts, as often as the plan says; in the end he trusts somebody."""
@@ -80,11 +82,11 @@ class Clients:
         number = self._dice.randbytes(4).hex()
         self._history.trust_asked(worker, user)
         self._history.note(self._coordinator.now_s, f"{user} trusts {worker[:8]}")
-        self._trusts[worker, user] = await self._ask(lambda: self._coordinator.pair(f"tru_{number}", worker, user))
+        self._trusts[worker, user] = await self._ask(lambda: self._requests.pair(f"tru_{number}", worker, user))
 
     async def _unpair(self, worker: str, user: str) -> None:
         trust_id = self._trusts.pop((worker, user))
-        await self._ask(lambda: self._coordinator.unpair(trust_id, user))
+        await self._ask(lambda: self._requests.unpair(trust_id, user))
         self._history.trust_ended(worker, user)
         self._history.note(self._coordinator.now_s, f"{user} does not trust {worker[:8]} any more")
 
@@ -94,7 +96,7 @@ class Clients:
 
         def once() -> Coroutine[Any, Any, str]:
             job_id = str(UUID(bytes=dice.randbytes(16), version=4))
-            return self._coordinator.submit(
+            return self._requests.submit(
                 key, f"prompt {key}", job_id, effort=dice.choice(list(Effort)), terms=self._terms(), **whose
             )
 
@@ -129,13 +131,13 @@ class Clients:
         )
 
     async def _retry(self, job_id: str) -> None:
-        record = await self._ask(lambda: self._coordinator.retry(job_id))
+        record = await self._ask(lambda: self._requests.retry(job_id))
         status = record.status if record else None
         self._history.note(self._coordinator.now_s, f"client retried {job_id}: {status}")
         self._history.saw(job_id, record)
 
     async def _cancel(self, job_id: str) -> None:
-        record = await self._ask(lambda: self._coordinator.cancel(job_id))
+        record = await self._ask(lambda: self._requests.cancel(job_id))
         status = record.status if record else None
         self._history.note(self._coordinator.now_s, f"client cancelled {job_id}: {status}")
         self._history.saw(job_id, record)
