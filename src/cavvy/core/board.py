@@ -290,7 +290,7 @@ class Board:
         if not waiting.total:
             return
         waiting.unbar(self.jobs, now.mono_s)
-        ready = Ready(self.fleet.with_room(waiting.wanted()))
+        ready = Ready(self.fleet.with_room(waiting.wants))
         while (session := ready.best()) is not None:
             job = waiting.first(session.profile, session.worker)
             if job is None:

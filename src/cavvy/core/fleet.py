@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -77,9 +77,12 @@ class Fleet:
         return self._by_profile.get(profile, {}).values()
 
     def add(self, session: Session) -> None:
+        """From now on its profile is the very one of those that are alike, so that looking it up compares nothing."""
         self._sessions[session.id] = session
         self._by_worker[session.worker] = session
-        self._by_profile.setdefault(session.profile, {})[session.id] = session
+        alike = self._by_profile.setdefault(session.profile, {})
+        session.profile = next((one.profile for one in alike.values()), session.profile)
+        alike[session.id] = session
 
     def remove(self, session: Session) -> None:
         del self._sessions[session.id]
@@ -93,6 +96,11 @@ class Fleet:
     def has_profile(self, profile: Profile) -> bool:
         return profile in self._by_profile
 
-    def with_room(self, profiles: Iterable[Profile]) -> list[Session]:
-        """The sessions of these profiles that could take a job now."""
-        return [one for profile in profiles for one in self.of_profile(profile) if one.room > 0]
+    def with_room(self, wants: Callable[[Profile], bool]) -> list[Session]:
+        """The sessions that could take a job now, of the profiles that want one."""
+        found = []
+        for profile, alike in self._by_profile.items():
+            free = [one for one in alike.values() if one.room > 0]
+            if free and wants(profile):
+                found += free
+        return found

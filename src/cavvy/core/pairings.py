@@ -12,18 +12,17 @@ class Pairings:
     """Confirmed ones only."""
 
     def __init__(self) -> None:
-        self._of: dict[str, frozenset[User]] = {}
+        self._of: dict[str, set[User]] = {}
 
     def of(self, worker: str) -> frozenset[User]:
         """The users (tenant, user) that trust this worker (key)."""
-        return self._of.get(worker, frozenset())
+        return frozenset(self._of.get(worker, ()))
 
     def add(self, worker: str, user: User) -> None:
-        self._of[worker] = self.of(worker) | {user}
+        self._of.setdefault(worker, set()).add(user)
 
     def discard(self, worker: str, user: User) -> None:
-        left = self.of(worker) - {user}
-        if left:
-            self._of[worker] = left
-        else:
+        users = self._of.get(worker, set())
+        users.discard(user)
+        if not users:
             self._of.pop(worker, None)

@@ -38,3 +38,8 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
         if self.worker is None:
             return TrustStatus.OPEN
         return TrustStatus.CLAIMED if self.paired_at_ms is None else TrustStatus.PAIRED
+
+    @property
+    def pairs(self) -> str | None:
+        """The worker that its user trusts; None before he has confirmed it."""
+        return None if self.paired_at_ms is None else self.worker

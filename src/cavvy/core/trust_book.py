@@ -7,7 +7,7 @@ from itertools import islice
 from cavvy.core.job import Now
 from cavvy.core.outbox import Outbox
 from cavvy.core.pairings import Pairings, User
-from cavvy.core.trust import Trust, TrustStatus
+from cavvy.core.trust import Trust
 from cavvy.core.writes import DropTrust, PutTrust
 
 __all__ = ["TrustBook"]
@@ -30,11 +30,11 @@ class TrustBook:
         self._trusts[trust.id] = self._of.setdefault(user, {})[trust.id] = trust
         if trust.code_hash:
             self._codes[trust.code_hash] = trust.id
-        if trust.worker is None or trust.status is not TrustStatus.PAIRED:
+        if trust.pairs is None:
             self._unpaired.setdefault(trust.tenant, {})[trust.id] = None
         else:
             self._unpaired.get(trust.tenant, {}).pop(trust.id, None)
-            self._pairings.add(trust.worker, user)
+            self._pairings.add(trust.pairs, user)
 
     def get(self, trust_id: str) -> Trust | None:
         return self._trusts.get(trust_id)
@@ -53,13 +53,12 @@ class TrustBook:
 
     def pairing(self, trust: Trust) -> Trust | None:
         """The pairing of the user and the worker that `trust` is about, if they are paired."""
-        mine = self.of(trust.tenant, trust.user_id)
-        return next((one for one in mine if one.worker == trust.worker and one.status is TrustStatus.PAIRED), None)
+        return next((one for one in self.of(trust.tenant, trust.user_id) if one.pairs == trust.worker), None)
 
     def put(self, trust: Trust) -> None:
         before = self._trusts.get(trust.id)
-        if before is not None and before.code_hash != trust.code_hash:
-            self._codes.pop(before.code_hash, None)
+        if before is not None:
+            self._codes.pop(before.code_hash, None)  # a pairing has none
         self.know(trust)
         self._out.write(PutTrust(trust=trust))
 
@@ -71,8 +70,8 @@ class TrustBook:
             del self._of[user]
         self._unpaired.get(trust.tenant, {}).pop(trust.id, None)
         self._codes.pop(trust.code_hash, None)
-        if trust.worker is not None and trust.status is TrustStatus.PAIRED:
-            self._pairings.discard(trust.worker, user)
+        if trust.pairs is not None:
+            self._pairings.discard(trust.pairs, user)
         self._out.write(DropTrust(id=trust.id))
 
     def sweep(self, now: Now) -> None:

@@ -11,6 +11,7 @@ from cavvy.core.fairness import CRITICAL_RUN
 from cavvy.core.job import Effort, JobHeader, Needs
 from cavvy.core.line import Line
 from cavvy.core.matching import Profile, refusal
+from cavvy.core.pairings import User
 from cavvy.core.resting import DueTimes
 from cavvy.core.standing import Standing
 
@@ -100,6 +101,7 @@ class WaitingJobs:
     def __init__(self) -> None:
         self.total = 0
         self._kinds: dict[Needs, _Kind] = {}
+        self._owned: dict[User | None, dict[Needs, _Kind]] = {}  # the same, by whose PRIVATE jobs they are
         self._kinds_limit = 1024
         self._standings: dict[Profile, Standing] = {}
         self._weights: dict[str, float] = {}
@@ -121,15 +123,16 @@ class WaitingJobs:
         """A worker of this profile came."""
         if profile not in self._standings:
             standing = self._standings[profile] = Standing(profile)
-            for kind in self._kinds.values():
-                self._place(kind, standing)
+            for user in (None, *sorted(profile.pairs & self._owned.keys())):
+                for kind in self._owned.get(user, {}).values():
+                    self._place(kind, standing)
 
     def forget(self, profile: Profile) -> None:
         """The last worker of this profile went."""
-        standing = self._standings.pop(profile, None)
-        if standing is not None:
-            for kind in self._kinds.values():
-                kind.fits.pop(standing, None)
+        standing = self._standings.pop(profile)
+        for of_tenant in standing.kinds.values():
+            for needs in of_tenant:
+                del self._kinds[needs].fits[standing]
 
     def _place(self, kind: _Kind, standing: Standing) -> None:
         if refusal(kind.needs, standing.profile) is None:
@@ -172,17 +175,24 @@ class WaitingJobs:
     def _open_kind(self, needs: Needs) -> _Kind:
         if len(self._kinds) >= self._kinds_limit:
             self._drop_empty_kinds()
-        kind = self._kinds[needs] = _Kind(needs)
+        kind = self._kinds[needs] = self._owned.setdefault(_whose(needs), {})[needs] = _Kind(needs)
         for standing in self._standings.values():
             self._place(kind, standing)
         return kind
 
     def _drop_empty_kinds(self) -> None:
         for kind in [kind for kind in self._kinds.values() if not kind.total]:
-            del self._kinds[kind.needs]
-            for standing in kind.fits:
-                standing.kinds[kind.needs.tenant].pop(kind.needs)
+            self._drop(kind)
         self._kinds_limit = max(1024, 2 * len(self._kinds))
+
+    def _drop(self, kind: _Kind) -> None:
+        user = _whose(kind.needs)
+        alike = self._owned[user]
+        del self._kinds[kind.needs], alike[kind.needs]
+        if not alike:
+            del self._owned[user]
+        for standing in kind.fits:
+            del standing.kinds[kind.needs.tenant][kind.needs]
 
     def _count(self, tenant: str, change: int) -> None:
         self.total += change
@@ -214,9 +224,9 @@ class WaitingJobs:
 
     # -- grants
 
-    def wanted(self) -> list[Profile]:
-        """The profiles that have something to do."""
-        return [profile for profile, one in self._standings.items() if one.first(None) is not None]
+    def wants(self, profile: Profile) -> bool:
+        """Whether there is something to do for workers of this profile."""
+        return self._standings[profile].first(None) is not None
 
     def first(self, profile: Profile, worker: str) -> JobHeader | None:
         """The job that is next for this worker."""
@@ -273,3 +283,8 @@ class WaitingJobs:
         before = sum(line.before(job.place) for line in own)
         others = sum(lane.within(before + 1) for lane in lanes) - sum(min(line.count, before + 1) for line in own)
         return 1 + before + others
+
+
+def _whose(needs: Needs) -> User | None:
+    """The user whose PRIVATE jobs these are; None for PUBLIC ones."""
+    return None if needs.owner is None else (needs.tenant, needs.owner)

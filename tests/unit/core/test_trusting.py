@@ -162,6 +162,39 @@ async def test_a_pairing_does_not_expire(stack: Stack, worker: FakeWorker) -> No
     assert await trusts(stack) == [("paired", worker.key)]
 
 
+async def test_a_pairing_that_came_from_a_code_does_not_expire_with_it(stack: Stack, worker: FakeWorker) -> None:
+    code = await create(stack)
+    await claim(stack, worker, "C0FFEE")
+    await confirm(stack, code, worker.key)
+    stack.clock.advance(2 * HOUR_S)
+    await stack.later(2)
+    assert await trusts(stack) == [("paired", worker.key)]
+
+
+@pytest.mark.parametrize("ends", ["refused by its user", "with its time"])
+async def test_the_end_of_a_claim_ends_no_pairing_of_the_same_two(stack: Stack, worker: FakeWorker, ends: str) -> None:
+    await pair(stack, worker.key)
+    code = await create(stack)
+    await claim(stack, worker, "C0FFEE")
+    if ends == "with its time":
+        stack.clock.advance(HOUR_S)
+        await stack.do(worker.beat())
+    else:
+        await end(stack, code)
+    assert await trusts(stack) == [("paired", worker.key)]
+    assert stack.core._board.pairings.of(worker.key) == {(defaults.TENANT, "owner")}
+
+
+async def test_a_code_that_another_user_has_is_not_made_twice(stack: Stack) -> None:
+    await create(stack)
+    command = CreateTrustCode(
+        ref=stack.next_ref(), id="tru_2", tenant="other", user_id="eve", code_hash=b"C0FFEE", keyed=True
+    )
+    await stack.do(command)
+    assert stack.last(Reply).code is ReplyCode.CODE_CLAIMED
+    assert (await trusts(stack), await trusts(stack, "eve", "other")) == ([("open", None)], [])
+
+
 async def test_another_worker_than_the_one_that_claimed_is_not_confirmed(stack: Stack, worker: FakeWorker) -> None:
     code = await create(stack)
     await claim(stack, worker, "C0FFEE")

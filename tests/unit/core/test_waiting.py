@@ -8,11 +8,12 @@ from itertools import count, permutations
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from cavvy import defaults
 from cavvy.core import waiting as waiting_module
 from cavvy.core.fairness import CRITICAL_RUN, MAX_HEAD_START_S, TURN_BOUND, Ages, place
-from cavvy.core.job import Effort, JobHeader, JobStatus, JobType, Needs, Now
+from cavvy.core.job import Effort, JobHeader, JobStatus, JobType, Needs, Now, PrivacyClass
 from cavvy.core.line import Line
 from cavvy.core.matching import Profile, refusal
 from cavvy.core.standing import Standing
@@ -455,21 +456,40 @@ def test_p09_a_kind_of_need_is_judged_once_for_a_profile_not_once_for_a_job(monk
     assert asked == [(PLAIN, WORKER)]
 
 
+def test_p09_a_worker_that_comes_is_not_held_against_the_private_jobs_of_those_who_do_not_trust_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(profile("elsewhere"))
+    for number in range(100):
+        bench.add(Needs(privacy_class=PrivacyClass.PRIVATE, owner=f"user-{number}"))
+    bench.add()
+    asked: list[str | None] = []
+
+    def recorded(needs: Needs, one: Profile) -> str | None:
+        asked.append(needs.owner)
+        return refusal(needs, one)
+
+    monkeypatch.setattr(waiting_module, "refusal", recorded)
+    friend = replace(WORKER, pairs=frozenset({("default", "user-7"), ("default", "nobody"), ("other", "user-8")}))
+    bench.waiting.know(friend)
+    assert asked == [None, "user-7"]
+    assert sorted(bench.take_ids(friend)) == ["job-101", "job-8"]
+
+
 def test_a_worker_that_comes_finds_what_waited_before_it() -> None:
     bench = Bench()
     bench.add(Needs(model="late"))
     late = profile("late")
     bench.waiting.know(late)
-    assert bench.waiting.wanted() == [late]
+    assert bench.waiting.wants(late)
     assert bench.take_ids(late) == ["job-1"]
 
 
-def test_a_profile_nobody_has_any_more_wants_nothing() -> None:
+def test_a_profile_that_comes_back_finds_what_came_meanwhile() -> None:
     bench = Bench()
     bench.add()
     bench.waiting.forget(WORKER)
     bench.add()
-    assert bench.waiting.wanted() == []
     bench.waiting.know(WORKER)
     assert bench.take_ids() == ["job-1", "job-2"]
 
@@ -480,13 +500,13 @@ def test_two_profiles_share_what_both_can_run() -> None:
     bench.add_many(4)
     taken = [bench.take(one) for one in (WORKER, other, other, WORKER)]
     assert [job.id for job in taken if job] == ["job-1", "job-2", "job-3", "job-4"]
-    assert bench.waiting.wanted() == []
+    assert not any(bench.waiting.wants(one) for one in (WORKER, other))
 
 
 def test_p18_no_job_comes_up_for_another_tenants_worker() -> None:
     bench = Bench()
     bench.add(Needs(tenant="other"))
-    assert (bench.waiting.wanted(), bench.take()) == ([], None)
+    assert (bench.waiting.wants(WORKER), bench.take()) == (False, None)
 
 
 def test_what_waits_is_counted_for_each_tenant() -> None:
