@@ -87,7 +87,7 @@ class Noted(Attempts):
 
 
 async def noted_login(socket: Any, request: Any) -> tuple[Hello, RegisterAck]:
-    hello, ack = await session.login(socket, request)
+    hello, ack = await session.login(socket, request, lambda: None)
     _note("heard", "register_ack")
     for entry in ack.resume:
         _note("heard", entry.verdict)

@@ -26,7 +26,10 @@ LEAVE_S: Final = 5.0  # … → it goes: 3 for a provider to be idle, the rest f
 RESULT_RESEND_S: Final = 10.0  # a worker repeats a result nobody acknowledged
 LAZY_WRITE_S: Final = 1.0  # assigned → running is written at the latest after this
 DISPLACE_PING_S: Final = 2.0  # an old session that answers within this keeps its key
-HANDSHAKE_TIMEOUT_S: Final = 5.0  # hello → register_ack
+HANDSHAKE_TIMEOUT_S: Final = 5.0  # to connect, and for each step of a login that waits for no disk
+LOGIN_TIMEOUT_S: Final = (
+    60.0  # register → register_ack: a commit of a slow disk, while the other end shows that it lives
+)
 DELTA_FLUSH_S: Final = 0.01  # a worker sends text at most this often: invisible, and frames stay few
 SIGN_OF_LIFE_S: Final = 1.0  # a model that reads or thinks shows that it lives at most this often
 SOCKET_CLOSE_S: Final = 5.0  # a socket that will not close is dropped
@@ -241,6 +244,7 @@ assert MAX_FRAME_BYTES >= 6 * max(MAX_BODY_BYTES, MAX_OUTPUT_BYTES) + 65536, (
 )
 assert REQUEUE_AFTER_S <= LEASE_TTL_S
 assert STOP_AHEAD_S < COMMIT_RETRY_S, "a stop is answered before it could hear that its outcome is unknown"
+assert LOGIN_TIMEOUT_S > HANDSHAKE_TIMEOUT_S
 assert ORPHAN_AFTER_S >= RESTART_GRACE_S, "a worker outlasts a coordinator's restart"
 assert STALL_TIMEOUT_S <= FIRST_TOKEN_TIMEOUT_S <= TIMEOUT_S <= MAX_JOB_TIME_S, "each has time to pass before the next"
 assert PROGRESS_S <= SWEEP_S, "a sweep knows of every sign of life that is older than itself"

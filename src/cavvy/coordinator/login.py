@@ -177,8 +177,10 @@ class Login:
         skew_ms = register.time_ms - self._session.all.clock().wall_ms
         try:
             registered = await self._session.engine.ask(command, ref)
-        except (StoreUnavailable, CommandFailed) as error:
+        except StoreUnavailable as error:
             raise Closed(CloseCode.UNAVAILABLE, "the coordinator cannot take workers now; try again") from error
+        except CommandFailed as error:
+            raise Closed(CloseCode.FAILED, "this login failed at the coordinator; try again") from error
         assert isinstance(registered, Registered)
         if registered.code is not ReplyCode.OK:
             raise Closed(CloseCode.NOT_ALLOWED, _REFUSALS[registered.code])

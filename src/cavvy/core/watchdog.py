@@ -1,7 +1,8 @@
 """How long a worker may go on by itself (promise P5).
 
 Who has heard nothing for a lease cannot know whether its attempts have been given to somebody else, and stops them. A
-refused connection is the one sign that nobody can have done that: no coordinator runs. Then it may go on for longer.
+refused connection is the one sign that nobody can do that: no coordinator runs, or it can write nothing down. Then it
+may go on for longer.
 """
 
 from __future__ import annotations

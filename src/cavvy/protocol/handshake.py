@@ -26,6 +26,7 @@ class CloseCode:
     NOT_ALLOWED = 4403  # unknown, revoked, or the token is used up
     SILENT = 4408  # no register in time, or no heartbeat for a lease
     OTHER_INSTANCE = 4409  # another process with the same key is alive
+    FAILED = 4500  # this login could not be carried out: try again
     UNAVAILABLE = 4503  # the store does not take writes now: try again
 
 

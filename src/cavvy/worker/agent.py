@@ -215,7 +215,7 @@ class Worker:
 
     async def _log_in_and_talk(self, socket: ClientConnection, attempts: Attempts) -> None:
         try:
-            hello, ack = await login(socket, self._login_request(attempts))
+            hello, ack = await login(socket, self._login_request(attempts), attempts.heard)
         except OtherStore as error:
             attempts.store_changed()
             if attempts.idle:

@@ -46,7 +46,7 @@ async def claim_trust(home: WorkerHome, code: str) -> TrustResult:
         async with connect(
             membership.url + CONNECT_PATH, **socket_options(tls_context(membership.url, membership.pin))
         ) as socket:
-            await login(socket, _request(home, membership))
+            await login(socket, _request(home, membership), lambda: None)
             result = await _claim(socket, code)
     except ssl.SSLCertVerificationError as error:
         raise distrust(membership.url, error) from error

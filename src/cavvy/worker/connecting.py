@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from cavvy import defaults, logs
 from cavvy.errors import WorkerRefused
+from cavvy.protocol.handshake import CloseCode
 from cavvy.protocol.line import is_loopback_host
 from cavvy.protocol.pinning import PinMismatch, pinned_context
 
@@ -71,13 +72,16 @@ def distrust(url: str, error: ssl.SSLCertVerificationError) -> WorkerRefused:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the machine itself said that nobody listens there: no coordinator runs.
+    """Whether nobody can give away what this worker has: the machine itself said that nobody listens there, so no
+    coordinator runs, or the coordinator said that its store takes no writes.
 
     A timeout, a silent socket, a name that is not found or TLS that fails say nothing of the kind. Neither does a
     reverse proxy's 502: it also comes from a proxy that cannot reach a coordinator which runs.
     """
     if isinstance(error, ConnectionRefusedError):
         return True
+    if isinstance(error, ConnectionClosed):
+        return error.rcvd is not None and error.rcvd.code == CloseCode.UNAVAILABLE
     if not isinstance(error, OSError) or error.errno is not None:
         return False
     # Of a name with several addresses asyncio tells the errors in one text only.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -23,6 +24,7 @@ from cavvy.protocol.messages import (
     decode_coordinator_message,
     encode,
 )
+from cavvy.worker.connecting import keep_alive
 from cavvy.worker.identity import Identity, JoinLine
 
 __all__ = ["LoginBroken", "LoginRequest", "OtherStore", "Outbox", "login"]
@@ -55,13 +57,18 @@ class LoginRequest(msgspec.Struct, frozen=True, kw_only=True):
     store_id: str = ""  # that `held` and `finished` are of; empty when there never was one
 
 
-async def login(socket: ClientConnection, request: LoginRequest) -> tuple[Hello, RegisterAck]:
+async def login(
+    socket: ClientConnection, request: LoginRequest, heard: Callable[[], None]
+) -> tuple[Hello, RegisterAck]:
     """Proves this worker to the coordinator and the other way round; what that said of itself, and its answer.
+
+    The answer comes after a commit, which takes long on a slow disk; `heard` is called as often as the coordinator
+    shows meanwhile that it lives.
 
     Raises WorkerRefused when the other end is not the coordinator that was joined, OtherStore before anything is said
     to one that was restored from a backup, LoginBroken when it speaks no sense.
     """
-    hello = await _receive(socket, Hello)
+    hello = await _receive(socket, Hello, defaults.HANDSHAKE_TIMEOUT_S)
     _check_hello(hello, request)
     if request.store_id not in ("", hello.store_id):
         raise OtherStore(f"the coordinator at {request.url} was restored from a backup")
@@ -75,7 +82,7 @@ async def login(socket: ClientConnection, request: LoginRequest) -> tuple[Hello,
         token=request.token,
     )
     await socket.send(encode(_register(request, transcript)))
-    ack = await _receive(socket, RegisterAck)
+    ack = await _answer(socket, heard)
     if not transcript.coordinator_proven(ack.sig):
         raise WorkerRefused(
             f"What answers at {request.url} could not prove that it is the coordinator: its signature is wrong."
@@ -116,8 +123,17 @@ def _check_hello(hello: Hello, request: LoginRequest) -> None:
         )
 
 
-async def _receive(socket: ClientConnection, kind: type[Wanted]) -> Wanted:
-    async with asyncio.timeout(defaults.HANDSHAKE_TIMEOUT_S):
+async def _answer(socket: ClientConnection, heard: Callable[[], None]) -> RegisterAck:
+    pinger = asyncio.create_task(keep_alive(socket, heard))
+    try:
+        return await _receive(socket, RegisterAck, defaults.LOGIN_TIMEOUT_S)
+    finally:
+        pinger.cancel()
+        await asyncio.gather(pinger, return_exceptions=True)
+
+
+async def _receive(socket: ClientConnection, kind: type[Wanted], timeout_s: float) -> Wanted:
+    async with asyncio.timeout(timeout_s):
         frame = await socket.recv(decode=False)
     try:
         message = decode_coordinator_message(frame)

@@ -8,7 +8,10 @@ from collections.abc import Callable
 
 import pytest
 import uvloop
+from websockets.exceptions import ConnectionClosedError
+from websockets.frames import Close
 
+from cavvy.protocol.handshake import CloseCode
 from cavvy.worker.connecting import is_refusal
 
 
@@ -36,9 +39,20 @@ def test_a_port_where_nobody_listens_is_a_refusal_whatever_the_loop_and_however_
     assert is_refusal(error)
 
 
+def closed_with(code: int) -> ConnectionClosedError:
+    return ConnectionClosedError(Close(code, "try again"), None)
+
+
+def test_a_coordinator_that_can_write_nothing_down_can_give_nothing_away() -> None:
+    assert is_refusal(closed_with(CloseCode.UNAVAILABLE))
+
+
 @pytest.mark.parametrize(
     "error",
     [
+        closed_with(CloseCode.FAILED),
+        closed_with(CloseCode.RESTART),
+        ConnectionClosedError(None, None),
         TimeoutError(),
         TimeoutError(errno.ETIMEDOUT, "timed out"),
         ConnectionResetError(errno.ECONNRESET, "reset"),
