@@ -87,7 +87,7 @@ def _fail(words: str) -> None:
 def try_everything(url: str, key: str, operations: list[tuple[str, str]]) -> list[str]:
     """Every operation with a canary in each place there is, rightly and wrongly; the bodies of the 5xx answers."""
     faults = []
-    with httpx.Client(base_url=url, trust_env=False, timeout=30) as http, _listening(http, key):
+    with httpx.Client(base_url=url, trust_env=False, timeout=90) as http, _listening(http, key):
         names = _names(http, key)
         for method, path in operations:
             if path.endswith("/events") or (method, path) == ("DELETE", "/v1/keys/{key_id}"):
@@ -113,14 +113,14 @@ def _listening(http: httpx.Client, key: str) -> Iterator[None]:
             yield
         finally:
             http.delete(f"/v1/keys/{own['id']}", headers=headers)
-            heard = text.result(timeout=30)
+            heard = text.result(timeout=90)
     assert "event: job" in heard
     assert [word for word in (*CANARIES, key, own["key"]) if word in heard] == []
 
 
 def _names(http: httpx.Client, key: str) -> dict[str, str]:
     """Jobs of every kind have ended, and one is named with whatever else a path may hold."""
-    headers = {"Authorization": f"Bearer {key}", "Prefer": "wait=20"}
+    headers = {"Authorization": f"Bearer {key}", "Prefer": "wait=60"}
     ids = _run_private(http, headers)
     for say in ("", *FAILS):
         body = {"prompt": f"{PROMPT} {say}", "metadata": {"note": PROMPT}, "thread_id": _THREAD}

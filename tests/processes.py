@@ -24,6 +24,7 @@ import psutil
 import pytest
 
 from cavvy.client._sse import Event, SseParser
+from tests.ports import held_port
 
 __all__ = [
     "ROOT",
@@ -40,7 +41,7 @@ __all__ = [
 
 ROOT = Path(__file__).resolve().parent.parent
 BYTECODE = ROOT / ".pytest_cache" / "bytecode"  # kept, since compiling costs more than all else a process does
-PATIENCE_S = 20.0  # what takes longer on a busy machine is broken
+PATIENCE_S = 60.0  # what takes longer hangs, however busy the machine is
 LOOK_EVERY_S = 0.02
 MARK = "CAVVY_TEST_MARK"  # in the environment of every process started here, and so of their children
 
@@ -57,11 +58,15 @@ def until(what: str, look: Callable[[], T], *, within_s: float = PATIENCE_S) -> 
 
 
 def survivors(mark: str) -> list[psutil.Process]:
-    """The processes, children's children too, whose environment has this mark."""
+    """The processes, children's children too, whose environment has this mark.
+
+    Not Python's own resource tracker: it lives until it sees that its parent has ended.
+    """
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+            ours = process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE
+            if ours and "resource_tracker" not in " ".join(process.cmdline()):
                 found.append(process)
     return found
 
@@ -101,8 +106,9 @@ class Process:
         """The first line on stdout, as soon as it is whole."""
 
         def look() -> str:
+            alive = self.alive
             head, newline, _ = self.out.partition("\n")
-            assert newline or self.alive, f"it ended with exit code {self._process.returncode}:\n{self.err}"
+            assert newline or alive, f"it ended with exit code {self._process.returncode}:\n{self.err}"
             return head if newline else ""
 
         return until("the first line on stdout", look)
@@ -225,7 +231,10 @@ class Reader:
 
 
 class Installation:
-    """One coordinator's data and port, its processes, and its workers. `http` speaks with the admin key."""
+    """One coordinator's data and port, its processes, and its workers. `http` speaks with the admin key.
+
+    The port is its own from the beginning, also while no coordinator runs.
+    """
 
     def __init__(self, directory: Path, *, data: Path | None = None) -> None:
         self.directory = directory
@@ -245,7 +254,8 @@ class Installation:
             "PYTHONPYCACHEPREFIX": str(BYTECODE),
             MARK: self.mark,
         }
-        self.port = 0
+        self._held = contextlib.ExitStack()
+        self.port = self._held.enter_context(held_port())
         self._processes: list[Process] = []
         self._readers: list[Reader] = []
         self._logs = itertools.count(1)
@@ -268,9 +278,8 @@ class Installation:
     def start_coordinator(self, command: str = "coordinator", *options: str, module: str = "cavvy") -> Process:
         """Starts it, or starts it again on the same data and port; returns when it listens."""
         process = self.start("-m", module, command, *options, "--port", str(self.port), "--json")
-        url = json.loads(process.first_line())["url"]
-        if not self.port:
-            self.port = int(url.rpartition(":")[2])
+        self.port = int(json.loads(process.first_line())["url"].rpartition(":")[2])
+        if not hasattr(self, "http"):
             self.key = str(tomllib.loads((self.config / "credentials.toml").read_text())["key"])
             self.http = self.client()
         return process
@@ -297,12 +306,13 @@ class Installation:
         """Ends whatever still runs, the last started first. Fails if one had to be killed, or got away."""
         for reader in self._readers:
             reader.close()
-        if self.port:
+        if hasattr(self, "http"):
             self.http.close()
         complaints = [process.stop() for process in reversed(self._processes)]
         for left in survivors(self.mark):
             complaints.append(f"left behind: {left}")
             left.kill()
+        self._held.close()
         assert not any(complaints), "\n".join(complaints)
 
     def _log(self, command: Sequence[str]) -> Path:
@@ -316,12 +326,15 @@ class Installation:
             base_url=f"http://127.0.0.1:{self.port}",
             headers={"Authorization": f"Bearer {self.key}"},
             trust_env=False,
-            timeout=PATIENCE_S,
+            timeout=PATIENCE_S + 30,  # a long poll takes that long
         )
 
+    def workers(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.http.get("/v1/workers").json()["workers"]
+        return found
+
     def is_online(self, name: str) -> bool:
-        workers = self.http.get("/v1/workers").json()["workers"]
-        return any(one["name"] == name and one["online"] for one in workers)
+        return any(one["name"] == name and one["online"] for one in self.workers())
 
     def submit(self, prompt: str = "hi", *, key: str | None = None) -> str:
         """The id of a job that was answered 201."""

@@ -19,7 +19,7 @@ def up(installation: Installation) -> tuple[Process, str]:
     """It is in the middle of a job, and another one waits for a model nobody has."""
     installation.environment["CAVVY_TEST_GATED"] = "yes"
     process = installation.start_coordinator("up", module="tests.scripted_worker")
-    until("its worker is online", lambda: installation.http.get("/v1/workers").json()["workers"][0]["online"])
+    until("its worker is online", lambda: any(one["online"] for one in installation.workers()))
     job_id = installation.submit()
     until("the job runs", lambda: installation.job(job_id)["status"] == "running")
     return process, job_id
@@ -32,7 +32,7 @@ def calls(here: Installation) -> int:
 def test_p12_up_lets_its_worker_finish_first(installation: Installation, up: tuple[Process, str]) -> None:
     process, job_id = up
     process.signal(signal.SIGTERM)
-    until("its worker leaves", lambda: installation.http.get("/v1/workers").json()["workers"][0]["leaving"])
+    until("its worker leaves", lambda: installation.workers()[0]["leaving"])
     assert process.alive
     (installation.directory / "gate").touch()
     assert process.ended().code == 0
@@ -47,7 +47,7 @@ def test_p12_a_second_signal_ends_up_at_once_and_the_job_goes_back_uncounted(
 ) -> None:
     process, job_id = up
     process.signal(signal.SIGTERM)
-    until("its worker leaves", lambda: installation.http.get("/v1/workers").json()["workers"][0]["leaving"])
+    until("its worker leaves", lambda: installation.workers()[0]["leaving"])
     told_s = time.monotonic()
     process.signal(signal.SIGINT)
     ended = process.ended()
@@ -62,7 +62,7 @@ def test_p12_a_second_signal_ends_up_at_once_and_the_job_goes_back_uncounted(
 def test_p12_a_terminal_that_is_closed_ends_up_in_order(installation: Installation, up: tuple[Process, str]) -> None:
     process, job_id = up
     process.signal(signal.SIGHUP)
-    until("its worker leaves", lambda: installation.http.get("/v1/workers").json()["workers"][0]["leaving"])
+    until("its worker leaves", lambda: installation.workers()[0]["leaving"])
     process.signal(signal.SIGHUP)  # the kernel says so, and the shell again
     (installation.directory / "gate").touch()
     assert process.ended().code == 0

@@ -28,7 +28,7 @@ class Dispatch:
         self.stack = stack
         self.committed: list[str] = []
         self.workers: list[DispatchWorker] = []
-        self.http = httpx.AsyncClient(base_url=stack.server.url, trust_env=False, timeout=30)
+        self.http = httpx.AsyncClient(base_url=stack.server.url, trust_env=False, timeout=90)
 
     @property
     def services(self) -> Services:
@@ -54,7 +54,7 @@ class Dispatch:
 
     async def ended(self, job_id: str) -> dict[str, Any]:
         """The job once it is terminal."""
-        shown: dict[str, Any] = (await self.http.get(f"/v1/jobs/{job_id}", params={"wait": 20})).json()
+        shown: dict[str, Any] = (await self.http.get(f"/v1/jobs/{job_id}", params={"wait": 60})).json()
         assert shown["status"] in ("completed", "failed"), shown
         return shown
 
@@ -73,7 +73,7 @@ class Dispatch:
 async def opened(directory: Path, **settings: Any) -> AsyncIterator[Dispatch]:
     """A coordinator started with --dispatch, with these of its settings."""
     key = public_key(load_or_create_seed(directory / "coordinator.key"))
-    given = Settings(coordinator_key=key.hex(), **settings)
+    given = Settings(**({"lease_ttl_s": 600.0, "accept_timeout_s": 600.0} | settings), coordinator_key=key.hex())
     listen = Listen(port=0, dispatch=True)
     async with live_stack(directory, SqliteStore(directory), settings=given, listen=listen) as stack:
         dispatch = Dispatch(stack)

@@ -97,7 +97,7 @@ def confirm(coordinator: Installation, user: str) -> None:
     """The owner's yes, with the operator's key."""
     key = tomllib.loads((coordinator.config / "credentials.toml").read_text())["operator_key"]
     url, headers = f"http://127.0.0.1:{coordinator.port}", {"Authorization": f"Bearer {key}"}
-    with httpx.Client(base_url=url, headers=headers, trust_env=False) as operator:
+    with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=90) as operator:
         (claim,) = operator.get("/v1/trust/list", params={"user_id": user}).json()["waiting"]
         body = {"id": claim["id"], "fingerprint": claim["fingerprint"], "user_id": user}
         answer = operator.post("/v1/trust/confirm", json=body)

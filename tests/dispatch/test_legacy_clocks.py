@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from cavvy import defaults
 from cavvy.api.listening import Listen
+from cavvy.core.commands import Command, Heartbeat
+from cavvy.core.job import AttemptRef
 from cavvy.store.sqlite import SqliteStore
 from cavvy.testing import live_stack
 from tests.dispatch.live import Dispatch, opened
@@ -53,17 +56,34 @@ async def test_the_job_of_a_worker_that_is_silent_too_long_runs_elsewhere(
         await other.close()
 
 
+def listen_for_heartbeats(dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[Heartbeat]:
+    """What the core is told of whoever holds something, from now on."""
+    heard: asyncio.Queue[Heartbeat] = asyncio.Queue()
+    engine = dispatch.services.engine
+    post = engine.post
+
+    def watched(command: Command) -> None:
+        if isinstance(command, Heartbeat) and command.held:
+            heard.put_nowait(command)
+        post(command)
+
+    monkeypatch.setattr(engine, "post", watched)
+    return heard
+
+
 async def test_a_worker_that_works_longer_than_a_lease_keeps_its_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(defaults, "HEARTBEAT_S", 0.05)
-    async for dispatch in opened(tmp_path / "data", lease_ttl_s=0.3, sweep_s=0.05):
+    """While it is heard of, its session says again and again what it holds, as a worker of our own does."""
+    monkeypatch.setattr(defaults, "HEARTBEAT_S", 0.01)
+    async for dispatch in opened(tmp_path / "data"):
         worker = new_worker(dispatch)
         await worker.come_in()
         job_id = await dispatch.commit()
         job = await worker.expect("job_assign")
-        waited = await dispatch.http.get(f"/v1/jobs/{job_id}", params={"wait": 1})
-        assert waited.json()["status"] == "running"
+        beats = listen_for_heartbeats(dispatch, monkeypatch)
+        for _ in range(3):
+            assert (await beats.get()).held == (AttemptRef(job_id, 1),)
         await worker.send(worker.done_with(job))
         ended = await dispatch.ended(job_id)
         assert (ended["status"], ended["attempt"]) == ("completed", 1)

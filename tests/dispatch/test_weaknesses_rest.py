@@ -45,7 +45,7 @@ async def anybody(shared: LiveStack) -> AsyncIterator[httpx.AsyncClient]:
 
 def stranger(stack: LiveStack) -> httpx.AsyncClient:
     """A program on the same machine, without a key."""
-    return httpx.AsyncClient(base_url=stack.server.url, trust_env=False, timeout=30)
+    return httpx.AsyncClient(base_url=stack.server.url, trust_env=False, timeout=90)
 
 
 async def commit(http: httpx.AsyncClient, **changes: Any) -> str:
@@ -56,7 +56,7 @@ async def commit(http: httpx.AsyncClient, **changes: Any) -> str:
 
 async def ended(http: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
     while True:
-        job: dict[str, Any] = (await http.get(f"/v1/jobs/{job_id}?wait=20")).json()
+        job: dict[str, Any] = (await http.get(f"/v1/jobs/{job_id}?wait=60")).json()
         if job["status"] in ("completed", "failed"):
             return job
 
@@ -89,7 +89,7 @@ async def test_without_a_key_nothing_is_done_or_shown_unless_the_owner_said_so(
 async def test_who_knows_the_id_of_a_job_reads_nothing_of_another_tenant(
     shared: LiveStack, anybody: httpx.AsyncClient
 ) -> None:
-    owners = (await shared.http.post("/v1/jobs", json={"prompt": "mine"}, headers={"Prefer": "wait=20"})).json()
+    owners = (await shared.http.post("/v1/jobs", json={"prompt": "mine"}, headers={"Prefer": "wait=60"})).json()
     for path in ("", "/result", "/receipt", "/events"):
         assert (await anybody.get(f"/v1/jobs/{owners['id']}{path}")).status_code in (401, 404)
     anonymous = await commit(anybody)
@@ -300,7 +300,7 @@ async def test_a_restart_loses_neither_what_waits_nor_what_runs(tmp_path: Path) 
 
 async def test_a_client_need_not_ask_again_and_again(anybody: httpx.AsyncClient) -> None:
     job_id = await commit(anybody)
-    assert (await anybody.get(f"/v1/jobs/{job_id}?wait=20")).json()["status"] == "completed"
+    assert (await anybody.get(f"/v1/jobs/{job_id}?wait=60")).json()["status"] == "completed"
 
 
 async def test_a_commit_whose_answer_was_lost_is_one_job_when_it_is_repeated(anybody: httpx.AsyncClient) -> None:

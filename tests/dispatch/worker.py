@@ -27,7 +27,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 HEARTBEAT_S = 10.0
-ACK_S = 10.0
+ACK_S = 60.0
 
 Json = dict[str, Any]
 #: What a worker makes of one job: `job_type` and `payload` in, the output out.
@@ -153,7 +153,7 @@ class DispatchWorker:
     async def closed(self) -> tuple[int | None, str]:
         """The code and the words it is closed with; frames before that are passed over."""
         assert self._socket is not None
-        async with asyncio.timeout(3 * ACK_S):
+        async with asyncio.timeout(ACK_S):
             with contextlib.suppress(ConnectionClosed):
                 while True:
                     await self._socket.recv()

@@ -15,8 +15,7 @@ pytestmark = pytest.mark.e2e
 
 
 def status_of(here: Installation, name: str) -> str:
-    workers = here.http.get("/v1/workers").json()["workers"]
-    return str(next(one["status"] for one in workers if one["name"] == name))
+    return str(next(one["status"] for one in here.workers() if one["name"] == name))
 
 
 def test_a_drained_worker_delivers_its_answer_and_its_process_ends_with_0(installation: Installation) -> None:
@@ -88,7 +87,7 @@ def tokens(here: Installation) -> int:
 
 def started_up(here: Installation) -> Process:
     process = here.start_coordinator("up", module="tests.scripted_worker")
-    until("its worker is online", lambda: here.http.get("/v1/workers").json()["workers"][0]["online"])
+    until("its worker is online", lambda: any(one["online"] for one in here.workers()))
     return process
 
 
@@ -96,6 +95,7 @@ def test_up_makes_a_token_once_and_takes_its_worker_in_again_on_another_port(ins
     started_up(installation).terminate()
     assert tokens(installation) == 1
     installation.http.close()
+    del installation.http
     installation.port = 0
     started_up(installation)
     assert installation.ended_job(installation.submit())["output"] == ANSWER
@@ -107,7 +107,7 @@ def test_up_stays_when_its_worker_is_sent_away_and_starts_again_without_it(
     installation: Installation, action: str, status: str
 ) -> None:
     process = started_up(installation)
-    (worker,) = installation.http.get("/v1/workers").json()["workers"]
+    (worker,) = installation.workers()
     assert installation.cavvy("workers", action, worker["name"]).code == 0
     until("it says so", lambda: "the coordinator goes on without it" in process.err)
     assert installation.http.get("/v1/health").status_code == 200

@@ -113,7 +113,7 @@ def test_p11_racing_connections_a_lost_answer_and_a_restart_are_one_job(installa
     def post(port: int) -> httpx.Response:
         headers = {"Authorization": f"Bearer {installation.key}", "Idempotency-Key": "once"}
         url = f"http://127.0.0.1:{port}/v1/jobs"
-        return httpx.post(url, json={"prompt": "hi"}, headers=headers, trust_env=False)
+        return httpx.post(url, json={"prompt": "hi"}, headers=headers, trust_env=False, timeout=90)
 
     with proxied(installation.port, lambda: CutOnce(set(), in_request=False)) as cutting:
         with ThreadPoolExecutor(TOGETHER) as threads:

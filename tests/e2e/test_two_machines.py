@@ -126,11 +126,9 @@ def test_the_key_of_the_certificate_is_private(machines: Machines) -> None:
 
 def test_credentials_follow_when_tls_comes_and_goes_and_the_pin_stays(installation: Installation) -> None:
     """A coordinator that is started without, with and again without --lan."""
-    path, seen = installation.config / "credentials.toml", []
-    port = "0"
+    path, port, seen = installation.config / "credentials.toml", str(installation.port), []
     for options in ((), LAN, (), LAN):
-        process, number = started(installation, port, *options)
-        port = str(number)
+        process, _ = started(installation, port, *options)
         assert installation.cavvy("jobs", "list").code == 0
         seen.append(read_credentials(path))
         process.terminate()

@@ -26,10 +26,16 @@ from cavvy.worker.identity import WorkerHome, parse_join
 __all__ = ["LiveStack", "live_stack"]
 
 _TASKS = BuiltInTasks()
+_PATIENCE_S = defaults.MAX_WAIT_S + 30  # what takes longer hangs
+#: A machine that has no time for this process for a while makes no worker lose its job.
+_CLOCKS = {"lease_ttl_s": 600.0, "accept_timeout_s": 600.0}
 
 
 class LiveStack:
-    """`http` speaks with the admin key; `workers` were added by `add_worker`."""
+    """`http` speaks with the admin key; `workers` were added by `add_worker`.
+
+    Without `settings` a worker may be silent for minutes: all is in one process, and no stall of it is to lose a job.
+    """
 
     def __init__(
         self,
@@ -40,7 +46,9 @@ class LiveStack:
         limits: Mapping[str, float] | None = None,
     ) -> None:
         self.directory = directory
-        self.server = CoordinatorServer(directory, store, listen=listen, settings=settings, limits=limits)
+        self.server = CoordinatorServer(
+            directory, store, listen=listen, settings=settings, limits={**_CLOCKS, **(limits or {})}
+        )
         self.workers: list[Worker] = []
         self._running: list[asyncio.Task[None]] = []
 
@@ -49,7 +57,8 @@ class LiveStack:
         await self.server.start()
         self.key = key or self.server.admin_key or ""
         self.http = httpx.AsyncClient(
-            base_url=self.server.url, headers={"Authorization": f"Bearer {self.key}"}, trust_env=False, timeout=30,
+            base_url=self.server.url, headers={"Authorization": f"Bearer {self.key}"}, trust_env=False,
+            timeout=_PATIENCE_S,
             verify=pinned_context(self.server.pin) if self.server.pin else self.server.url.startswith("https:"),
         )  # fmt: skip
 

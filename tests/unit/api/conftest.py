@@ -28,6 +28,8 @@ async def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
     """
     directory = tmp_path_factory.mktemp("shared") / "data"
     key = public_key(load_or_create_seed(directory / "coordinator.key"))
-    settings = Settings(coordinator_key=key.hex(), requeue_after_s=0.05, sweep_s=0.05)
+    settings = Settings(
+        coordinator_key=key.hex(), lease_ttl_s=600, accept_timeout_s=600, requeue_after_s=0.05, sweep_s=0.05
+    )
     async with live_stack(directory, SqliteStore(directory), settings=settings) as stack:
         yield stack

@@ -11,7 +11,7 @@ import httpx
 
 __all__ = ["Event", "Stream"]
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class Event(NamedTuple):
@@ -21,7 +21,7 @@ class Event(NamedTuple):
 
 
 class Stream:
-    """The events of one open stream, one by one; a comment is an event named ":"."""
+    """The events of one open stream, one by one. The comments that keep it open are passed over."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
@@ -29,7 +29,13 @@ class Stream:
         self._rest = b""
 
     async def next(self) -> Event:
-        """The next event. Raises StopAsyncIteration when the stream is over, which must not be in the middle of one."""
+        """The next event. Raises StopAsyncIteration when the stream is over."""
+        while (event := await self.next_or_comment()).name == ":":
+            pass
+        return event
+
+    async def next_or_comment(self) -> Event:
+        """The same, or an event named ":" with what a comment says. No stream may break off in the middle of one."""
         async with asyncio.timeout(PATIENCE_S):
             while b"\n\n" not in self._rest:
                 try:

@@ -42,7 +42,7 @@ from cavvy.testing import LiveStack
 
 __all__ = ["RawWorker"]
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 NONCE = b"\x17" * 32
 
 Wanted = TypeVar("Wanted")
@@ -131,8 +131,9 @@ class RawWorker:
 
     async def join(self, key: str | None = None, **options: bool) -> RegisterAck:
         """Comes in for the first time, with a fresh token; see `token`."""
+        token = await self.token(key, **options)
         await self.open()
-        await self.send(self.registration(token=await self.token(key, **options)))
+        await self.send(self.registration(token=token))
         return await self.receive(RegisterAck)
 
     async def come_back(self, **what: Any) -> RegisterAck:

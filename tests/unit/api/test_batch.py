@@ -43,7 +43,7 @@ async def test_the_results_are_in_the_order_of_the_jobs(stack: LiveStack) -> Non
     assert answer.status_code == 201
     assert [one["status"] for one in answer.json()["results"]] == [201, 201, 201]
     assert [one["job"]["number"] for one in answer.json()["results"]] == [1, 2, 3]
-    ended = [(await stack.http.get(f"/v1/jobs/{each}?wait=10")).json() for each in ids(answer)]
+    ended = [(await stack.http.get(f"/v1/jobs/{each}?wait=60")).json() for each in ids(answer)]
     assert [one["output"] for one in ended] == ["a", "b", "c"]
 
 

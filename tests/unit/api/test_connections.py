@@ -25,7 +25,7 @@ from cavvy.store.memory import MemoryStore
 from cavvy.testing import LiveStack, live_stack
 
 SHORT_S = 0.3
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 CLIENT_HELLO = "\x16\x03\x01\x02\x00\x01"  # how one begins
 SHORT = {"header_timeout_s": SHORT_S, "body_timeout_s": SHORT_S, "keep_alive_s": SHORT_S}
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -128,7 +128,7 @@ async def test_a_stream_outlives_every_deadline(stack: LiveStack) -> None:
 
 async def test_a_wait_outlives_every_deadline(stack: LiveStack) -> None:
     job = (await stack.http.post("/v1/jobs", json={"prompt": "nobody runs this"})).json()
-    waiting = asyncio.create_task(stack.http.get(f"/v1/jobs/{job['id']}?wait=30"))
+    waiting = asyncio.create_task(stack.http.get(f"/v1/jobs/{job['id']}?wait=60"))
     assert await answered(await opened(stack)) == (0, "")
     assert not waiting.done()
     await stack.http.post(f"/v1/jobs/{job['id']}/cancel")
@@ -223,7 +223,9 @@ def test_tls_handshakes_that_were_begun_make_room_for_honest_requests(
             begun = [await opened(stack, CLIENT_HELLO) for _ in range(30)]
             assert await answered(begun[0]) == (0, ""), "the one that has waited longest"
             for _ in range(10):
-                async with httpx.AsyncClient(verify=pinned_context(stack.server.pin or ""), trust_env=False) as http:
+                async with httpx.AsyncClient(
+                    verify=pinned_context(stack.server.pin or ""), trust_env=False, timeout=90
+                ) as http:
                     assert (await http.get(f"{stack.server.url}/v1/health")).status_code == 200
             for _, writer in begun:
                 writer.close()

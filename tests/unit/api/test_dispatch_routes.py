@@ -32,7 +32,7 @@ async def dispatch(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Li
 @pytest.fixture
 async def http(dispatch: LiveStack) -> AsyncIterator[httpx.AsyncClient]:
     """A client without a key."""
-    async with httpx.AsyncClient(base_url=dispatch.server.url, trust_env=False, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=dispatch.server.url, trust_env=False, timeout=90) as http:
         yield http
 
 
@@ -44,7 +44,7 @@ async def commit(http: httpx.AsyncClient, tier: str = "fast", **changes: Any) ->
 async def ended(http: httpx.AsyncClient, made: httpx.Response) -> dict[str, Any]:
     """The job when it is over, as a poll shows it."""
     assert made.status_code == 201, made.text
-    found: dict[str, Any] = (await http.get(f"/v1/jobs/{made.json()['job_id']}?wait=20")).json()
+    found: dict[str, Any] = (await http.get(f"/v1/jobs/{made.json()['job_id']}?wait=60")).json()
     return found
 
 
@@ -140,7 +140,7 @@ async def test_the_owner_may_give_a_slow_machine_more_time(tmp_path: Path) -> No
     listen = Listen(port=0, dispatch=True)
     async with (
         live_stack(tmp_path, SqliteStore(tmp_path), listen=listen, limits=limits) as stack,
-        httpx.AsyncClient(base_url=stack.server.url, trust_env=False) as http,
+        httpx.AsyncClient(base_url=stack.server.url, trust_env=False, timeout=90) as http,
     ):
         made = await commit(http)
         job = (await http.get(f"/v1/jobs/{made.json()['job_id']}")).json()
@@ -210,7 +210,7 @@ async def test_with_a_key_that_may_not_one_commits_for_nobody_else(dispatch: Liv
 
 @pytest.mark.parametrize("path", ["/v1/jobs/commit/fast", "/v1/jobs/commit/cheap", "/v1/quote?job_type=TASK"])
 async def test_without_the_flag_the_refusal_names_it(stack: LiveStack, path: str) -> None:
-    async with httpx.AsyncClient(base_url=stack.server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=stack.server.url, trust_env=False, timeout=90) as http:
         answer = await (http.get(path) if "quote" in path else http.post(path, json=BODY))
     assert answer.status_code == 401
     assert "--dispatch" in answer.json()["detail"]
@@ -281,9 +281,9 @@ async def test_a_commit_without_a_key_reaches_a_worker_that_runs_programs_only_w
     listen, limits = Listen(port=0, dispatch=True), {"dispatch_commands": allowed}
     async with live_stack(tmp_path, SqliteStore(tmp_path), listen=listen, limits=limits) as stack:
         await stack.add_worker(Program(["ran"]))
-        mine = await stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Prefer": "wait=20"})
+        mine = await stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Prefer": "wait=60"})
         assert mine.json()["status"] == "completed"
-        async with httpx.AsyncClient(base_url=stack.server.url, trust_env=False, timeout=30) as http:
+        async with httpx.AsyncClient(base_url=stack.server.url, trust_env=False, timeout=90) as http:
             made = await commit(http)
             if allowed:
                 assert (await ended(http, made))["output"] == "ran"

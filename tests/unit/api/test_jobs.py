@@ -21,7 +21,7 @@ async def test_a_submit_is_answered_201_with_location_and_the_job(stack: LiveSta
 
 async def test_prefer_wait_answers_when_the_job_is_completed(stack: LiveStack) -> None:
     await stack.add_worker(ScriptedProvider(["a", "b"]))
-    job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Prefer": "wait=10"})).json()
+    job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Prefer": "wait=60"})).json()
     assert (job["status"], job["output"], job["served_model"]) == ("completed", "ab", "m")
     assert [one["event"] for one in job["timeline"]] == ["submitted", "assigned", "started", "completed"]
 
@@ -30,7 +30,7 @@ async def test_a_long_poll_answers_when_the_job_ends(stack: LiveStack) -> None:
     gate = asyncio.Event()
     await stack.add_worker(ScriptedProvider(gate=gate))
     job_id = (await stack.http.post("/v1/jobs", json={"prompt": "hi"})).json()["id"]
-    polling = asyncio.create_task(stack.http.get(f"/v1/jobs/{job_id}?wait=10"))
+    polling = asyncio.create_task(stack.http.get(f"/v1/jobs/{job_id}?wait=60"))
     await asyncio.sleep(0)
     gate.set()
     assert (await polling).json()["status"] == "completed"
@@ -45,7 +45,7 @@ async def test_messages_reach_the_provider_as_they_were(stack: LiveStack) -> Non
         {"role": "user", "content": [{"type": "text", "text": "Hello ✓"}]},
     ]
     body = {"messages": messages, "max_tokens": 7, "temperature": 0.5, "stop": "END"}
-    job = (await stack.http.post("/v1/jobs", json=body, headers={"Prefer": "wait=10"})).json()
+    job = (await stack.http.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"})).json()
     (request,) = heard
     assert [(one.role, one.content) for one in request.messages] == [("system", "Be brief."), ("user", "Hello ✓")]
     assert (request.max_tokens, request.temperature, request.stop) == (7, 0.5, ("END",))
@@ -54,7 +54,7 @@ async def test_messages_reach_the_provider_as_they_were(stack: LiveStack) -> Non
 
 async def test_the_result_route_serves_exactly_the_signed_bytes(stack: LiveStack) -> None:
     await stack.add_worker(ScriptedProvider(['he said "hi"\n']))
-    job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Prefer": "wait=10"})).json()
+    job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Prefer": "wait=60"})).json()
     result = await stack.http.get(f"/v1/jobs/{job['id']}/result")
     assert hashlib.sha256(result.content).hexdigest() == job["output_hash"]
 
@@ -146,14 +146,14 @@ async def test_p10_cancelling_a_running_job_stops_its_provider(stack: LiveStack)
     await provider.begun.wait()
     answer = await stack.http.post(f"/v1/jobs/{job['id']}/cancel")
     assert answer.status_code in (200, 202)
-    ended = (await stack.http.get(f"/v1/jobs/{job['id']}?wait=10")).json()
+    ended = (await stack.http.get(f"/v1/jobs/{job['id']}?wait=60")).json()
     assert (ended["status"], ended["failure"]["code"], provider.stopped) == ("failed", "aborted", 1)
 
 
 async def test_a_failing_provider_fails_the_job_with_its_words(stack: LiveStack) -> None:
     await stack.add_worker(ScriptedProvider([], error=ProviderError("the model is broken")))
     job = (
-        await stack.http.post("/v1/jobs", json={"prompt": "hi", "max_attempts": 1}, headers={"Prefer": "wait=10"})
+        await stack.http.post("/v1/jobs", json={"prompt": "hi", "max_attempts": 1}, headers={"Prefer": "wait=60"})
     ).json()
     assert (job["status"], job["failure"]["code"], job["result"]) == (
         "failed",
@@ -166,7 +166,7 @@ async def test_a_failing_provider_fails_the_job_with_its_words(stack: LiveStack)
 async def test_a_providers_bug_is_told_without_its_words_which_may_hold_the_prompt(stack: LiveStack) -> None:
     await stack.add_worker(ScriptedProvider([], error=RuntimeError("broke at 'hi'")))
     job = (
-        await stack.http.post("/v1/jobs", json={"prompt": "hi", "max_attempts": 1}, headers={"Prefer": "wait=10"})
+        await stack.http.post("/v1/jobs", json={"prompt": "hi", "max_attempts": 1}, headers={"Prefer": "wait=60"})
     ).json()
     assert "RuntimeError" in job["failure"]["message"]
     assert "broke at" not in job["failure"]["message"]

@@ -37,7 +37,7 @@ async def numbers(stack: LiveStack) -> dict[str, float]:
 
 
 async def run(stack: LiveStack, **fields: Any) -> Any:
-    return (await stack.http.post("/v1/jobs", json={"prompt": "hi", **fields}, headers={"Prefer": "wait=10"})).json()
+    return (await stack.http.post("/v1/jobs", json={"prompt": "hi", **fields}, headers={"Prefer": "wait=60"})).json()
 
 
 async def test_prometheus_own_parser_reads_every_family(stack: LiveStack) -> None:
@@ -94,7 +94,7 @@ async def test_a_stopped_job_is_counted_as_aborted_with_how_long_it_took(stack: 
     job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"})).json()
     await provider.begun.wait()
     await stack.http.post(f"/v1/jobs/{job['id']}/cancel")
-    await stack.http.get(f"/v1/jobs/{job['id']}", params={"wait": 10})
+    await stack.http.get(f"/v1/jobs/{job['id']}", params={"wait": 60})
     found = await numbers(stack)
     assert (found["cavvy_jobs_failed_total aborted"], found["cavvy_attempts_ended_total aborted"]) == (1, 1)
     assert found["cavvy_job_stop_seconds_count"] == 1
@@ -126,7 +126,7 @@ async def test_a_store_that_takes_no_writes_shows(tmp_path: Path) -> None:
 async def test_no_label_names_anybody_or_anything_that_comes_from_outside(stack: LiveStack) -> None:
     await stack.add_worker(ScriptedProvider(["canary"], models=("canary-model",)), name="canary-worker")
     made = (await stack.http.post("/v1/keys", json={"role": "submit", "name": "canary", "user": "canary"})).json()
-    headers = {"Authorization": f"Bearer {made['key']}", "Prefer": "wait=10"}
+    headers = {"Authorization": f"Bearer {made['key']}", "Prefer": "wait=60"}
     body = {"prompt": "canary", "model": "canary-model", "thread_id": "canary", "metadata": {"canary": "canary"}}
     job = (await stack.http.post("/v1/jobs", json=body, headers=headers)).json()
     assert job["status"] == "completed"

@@ -31,7 +31,7 @@ async def test_p10_a_stop_ends_what_runs_and_what_waits_and_counts_them(stack: L
     found = answer.json()
     assert (answer.status_code, found["stopped"], found["by"], found["reason"]) == (200, True, "owner", "it went wild")
     assert (found["running"], found["pending"], found["durable"]) == (2, 1, True)
-    ended = [(await stack.http.get(f"/v1/jobs/{job_id}?wait=10")).json() for job_id in jobs]
+    ended = [(await stack.http.get(f"/v1/jobs/{job_id}?wait=60")).json() for job_id in jobs]
     assert [(job["status"], job["failure"]["code"]) for job in ended] == [("failed", "aborted")] * 3
     assert {(job["failure"]["by"], job["failure"]["reason"]) for job in ended} == {("owner", "it went wild")}
 
@@ -100,7 +100,7 @@ async def test_p10_a_thread_is_stopped_with_all_its_jobs(stack: LiveStack) -> No
     jobs = [(await stack.http.post("/v1/jobs", json=body)).json()["id"] for _ in range(2)]
     answer = await stack.http.post("/v1/threads/chat%207/cancel", json={"reason": "enough"})
     assert (answer.status_code, answer.json()) == (200, {"running": 1, "pending": 1, "durable": True})
-    ended = [(await stack.http.get(f"/v1/jobs/{job_id}?wait=10")).json()["failure"] for job_id in jobs]
+    ended = [(await stack.http.get(f"/v1/jobs/{job_id}?wait=60")).json()["failure"] for job_id in jobs]
     assert [(one["code"], one["reason"]) for one in ended] == [("aborted", "enough")] * 2
 
 
@@ -134,7 +134,7 @@ async def test_p10_a_worker_shows_the_slots_that_stop_and_the_stops_it_did_not_a
     assert asked["cancel_requested"]["by"] == "owner"
     await worker.receive(JobCancel)
     assert (await worker_view(hasty))["stopping"] == 1
-    ended = (await hasty.http.get(f"/v1/jobs/{job_id}?wait=10")).json()
+    ended = (await hasty.http.get(f"/v1/jobs/{job_id}?wait=60")).json()
     assert "did not answer" in ended["failure"]["message"]
     shown = await worker_view(hasty)
     assert (shown["stopping"], shown["unanswered_stops"]) == (1, 1)
@@ -154,6 +154,6 @@ async def test_p10_a_stopped_job_says_what_was_used_and_how_long_its_model_took(
     await worker.receive(JobCancel)
     used = Usage(input_tokens=7, output_tokens=3)
     await worker.send(JobStoppedMessage(job_id=grant.job_id, epoch=grant.epoch, usage=used, stopped_ms=120))
-    ended = (await stack.http.get(f"/v1/jobs/{job_id}?wait=10")).json()
+    ended = (await stack.http.get(f"/v1/jobs/{job_id}?wait=60")).json()
     assert (ended["failure"]["stop_ms"], ended["failure"]["reason"]) == (120, "enough")
     assert ended["usage"] == {"input_tokens": 7, "output_tokens": 3}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from cavvy.errors import RequestRefused
 from cavvy.protocol.keyfile import load_or_create_seed
 from cavvy.store.sqlite import SqliteStore
 from cavvy.testing import LiveStack, ScriptedProvider, live_stack
+from tests.ports import held_port
 
 PRIVATE = {"prompt": "my diary", "privacy_class": "PRIVATE"}
-WAIT = {"Prefer": "wait=10"}
+WAIT = {"Prefer": "wait=60"}
 
 
 class Asked(ScriptedProvider):
@@ -80,7 +82,7 @@ async def test_p16_a_job_that_may_wait_starts_when_its_user_trusts_a_worker(stac
     assert (job["status"], friend.heard) == ("pending", [])
     assert "paired" in job["queue"]["reason"]
     await stack.trust("friend")
-    ended = (await stack.http.get(f"/v1/jobs/{job['id']}?wait=10")).json()
+    ended = (await stack.http.get(f"/v1/jobs/{job['id']}?wait=60")).json()
     assert (ended["status"], friend.heard) == ("completed", ["my diary"])
 
 
@@ -93,7 +95,7 @@ async def test_p16_a_busy_trusted_worker_is_waited_for(stack: LiveStack) -> None
     assert second.status_code == 201
     gate.set()
     for job_id in (first["id"], second.json()["id"]):
-        assert (await stack.http.get(f"/v1/jobs/{job_id}?wait=10")).json()["status"] == "completed"
+        assert (await stack.http.get(f"/v1/jobs/{job_id}?wait=60")).json()["status"] == "completed"
 
 
 async def test_p16_a_worker_trusted_by_one_user_is_a_stranger_to_another(stack: LiveStack) -> None:
@@ -126,15 +128,23 @@ async def test_p16_unpairing_takes_back_what_runs(stack: LiveStack) -> None:
         await asyncio.sleep(0)
 
 
-async def test_p16_trust_outlives_a_restart_and_a_trust_that_ended_does_not_come_back(tmp_path: Path) -> None:
+@pytest.fixture
+def port() -> Iterator[int]:
+    with held_port() as port:
+        yield port
+
+
+async def test_p16_trust_outlives_a_restart_and_a_trust_that_ended_does_not_come_back(
+    tmp_path: Path, port: int
+) -> None:
     key = public_key(load_or_create_seed(tmp_path / "coordinator.key"))
     settings = Settings(coordinator_key=key.hex(), restart_grace_s=0.1)
-    async with live_stack(tmp_path, SqliteStore(tmp_path), settings=settings) as stack:
+    async with live_stack(tmp_path, SqliteStore(tmp_path), settings=settings, port=port) as stack:
         await stack.add_worker(Asked("friend"), name="friend")
         await stack.add_worker(Asked("former"), name="former")
         await stack.trust("friend")
         await stack.distrust(await stack.trust("former"))
-        port, admin = stack.http.base_url.port or 0, stack.key
+        admin = stack.key
     async with live_stack(tmp_path, SqliteStore(tmp_path), settings=settings, port=port, key=admin) as stack:
         former = Asked("former")
         await stack.add_worker(former, name="former")

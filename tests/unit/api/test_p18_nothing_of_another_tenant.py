@@ -124,7 +124,7 @@ class World:
         self.operator = stack.server.operator_key
         worker = await stack.add_worker(ScriptedProvider(["canary ", "output"]), name="canary-worker")
         prompt = {"prompt": "canary prompt"}
-        done = await self._made("/v1/jobs", prompt, stack.key, Prefer="wait=10")
+        done = await self._made("/v1/jobs", prompt, stack.key, Prefer="wait=60")
         assert done["status"] == "completed"
         await worker.stop()
         await self._made("/v1/jobs", {**prompt, "model": "nobody-has-it", "thread_id": "canary-thread"}, stack.key)
@@ -162,7 +162,7 @@ class World:
         body = entry.body
         if isinstance(body, dict):
             body = {name: one.format_map(names) if isinstance(one, str) else one for name, one in body.items()}
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=90) as http:
             if entry.endless:
                 return await _beginning(http, method, url, headers)
             return await http.request(method, url, json=body, headers=headers)

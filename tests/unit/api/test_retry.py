@@ -36,7 +36,7 @@ async def failed(raw: RawWorker) -> str:
     grant = await raw.granted()
     await raw.start(grant)
     await fail(raw, grant)
-    shown = await raw.stack.http.get(f"/v1/jobs/{grant.job_id}?wait=10")
+    shown = await raw.stack.http.get(f"/v1/jobs/{grant.job_id}?wait=60")
     assert shown.json()["status"] == "failed"
     return grant.job_id
 

@@ -27,6 +27,7 @@ from cavvy.testing import LiveStack, ScriptedProvider, live_stack
 from cavvy.worker.agent import Worker
 from cavvy.worker.identity import Membership, WorkerHome, parse_join
 from tests.certificates import Authority
+from tests.ports import held_port
 
 WRONG_PIN = "ab" * 32
 LAN = Listen(port=0, lan=True, hostnames=("127.0.0.2",))
@@ -72,7 +73,7 @@ async def running(home: WorkerHome, line: str | None) -> AsyncIterator[Worker]:
 async def refusal(home: WorkerHome, line: str | None) -> str:
     """The sentence a worker ends with."""
     with pytest.raises(WorkerRefused) as refused:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await worker(home, line).run()
     return str(refused.value)
 
@@ -107,15 +108,16 @@ async def test_it_comes_back_with_the_pin_it_kept_and_without_a_line(stack: Live
 
 async def test_it_comes_back_after_the_certificate_was_made_anew(tmp_path: Path, home: WorkerHome) -> None:
     data = tmp_path / "data"
-    async with live_stack(data, SqliteStore(data), listen=LAN) as stack:
-        pin, key = stack.server.pin, stack.key
-        async with running(home, await printed_line(stack)) as joined:
-            port = int(joined.url.rpartition(":")[2])
-    (data / "tls.crt").unlink()
-    again = msgspec.structs.replace(LAN, port=port)
-    async with live_stack(data, SqliteStore(data), listen=again, key=key) as stack, running(home, None):
-        await stack.until_online("second")
-        assert stack.server.pin == pin
+    with held_port() as port:
+        listen = msgspec.structs.replace(LAN, port=port)
+        async with live_stack(data, SqliteStore(data), listen=listen) as stack:
+            pin, key = stack.server.pin, stack.key
+            async with running(home, await printed_line(stack)):
+                pass
+        (data / "tls.crt").unlink()
+        async with live_stack(data, SqliteStore(data), listen=listen, key=key) as stack, running(home, None):
+            await stack.until_online("second")
+            assert stack.server.pin == pin
 
 
 async def test_a_worker_on_the_coordinators_own_machine_joins_by_loopback(stack: LiveStack) -> None:
@@ -157,7 +159,7 @@ async def test_plain_ws_gets_nothing_from_the_port(stack: LiveStack) -> None:
 
 
 async def test_plain_http_gets_nothing_from_the_port(stack: LiveStack) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=90) as client:
         with pytest.raises(httpx.TransportError):
             await client.get(f"http://{stack.server.reach.there}/v1/health")
 
@@ -174,7 +176,7 @@ async def test_it_speaks_today_s_tls(stack: LiveStack, version: ssl.TLSVersion) 
     assert stack.server.pin is not None
     context = pinned_context(stack.server.pin)
     context.minimum_version = context.maximum_version = version
-    async with httpx.AsyncClient(trust_env=False, verify=context) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=90, verify=context) as client:
         assert (await client.get(f"https://{stack.server.reach.there}/v1/health")).status_code == 200
 
 

@@ -62,7 +62,7 @@ async def test_a_list_shows_no_text_of_a_task(shared_stack: LiveStack) -> None:
     assert (found["job_type"], found["input"], found["task_type"]) == ("TASK", None, None)
 
 
-DONE = {"Prefer": "wait=10"}
+DONE = {"Prefer": "wait=60"}
 
 
 @pytest.mark.parametrize(

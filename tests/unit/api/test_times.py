@@ -43,7 +43,7 @@ async def submitted(stack: LiveStack, **fields: Any) -> dict[str, Any]:
 
 
 async def ended(stack: LiveStack, job: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = (await stack.http.get(f"/v1/jobs/{job['id']}?wait=20")).json()
+    found: dict[str, Any] = (await stack.http.get(f"/v1/jobs/{job['id']}?wait=60")).json()
     assert found["status"] in ("completed", "failed"), found
     return found
 
@@ -135,7 +135,7 @@ async def test_every_kind_of_delta_is_a_sign_of_life_and_they_are_reported_toget
     for kind, text in (("text", ""), ("reasoning", ""), ("text", "word"), ("reasoning", "thought")):
         delta = JobDelta(job_id=grant.job_id, epoch=grant.epoch, offset=0, text=text, kind=kind)  # type: ignore[arg-type]
         await raw.send(delta)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await reports.get() == (raw.ref(grant),)
     assert await raw.complete(grant) == "accepted"
 

@@ -310,7 +310,7 @@ async def test_the_operators_key_is_about_those_who_send_none(stack: LiveStack) 
 
 
 async def test_without_a_key_the_flag_is_named(stack: LiveStack) -> None:
-    async with httpx.AsyncClient(base_url=stack.server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=stack.server.url, trust_env=False, timeout=90) as http:
         answer = await http.post("/v1/trust/create", json={"user_id": "alice"})
     assert (answer.status_code, "--dispatch" in answer.json()["detail"]) == (401, True)
 

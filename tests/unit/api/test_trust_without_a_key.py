@@ -28,7 +28,7 @@ async def stack(tmp_path: Any) -> AsyncIterator[LiveStack]:
 @pytest.fixture
 async def http(stack: LiveStack) -> AsyncIterator[httpx.AsyncClient]:
     """A client of Dispatch's."""
-    async with httpx.AsyncClient(base_url=stack.server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=stack.server.url, trust_env=False, timeout=90) as http:
         yield http
 
 

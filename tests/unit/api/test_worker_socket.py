@@ -82,7 +82,7 @@ async def honest_work_goes_on(stack: LiveStack) -> AsyncIterator[None]:
     """After each test a job completes through the honest worker, which has stayed connected all the time."""
     yield
     body = {"prompt": "hi", "model": "honest"}
-    job = (await stack.http.post("/v1/jobs", json=body, headers={"Prefer": "wait=10"})).json()
+    job = (await stack.http.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"})).json()
     assert (job["status"], job["output"], job["attempt"]) == ("completed", "honest", 1)
 
 
@@ -398,6 +398,7 @@ async def test_p03_a_frame_about_somebody_elses_job_is_refused_and_changes_nothi
 ) -> None:
     grant = await joined.granted()
     await joined.start(grant)
+    await joined.beat(joined.ref(grant), free=0)
     await other.send(speak(other, grant))
     refusal = await other.receive(ErrorMessage)
     assert (refusal.code, refusal.job_id, refusal.epoch) == ("not_yours", grant.job_id, 1)
@@ -508,8 +509,9 @@ def _spaced_result(raw: RawWorker, grant: JobAssign) -> WorkerMessage:
     ],
 )
 async def test_p15_a_false_receipt_of_the_attempts_own_holder_fails_the_attempt(
-    joined: RawWorker, lie: Callable[[RawWorker, JobAssign], WorkerMessage]
+    joined: RawWorker, lie: Callable[[RawWorker, JobAssign], WorkerMessage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(defaults, "RETRY_BASE_S", 60.0)
     grant = await joined.granted()
     await joined.send(lie(joined, grant))
     assert await joined.refusal() == "rejected_receipt"
@@ -536,7 +538,7 @@ async def test_a_failure_says_what_the_worker_said(joined: RawWorker) -> None:
         JobFailedMessage(job_id=grant.job_id, epoch=1, code="worker_error", message=words, retryable=False)
     )
     await joined.beat()
-    ended = (await joined.stack.http.get(f"/v1/jobs/{grant.job_id}?wait=10")).json()
+    ended = (await joined.stack.http.get(f"/v1/jobs/{grant.job_id}?wait=60")).json()
     assert (ended["failure"]["code"], ended["failure"]["message"]) == ("worker_error", words)
 
 
@@ -590,7 +592,10 @@ async def test_the_longest_frame_there_may_be_is_read(joined: RawWorker) -> None
     await joined.beat()
 
 
-async def test_a_second_process_with_the_same_key_is_closed_4409_while_the_first_answers(joined: RawWorker) -> None:
+async def test_a_second_process_with_the_same_key_is_closed_4409_while_the_first_answers(
+    joined: RawWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defaults, "DISPLACE_PING_S", 60.0)
     second = RawWorker(joined.stack, joined.name, instance="2")
     await second.open()
     await second.send(second.registration())

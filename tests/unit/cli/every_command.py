@@ -200,7 +200,7 @@ def live(directory: Path, listen: Listen | None = None) -> Iterator[Live]:
 
 
 def _completed(here: Live) -> str:
-    return str(here.post("/v1/jobs", {"prompt": "hi"}, Prefer="wait=30")["id"])
+    return str(here.post("/v1/jobs", {"prompt": "hi"}, Prefer="wait=60")["id"])
 
 
 def _waiting(here: Live) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import pytest
 import structlog
 
 from cavvy.client import _flow
+from tests.ports import held_port
 from tests.unit.cli.conftest import Cli, Outcome
 from tests.unit.cli.every_command import (
     ENTRIES,
@@ -59,9 +59,9 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, dict[
 
 
 @pytest.fixture(scope="module")
-def nobody() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        return f"http://127.0.0.1:{unused.getsockname()[1]}"
+def nobody() -> Iterator[str]:
+    with held_port() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module", autouse=True)

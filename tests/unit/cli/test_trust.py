@@ -144,7 +144,7 @@ def test_confirm_without_a_terminal_says_what_to_type_and_pairs_nobody(cli: Cli,
 
 def test_claim_prints_the_fingerprint_while_the_worker_works(cli: Cli, here: Live, home: WorkerHome) -> None:
     made = here.post("/v1/trust/create")
-    here.post("/v1/jobs", {"prompt": "hi"}, Prefer="wait=10")
+    here.post("/v1/jobs", {"prompt": "hi"}, Prefer="wait=60")
     result = here.portal.call(claim_trust, home, made["pairing_code"])
     assert (result.status, result.fingerprint) == ("awaiting_confirmation", worker_fingerprint(home.identity().key))
     (worker,) = here.get("/v1/workers")["workers"]

@@ -7,7 +7,6 @@ import contextlib
 import inspect
 import itertools
 import math
-import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -26,6 +25,7 @@ from cavvy.errors import (
     RequestRefused,
 )
 from cavvy.protocol import rest_job
+from tests.ports import held_port
 from tests.unit.client.fake_coordinator import (
     JOB_ID,
     Answer,
@@ -214,10 +214,10 @@ def test_a_coordinator_that_never_answers_is_given_up(driver: Any, coordinator: 
 
 
 def test_a_refused_connection_says_what_to_start(driver: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    with pytest.raises(NoCoordinator, match=f"nothing answers at {url}; start one with `cavvy up`"):
-        driver.call(url, "submit", "hi")
+    with held_port() as port:
+        url = f"http://127.0.0.1:{port}"
+        with pytest.raises(NoCoordinator, match=f"nothing answers at {url}; start one with `cavvy up`"):
+            driver.call(url, "submit", "hi")
 
 
 def test_a_problem_is_told_in_its_own_words(driver: Any, coordinator: FakeCoordinator) -> None:
@@ -698,10 +698,8 @@ def test_events_of_a_kind_nobody_knows_are_passed_over(client: str, coordinator:
 
 @each_client
 def test_events_of_nobody_are_an_error(client: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    with pytest.raises(NoCoordinator, match="cavvy up"):
-        take(client, url, 1)
+    with held_port() as port, pytest.raises(NoCoordinator, match="cavvy up"):
+        take(client, f"http://127.0.0.1:{port}", 1)
 
 
 @each_client

@@ -13,7 +13,7 @@ from cavvy.core.effects import JobChanged, JobEnded
 from cavvy.core.job import JobHeader, JobStatus, Needs
 
 JOB = "job-1"
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 HORSE = "\U0001f40e"
 
 

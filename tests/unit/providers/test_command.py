@@ -49,7 +49,7 @@ async def opened(command: Sequence[str], **options: Any) -> AsyncIterator[Comman
 
 
 async def run(command: Sequence[str], prompt: str = "hi", **options: Any) -> list[Chunk]:
-    async with opened(command, **options) as provider, asyncio.timeout(30):
+    async with opened(command, **options) as provider, asyncio.timeout(60):
         return [chunk async for chunk in provider.stream(request(prompt))]
 
 
@@ -71,7 +71,7 @@ def text(chunks: list[Chunk]) -> str:
 
 
 async def first_text(stream: AsyncIterator[Chunk]) -> str:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         async for chunk in stream:
             if isinstance(chunk, TextChunk):
                 return chunk.text
@@ -201,7 +201,7 @@ open("left", "w")
             pid = int(await first_text(stream))
             assert len(psutil.Process(pid).children()) == 1
             (child,) = psutil.Process(pid).children()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await stream.aclose()
             assert not lives(pid)
             assert not lives(child.pid)
@@ -253,7 +253,7 @@ signal.pause()
         async with opened(python(code)) as provider:
             runner = Runner([provider], Identity.from_seed(bytes(32)), "ab" * 32, lambda: 0.0)
             said: list[str] = []
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 ended = await runner.run(assignment({"prompt": "hi"}), said.append, 1_000_000)
             assert isinstance(ended, AttemptFailed)
             assert ended.code == "output_too_large"

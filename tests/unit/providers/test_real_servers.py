@@ -86,7 +86,7 @@ def text(chunks: list[Chunk]) -> str:
 
 async def idle(llama: str) -> None:
     """Returns when no slot of the server generates."""
-    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}, trust_env=False) as client:
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}, trust_env=False, timeout=90) as client:
         while any(slot["is_processing"] for slot in (await client.get(f"{llama}/slots")).json()):
             pass
 
@@ -121,7 +121,7 @@ class TestLlamaCppsServer:
             if isinstance(chunk, TextChunk):
                 break
         await stream.aclose()
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(60):
             await idle(llama)
 
     async def test_a_prompt_too_long_for_it_is_input_too_large(self, over_openai: AnyLlm) -> None:
@@ -167,7 +167,7 @@ class TestOllamasDialect:
             if isinstance(chunk, TextChunk):
                 break
         await stream.aclose()
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(60):
             await idle(llama)
 
     async def test_a_prompt_that_was_cut_is_no_answer(self, over_ollama: AnyLlm) -> None:

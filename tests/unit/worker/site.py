@@ -31,7 +31,7 @@ class Site:
             yield worker
         finally:
             await worker.stop()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await task
 
     @asynccontextmanager
@@ -43,7 +43,7 @@ class Site:
 
 
 async def until_heartbeat(coordinator: FakeCoordinator, wanted: Callable[[HeartbeatMessage], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not wanted(await coordinator.heartbeats.get()):
             pass
 

@@ -46,7 +46,7 @@ Wanted = TypeVar("Wanted")
 class FakeCoordinator:
     """Tests read what the worker sent with `receive` and answer with `send`; heartbeats are kept apart."""
 
-    def __init__(self, seed: bytes = SEED) -> None:
+    def __init__(self, port: int, seed: bytes = SEED) -> None:
         self.seed = seed
         self.key = ed25519.public_key(seed)
         self.limits = Limits()
@@ -60,7 +60,7 @@ class FakeCoordinator:
         self.logins: asyncio.Queue[Register] = asyncio.Queue()
         self.frames: asyncio.Queue[WorkerMessage] = asyncio.Queue()
         self.closed: asyncio.Queue[int | None] = asyncio.Queue()
-        self.port = 0
+        self.port = port
         self.store_id = "first-store"
         self._socket: ServerConnection | None = None
         self._server: Server | None = None
@@ -75,7 +75,6 @@ class FakeCoordinator:
 
     async def open(self) -> None:
         self._server = await serve(self._serve, "127.0.0.1", self.port, compression=None, max_size=1 << 24)
-        self.port = next(iter(self._server.sockets)).getsockname()[1]
 
     async def close(self) -> None:
         if self._server is not None:
@@ -95,7 +94,7 @@ class FakeCoordinator:
         await self._socket.close(code)
 
     async def receive(self, kind: type[Wanted]) -> Wanted:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             message = await self.frames.get()
         assert isinstance(message, kind), message
         return message
@@ -107,7 +106,7 @@ class FakeCoordinator:
         await self.receive(JobDelta)
 
     async def login(self) -> Register:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await self.logins.get()
 
     async def _serve(self, socket: ServerConnection) -> None:

@@ -36,7 +36,7 @@ from tests.unit.worker.support import MODEL, FakeCoordinator, assign, job_id, ru
 
 
 async def refusal(worker: Worker) -> str:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with pytest.raises(WorkerRefused) as refused:
             await worker.run()
     return str(refused.value)
@@ -125,16 +125,13 @@ class TestLogin:
         async with site.serving(coordinator):
             assert len(coordinator.registers) == 3
 
-    async def test_a_coordinator_that_is_not_there_yet_is_waited_for(self, site: Site) -> None:
-        late = FakeCoordinator()
-        async with running_coordinator(late):
-            pass
+    async def test_a_coordinator_that_is_not_there_yet_is_waited_for(self, absent: FakeCoordinator, site: Site) -> None:
         with capture_logs() as logs:
-            async with site.running(late.join):
+            async with site.running(absent.join):
                 while not any(entry["event"] == "unreachable" for entry in logs):
                     await asyncio.sleep(0)
-                async with running_coordinator(late):
-                    await late.login()
+                async with running_coordinator(absent):
+                    await absent.login()
 
 
 class TestReconnecting:
@@ -254,7 +251,7 @@ class TestWhatItMayDo:
             assert isinstance(frame, JobDelta)
         assert not task.done()
         await coordinator.send(CompleteAck(job_id=frame.job_id, epoch=1, verdict="accepted"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await task
         assert (await coordinator.closed.get(), site.provider.closed) == (1000, True)
         assert len(site.provider.requests) == 1
@@ -264,7 +261,7 @@ class TestWhatItMayDo:
     ) -> None:
         coordinator.status = WorkerStatus.DRAINING
         with capture_logs() as logs:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await site.worker(coordinator.join).run()
         assert any(log.get("hint", "").endswith("cavvy workers resume w1") for log in logs)
 
@@ -277,7 +274,7 @@ class TestWhatItMayDo:
         await coordinator.send(assign(1, "hold it"))
         await site.provider.holding.wait()
         await coordinator.drop(CloseCode.NOT_ALLOWED)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             with pytest.raises(WorkerRefused):
                 await task
         assert (site.provider.idle, site.provider.closed) == (1, True)

@@ -178,7 +178,7 @@ class TestJobs:
                 for number, prompt in enumerate(("CANARY", "fail CANARY", "explode CANARY")):
                     await coordinator.send(assign(number, prompt))
                 for _ in range(3 * 3 + 2):
-                    await asyncio.wait_for(coordinator.frames.get(), 5)
+                    await asyncio.wait_for(coordinator.frames.get(), 60)
         assert [entry["outcome"] for entry in logs if entry["event"] == "job ended"] == [
             "completed",
             "worker_error",

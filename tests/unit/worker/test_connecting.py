@@ -13,12 +13,7 @@ from websockets.frames import Close
 
 from cavvy.protocol.handshake import CloseCode
 from cavvy.worker.connecting import is_refusal
-
-
-def closed_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+from tests.ports import held_port
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
@@ -26,15 +21,15 @@ def closed_port() -> int:
 def test_a_port_where_nobody_listens_is_a_refusal_whatever_the_loop_and_however_many_addresses(
     loop: Callable[[], asyncio.AbstractEventLoop], host: str
 ) -> None:
-    async def connect() -> OSError | None:
+    async def connect(port: int) -> OSError | None:
         try:
-            await asyncio.get_running_loop().create_connection(asyncio.Protocol, host, closed_port())
+            await asyncio.get_running_loop().create_connection(asyncio.Protocol, host, port)
         except OSError as error:
             return error
         return None
 
-    with asyncio.Runner(loop_factory=loop) as runner:
-        error = runner.run(connect())
+    with held_port() as port, asyncio.Runner(loop_factory=loop) as runner:
+        error = runner.run(connect(port))
     assert error is not None
     assert is_refusal(error)
 

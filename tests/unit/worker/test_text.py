@@ -26,7 +26,7 @@ class Sent:
         self._more.set()
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(self.deltas) < count:
                 self._more.clear()
                 await self._more.wait()
