@@ -224,6 +224,7 @@ OLLAMA_ANSWER_TOKENS: Final = 2048  # room for an answer when the job does not s
 
 # ComputeRouter: Dispatch's SDK has these numbers
 ROUTER_POLL_S: Final = 0.5  # between two looks at a job, where the coordinator cannot hold an answer back
+ROUTER_ANSWER_S: Final = 2.0  # for what takes no time: a cancel, and the answer to a look whose time is over
 ROUTER_HOSTED_TOKENS: Final = 256  # of a hosted provider's answer when the caller does not say
 ROUTER_OPENAI_MODEL: Final = "gpt-4o-mini"
 ROUTER_ANTHROPIC_MODEL: Final = "claude-sonnet-4-5-20250929"

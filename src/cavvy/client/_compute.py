@@ -7,7 +7,6 @@ well; what it answers carelessly (a bad receipt, an error called completed) is n
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 import uuid
 from collections.abc import Callable
@@ -17,40 +16,18 @@ import msgspec
 
 from cavvy import defaults
 from cavvy.client import _protocol as protocol
-from cavvy.client._flow import PATIENCE_S, Flow, Flows, Pause
-from cavvy.client._protocol import Request
+from cavvy.client._flow import RETRIED, Flow, Flows, Pause, Send
+from cavvy.client._protocol import Lost, Request
+from cavvy.client._work import JOB_TYPES, POLICIES, Work, check_one_of
 from cavvy.core.javascript import as_unicode
-from cavvy.errors import ClientError, ComputeFailed, InvalidInput, RequestRefused
+from cavvy.errors import CertificateRefused, ClientError, ComputeFailed, RequestRefused
 
-__all__ = ["Answer", "ComputeQuote", "Dialect", "Work", "llm_work", "task_work"]
+__all__ = ["Answer", "ComputeQuote", "Dialect", "code_of"]
 
-POLICIES = ("AUTO", "CHEAP", "FAST")
-PRIVACY = ("PUBLIC", "PRIVATE")
-JOB_TYPES = ("LLM_INFER", "TASK")
 _TIERS = {"LLM_INFER": "FAST", "TASK": "CHEAP"}
 #: Stands for half a character, here and in what Cavvy shows: what is seen then is not, byte by byte, what was signed.
 _MENDED = "\ufffd".encode()
-_HALF = re.compile("[\ud800-\udfff]")
 _JSON = {"Content-Type": "application/json"}
-
-
-class Work(NamedTuple):
-    """What is asked for."""
-
-    job_type: str
-    payload: dict[str, Any]
-    user_id: str
-    policy: str = "AUTO"
-    privacy: str = "PUBLIC"
-
-    @property
-    def private(self) -> bool:
-        return self.privacy == "PRIVATE"
-
-    @property
-    def patience_s(self) -> float:
-        """How long its job may take from the commit on."""
-        return defaults.COMMIT_LLM_TIMEOUT_S if self.job_type == "LLM_INFER" else defaults.COMMIT_TASK_TIMEOUT_S
 
 
 class Answer(NamedTuple):
@@ -82,42 +59,6 @@ class _Polled(msgspec.Struct, frozen=True):
     receipt: dict[str, Any] | None = None
 
 
-def llm_work(prompt: str, max_tokens: int | None, **fields: str) -> Work:
-    """An LLM_INFER job. Raises InvalidInput."""
-    _check_text("prompt", prompt)
-    payload: dict[str, Any] = {"job_type": "LLM_INFER", "prompt": prompt}
-    if max_tokens is not None:
-        payload["max_tokens"] = max_tokens
-    return _checked(Work("LLM_INFER", payload, **fields))
-
-
-def task_work(task_type: str, given: str, **fields: str) -> Work:
-    """A TASK job. Raises InvalidInput."""
-    _check_text("task_type", task_type)
-    _check_text("input", given)
-    return _checked(Work("TASK", {"job_type": "TASK", "task_type": task_type, "input": given}, **fields))
-
-
-def _checked(work: Work) -> Work:
-    _check_text("user_id", work.user_id)
-    _check_one_of("policy", work.policy, POLICIES)
-    _check_one_of("privacy", work.privacy, PRIVACY)
-    return work
-
-
-def _check_text(name: str, value: object) -> None:
-    if not isinstance(value, str) or not value:
-        raise InvalidInput("invalid_field", f"{name} has to be text, and not empty", field=name)
-    if _HALF.search(value):
-        raise InvalidInput("invalid_field", f"{name} holds half a character, a lone surrogate", field=name)
-
-
-def _check_one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Exactly: what is nearly PRIVATE must never be taken for PUBLIC."""
-    if value not in allowed:
-        raise InvalidInput("invalid_field", f"{name} is one of {', '.join(allowed)}, not {value!r}", field=name)
-
-
 class Dialect:
     """Dispatch's REST routes at `url`. `clock` is monotonic, in seconds."""
 
@@ -127,8 +68,8 @@ class Dialect:
 
     def quote(self, job_type: str, policy: str) -> Flow[ComputeQuote]:
         """The price of a job. Raises InvalidInput, RequestRefused, NoCoordinator."""
-        _check_one_of("job_type", job_type, JOB_TYPES)
-        _check_one_of("policy", policy, POLICIES)
+        check_one_of("job_type", job_type, JOB_TYPES)
+        check_one_of("policy", policy, POLICIES)
         return self._flows.fetch(protocol.get("/v1/quote", job_type=job_type, policy=policy), ComputeQuote)
 
     def run(self, work: Work) -> Flow[Answer]:
@@ -146,36 +87,63 @@ class Dialect:
         return answer.job_id
 
     def _ended(self, job_id: str, patience_s: float) -> Flow[_Polled]:
-        """The job once it has ended; one that takes too long is cancelled, unless its end came before that."""
+        """The job once it has ended. One that is given up is cancelled: nobody but this caller knows of it."""
+        try:
+            return (yield from self._awaited(job_id, patience_s))
+        except ClientError as error:
+            return (yield from self._cancelled(job_id, error))
+        except GeneratorExit:
+            raise
+        except BaseException:  # Ctrl-C, or the caller's task is cancelled
+            yield Send(_cancel_request(job_id, "its client has left"))
+            raise
+
+    def _awaited(self, job_id: str, patience_s: float) -> Flow[_Polled]:
+        """A coordinator that is away is waited for: it may be starting again."""
         deadline = self._clock() + patience_s
         while (remaining := deadline - self._clock()) > 0:
             asked_at = self._clock()
             polled = yield from self._poll(job_id, remaining)
-            if polled.status in ("completed", "failed"):
+            if polled is not None and polled.status in ("completed", "failed"):
                 return polled
             pause_s = min(asked_at + defaults.ROUTER_POLL_S, deadline) - self._clock()
             if pause_s > 0:
                 yield Pause(pause_s)  # whatever answers at once does not know how to wait
-        return (yield from self._cancel(job_id, patience_s))
+        raise ComputeFailed(f"job {job_id} had not ended after {patience_s:g} s", code="timeout")
 
-    def _poll(self, job_id: str, remaining_s: float) -> Flow[_Polled]:
-        """Asks to be answered when the job has ended. A coordinator that is away for a moment is waited for."""
+    def _poll(self, job_id: str, remaining_s: float) -> Flow[_Polled | None]:
+        """Asks to be answered when the job has ended; None when no answer comes."""
         request = protocol.job_request(job_id, min(int(remaining_s), defaults.MAX_WAIT_S))
-        body = yield from self._flows.body(request, patience_s=min(PATIENCE_S, remaining_s))
-        return _polled(body)
+        reply = yield Send(request._replace(within_s=remaining_s + defaults.ROUTER_ANSWER_S))
+        if isinstance(reply, Lost) or reply.status in RETRIED:
+            return None
+        return _polled(protocol.expect_ok(reply))
 
-    def _cancel(self, job_id: str, patience_s: float) -> Flow[_Polled]:
-        waited = f"job {job_id} had not ended after {patience_s:g} s"
+    def _cancelled(self, job_id: str, given_up: ClientError) -> Flow[_Polled]:
+        """Its end, if that came before the cancel. Raises ComputeFailed if not."""
+        late, code = isinstance(given_up, ComputeFailed), code_of(given_up)
+        why = str(given_up) if late else f"job {job_id} is out of sight ({given_up})"
         try:
-            body = yield from self._flows.body(protocol.cancel_request(job_id, f"not done within {patience_s:g} s"))
+            body = yield from self._flows.body(_cancel_request(job_id, "its client gave it up"))
             polled = _polled(body)
         except ClientError as error:
-            raise ComputeFailed(
-                f"{waited}; it could not be cancelled and may go on ({error})", code="timeout", job_id=job_id
-            ) from error
+            told = f"{why}; it could not be cancelled and may go on ({error})"
+            raise ComputeFailed(told, code=code, job_id=job_id) from given_up
         if polled.status == "completed":
             return polled
-        raise ComputeFailed(f"{waited} and was cancelled", code="timeout", job_id=job_id)
+        raise ComputeFailed(f"{why} and was cancelled", code=code, job_id=job_id) from given_up
+
+
+def code_of(error: ClientError) -> str | None:
+    """The documented code behind `error`, where it has one."""
+    if isinstance(error, CertificateRefused):
+        return "certificate_refused"
+    code: str | None = getattr(error, "code", None)
+    return code
+
+
+def _cancel_request(job_id: str, reason: str) -> Request:
+    return protocol.cancel_request(job_id, reason)._replace(within_s=defaults.ROUTER_ANSWER_S)
 
 
 def _tier(work: Work, quote: ComputeQuote) -> str:
@@ -216,17 +184,23 @@ def _uncommitted(refusal: RequestRefused) -> ComputeFailed:
 
 def _answer(polled: _Polled, job_id: str, price: str) -> Answer:
     """What the job answered. Raises ComputeFailed if that is nothing one may rely on."""
-    output, receipt = protocol.decode(bytes(polled.result), Any), polled.receipt
-    said = str(output["error"]) if isinstance(output, dict) and output.get("error") else None
+    output: Any = protocol.decode(bytes(polled.result), Any)
+    said = output.get("error") if isinstance(output, dict) else None
     if polled.status == "failed":
-        raise ComputeFailed(f"job {job_id} failed: {said or 'no reason given'}", code=said, job_id=job_id)
-    if said is not None:
-        raise ComputeFailed(f"job {job_id} answered with an error: {said}", code="worker_error", job_id=job_id)
-    if isinstance(output, dict) and output.get("stub") is True:
-        raise ComputeFailed(f"job {job_id} was answered by no model", code="worker_error", job_id=job_id)
-    if receipt is not None:
-        _check_receipt(receipt, bytes(polled.result), job_id)
-    return Answer(output, price, receipt, job_id)
+        code = str(said) if said else None
+        raise ComputeFailed(f"job {job_id} failed: {code or 'no reason given'}", code=code, job_id=job_id)
+    wrong: str | None = None
+    if said not in (None, False):
+        wrong = f"answered with an error: {said}"
+    elif output is None:
+        wrong = "answered nothing"
+    elif isinstance(output, dict) and output.get("stub") is True:
+        wrong = "was answered by no model"
+    if wrong:
+        raise ComputeFailed(f"job {job_id} {wrong}", code="worker_error", job_id=job_id)
+    if polled.receipt is not None:
+        _check_receipt(polled.receipt, bytes(polled.result), job_id)
+    return Answer(output, price, polled.receipt, job_id)
 
 
 def _polled(body: bytes) -> _Polled:

@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from cavvy import defaults
-from cavvy.client._compute import Answer, Work
+from cavvy.client._compute import Answer
 from cavvy.client._flow import Flow, Send
 from cavvy.client._protocol import Lost, Request
-from cavvy.client.config import is_loopback
-from cavvy.errors import ComputeFailed, InvalidInput
+from cavvy.client._work import Work
+from cavvy.client.config import check_key, is_loopback
+from cavvy.errors import CertificateRefused, ComputeFailed, InvalidInput
 
 __all__ = ["Hosted", "ask", "hosted_providers"]
 
@@ -77,6 +78,7 @@ def _provider(name: str, kind: _Kind, key: str | None, model: str | None) -> Hos
     key = key or os.environ.get(kind.key_variable)
     if not key:
         return None
+    check_key(key)
     url = (os.environ.get(kind.url_variable) or kind.url).rstrip("/")
     if urlsplit(url).scheme != "https" and not is_loopback(url):
         raise InvalidInput("invalid_url", f"{url} would show your key to everyone on the way; use https://")
@@ -89,7 +91,11 @@ def _provider(name: str, kind: _Kind, key: str | None, model: str | None) -> Hos
 
 def ask(provider: Hosted, work: Work) -> Flow[Answer]:
     """The provider's answer to `work`, asked once: it costs money. Raises ComputeFailed."""
-    reply = yield Send(_request(provider, work))
+    try:
+        reply = yield Send(_request(provider, work))
+    except CertificateRefused as refused:
+        told = f"no authority that this machine trusts vouches for {provider.name}'s certificate"
+        raise ComputeFailed(told, code="hosted_error") from refused
     if isinstance(reply, Lost):
         raise ComputeFailed(f"{provider.name} gave no answer", code="hosted_error")
     if reply.status != 200:

@@ -16,6 +16,7 @@ from cavvy.protocol.pinning import PinMismatch, pinned_context, valid_pin
 __all__ = ["lost", "options", "outgoing"]
 
 CONNECT_TIMEOUT_S = 5.0
+KEPT_CONNECTIONS = 20  # for later; while they wait for jobs there may be any number, so that nothing waits behind them
 STREAM_TIMEOUT_S = 3 * defaults.SSE_HEARTBEAT_S  # two heartbeats may get lost before the connection counts as dead
 
 #: Errors that leave no doubt: the coordinator never saw the request.
@@ -36,6 +37,7 @@ def options(connection: Connection) -> dict[str, Any]:
         "headers": headers,
         "trust_env": not is_loopback(connection.url),
         "verify": _trusted(connection),
+        "limits": httpx.Limits(max_connections=None, max_keepalive_connections=KEPT_CONNECTIONS),
     }
 
 
@@ -60,17 +62,18 @@ def _refuse_to_show(connection: Connection) -> None:
 
 def outgoing(request: Request, timeout_s: float, *, stream: bool = False) -> dict[str, Any]:
     """Arguments for `build_request`."""
-    read_s = STREAM_TIMEOUT_S if stream else timeout_s + request.wait_s
+    read_s = STREAM_TIMEOUT_S if stream else min(timeout_s + request.wait_s, request.within_s)
+    step_s = min(timeout_s, request.within_s)
     return {
         "method": request.method,
         "url": request.path,
         "headers": dict(request.headers),
         "content": request.body,
-        "timeout": httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s), read=read_s),
+        "timeout": httpx.Timeout(step_s, connect=min(CONNECT_TIMEOUT_S, step_s), read=read_s),
     }
 
 
-def lost(error: httpx.TransportError, url: str) -> Lost:
+def lost(error: httpx.RequestError, url: str) -> Lost:
     """What is known when httpx gave up. Raises CertificateRefused if it was for the certificate: nothing was sent."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):

@@ -70,13 +70,16 @@ class Task(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One HTTP request. `wait_s`: how long the coordinator may take on purpose; `repeat`: harmless to send again."""
+    """One HTTP request. `wait_s`: how long the coordinator may take on purpose; `within_s`: an answer that comes later
+    is worth nothing; `repeat`: harmless to send again.
+    """
 
     method: str
     path: str
     headers: Mapping[str, str] = {}
     body: bytes | None = None
     wait_s: int = 0
+    within_s: float = math.inf
     repeat: bool = True
 
 

@@ -11,20 +11,22 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from cavvy.client._compute import Answer, ComputeQuote, Dialect, Work
+from cavvy.client._compute import Answer, ComputeQuote, Dialect, code_of
 from cavvy.client._flow import Flow, Step
 from cavvy.client._hosted import Hosted, ask
+from cavvy.client._work import Work
+from cavvy.client.config import Connection, connection, is_loopback
 from cavvy.errors import ClientError, ComputeFailed, InvalidInput
 
-__all__ = ["At", "ComputeResult", "Journey", "Routing"]
+__all__ = ["At", "ComputeResult", "Journey", "Routing", "coordinators"]
 
 T = TypeVar("T")
 
 #: Where no other way is tried: what somebody stopped would be no stop if it ran elsewhere, and a key or a field that is
 #: wrong is to be put right, not paid around.
 _FINAL = frozenset({
-    "aborted", "forbidden", "invalid_field", "invalid_json", "invalid_request", "not_supported", "stopped",
-    "unauthorized",
+    "aborted", "certificate_refused", "forbidden", "invalid_field", "invalid_json", "invalid_request", "not_supported",
+    "stopped", "unauthorized",
 })  # fmt: skip
 USUAL_CHAIN = "monad"
 
@@ -55,6 +57,25 @@ class At(NamedTuple):
 Journey = Generator[At, Any, T]
 
 
+def coordinators(
+    urls: Mapping[str, str] | None, keys: Mapping[str, str], pins: Mapping[str, str]
+) -> dict[str, Connection]:
+    """Each chain's coordinator, with the key and pin that are for it alone. Raises InvalidInput, ClientError."""
+    if urls is None:
+        urls = {USUAL_CHAIN: connection().url}
+    for chain in (*keys, *pins):
+        if chain not in urls:
+            raise InvalidInput("invalid_field", f"there is a key or pin for {chain!r}, and no coordinator of that name")
+    for chain, url in urls.items():
+        if not url:
+            raise InvalidInput("invalid_url", f"the URL of the coordinator for {chain!r} is empty")
+    several = len(urls) > 1
+    return {
+        chain: connection(url, keys.get(chain), pin=pins.get(chain), one_of_several=several)
+        for chain, url in urls.items()
+    }
+
+
 class Routing:
     """The ways there are: coordinators by chain, and hosted providers in the order they are tried in."""
 
@@ -63,6 +84,7 @@ class Routing:
     ) -> None:
         if not coordinators:
             raise InvalidInput("invalid_url", "coordinator_urls names no coordinator")
+        self._urls = coordinators
         self._dialects = {chain: Dialect(url, clock) for chain, url in coordinators.items()}
         self._hosted = hosted
         self._clock = clock
@@ -75,6 +97,8 @@ class Routing:
     def run(self, work: Work, chain: str | None) -> Journey[ComputeResult]:
         """The answer by the first way that gives one. Raises ComputeFailed when none is left."""
         chosen, began, reasons = self._chosen(chain), self._clock(), dict[str, str]()
+        if work.private:
+            _refuse_to_show(self._urls[chosen])
         ways = [(_decentralized(chosen), self._dialects[chosen].run(work))]
         if not work.private:  # never: a hosted provider is nobody's trusted worker
             ways += [(f"hosted:{one.name}", ask(one, work)) for one in self._hosted]
@@ -83,7 +107,7 @@ class Routing:
                 answer = yield from _at(route, flow)
             except ClientError as error:
                 reasons[route] = str(error)
-                if getattr(error, "code", None) in _FINAL or len(reasons) == len(ways):
+                if code_of(error) in _FINAL or len(reasons) == len(ways):
                     raise _failed(error, reasons, work) from error
             else:
                 return _result(answer, route, (self._clock() - began) * 1000, reasons)
@@ -102,16 +126,30 @@ def _decentralized(chain: str) -> str:
     return f"decentralized:{chain}"
 
 
+def _refuse_to_show(url: str) -> None:
+    """Raises InvalidInput where everybody on the way could read what is PRIVATE."""
+    if url.startswith("http:") and not is_loopback(url):
+        told = f"{url} is another machine, and without TLS everyone on the way could read what is PRIVATE; use https://"
+        raise InvalidInput("invalid_url", told)
+
+
 def _at(route: str, flow: Flow[T]) -> Journey[T]:
-    """`flow`, each of its steps to be carried out at `route`."""
+    """`flow`, each of its steps to be carried out at `route`; what goes wrong there is the flow's to judge."""
+    take: Callable[[Any], Step] = flow.send
     outcome: Any = None
     while True:
         try:
-            step = flow.send(outcome)
+            step = take(outcome)
         except StopIteration as done:
             answer: T = done.value
             return answer
-        outcome = yield At(route, step)
+        try:
+            take, outcome = flow.send, (yield At(route, step))
+        except GeneratorExit:
+            flow.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 (it is handed on)
+            take, outcome = flow.throw, error
 
 
 def _result(answer: Answer, route: str, latency_ms: float, reasons: Mapping[str, str]) -> ComputeResult:
@@ -127,9 +165,9 @@ def _result(answer: Answer, route: str, latency_ms: float, reasons: Mapping[str,
 
 
 def _failed(error: ClientError, reasons: Mapping[str, str], work: Work) -> ComputeFailed:
-    code, job_id = getattr(error, "code", None), getattr(error, "job_id", None)
+    job_id = getattr(error, "job_id", None)
     if len(reasons) > 1:
         told = "; ".join(f"{route}: {why}" for route, why in reasons.items())
         return ComputeFailed(f"All compute adapters failed: {told}", reasons=reasons)
     told = str(error) + (". A PRIVATE job goes to no hosted provider" if work.private else "")
-    return ComputeFailed(told, code=code, job_id=job_id, reasons=reasons)
+    return ComputeFailed(told, code=code_of(error), job_id=job_id, reasons=reasons)

@@ -412,7 +412,7 @@ class Wire:
             response = self._http.send(prepared, stream=stream)
             if not stream or response.status_code != 200:
                 return Reply(response.status_code, response.headers, response.read())
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return _http.lost(error, str(self._http.base_url))
         self._response, self._chunks = response, response.iter_bytes()
         return Reply(response.status_code, response.headers, b"")

@@ -30,6 +30,7 @@ __all__ = [
     "KnownWorker",
     "Setting",
     "Settings",
+    "check_key",
     "config_dir",
     "config_file",
     "connection",
@@ -114,9 +115,10 @@ def connection(
     pin: str | None = None,
     config: Path | str | None = None,
     operator: bool = False,
+    one_of_several: bool = False,
 ) -> Connection:
     """What to connect to. Raises InvalidInput, ClientError, ConfigInvalid. See `connection_settings`."""
-    found = connection_settings(url, key, pin=pin, config=config, operator=operator)
+    found = connection_settings(url, key, pin=pin, config=config, operator=operator, one_of_several=one_of_several)
     return Connection(found.url.value, found.key.value, found.pin.value)
 
 
@@ -127,25 +129,30 @@ def connection_settings(
     pin: str | None = None,
     config: Path | str | None = None,
     operator: bool = False,
+    one_of_several: bool = False,
 ) -> Settings:
     """What to connect to, and who said so.
 
-    A key or pin in a file goes to that file's URL only, never to another address. Where the `operator`'s
-    key is wanted, a tenant's in CAVVY_API_KEY or cavvy.toml is passed over.
+    A key or pin in a file goes to that file's URL only, never to another address. One in a variable goes to whatever
+    is connected to; to `one_of_several` only if it is the one that this account means without an argument. Where the
+    `operator`'s key is wanted, a tenant's in CAVVY_API_KEY or cavvy.toml is passed over.
     """
     file = config_file(config)
     file.refuse_unnamed("client")
     said, stored = file.tables, read_credentials()
     at_stored = stored.url or f"http://{defaults.HOST}:{defaults.PORT}"
-    chosen = first_said(
-        (url, "argument"),
+    usual = first_said(
         (os.environ.get("CAVVY_URL"), "CAVVY_URL"),
         (said.url, file.origin("url")),
         (stored.url, str(credentials_path())),
         default=at_stored,
     )
+    chosen = Setting(url, "argument") if url else usual
     chosen = chosen._replace(value=chosen.value.rstrip("/"))
     _check_url(chosen.value)
+    if one_of_several:
+        _check_url(usual.value)
+    is_meant = not one_of_several or _same_place(chosen.value, usual.value)
     is_said = _same_place(chosen.value, said.url or at_stored)
     is_stored = _same_place(chosen.value, at_stored)
 
@@ -159,14 +166,14 @@ def connection_settings(
     def secret(name: Literal["key", "pin"], argument: str | None, variable: str) -> Setting[str | None]:
         return first_said(
             (argument, "argument"),
-            (wanted(name, os.environ.get(variable)), variable),
+            (wanted(name, os.environ.get(variable)) if is_meant else None, variable),
             (wanted(name, getattr(said, name)) if is_said else None, file.origin(name)),
             (getattr(stored, name) if is_stored else None, str(credentials_path())),
             default=None,
         )
 
     settings = Settings(chosen, secret("key", key, "CAVVY_API_KEY"), secret("pin", pin, "CAVVY_PIN"))
-    _check_key(settings.key.value)
+    check_key(settings.key.value)
     return settings
 
 
@@ -254,7 +261,8 @@ def _check_url(url: str) -> None:
         raise InvalidInput("invalid_url", f"{url!r} is not a URL of a coordinator; give one like {example}")
 
 
-def _check_key(key: str | None) -> None:
+def check_key(key: str | None) -> None:
+    """Raises InvalidInput for what cannot stand in a header."""
     if key is not None and not re.fullmatch(r"[!-~]+", key):
         raise InvalidInput("invalid_key", "the API key holds spaces or other characters no key has; copy it again")
 

@@ -2,64 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import httpx
 
 from cavvy import __version__
 from cavvy.client import _async, _http, _sync
-from cavvy.client._compute import ComputeQuote, llm_work, task_work
+from cavvy.client._compute import ComputeQuote
 from cavvy.client._hosted import Hosted, hosted_providers
-from cavvy.client._routing import USUAL_CHAIN, ComputeResult, Journey, Routing
-from cavvy.client.config import Connection, connection
+from cavvy.client._routing import At, ComputeResult, Journey, Routing, coordinators
+from cavvy.client._work import llm_work, task_work
+from cavvy.client.config import Connection
 
 __all__ = ["AsyncComputeRouter", "ComputeRouter"]
 
 T = TypeVar("T")
-_NONE: Mapping[str, str] = {}
+Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
 
 
-class _Places:
-    """Every place a router may send to, by the name of its route; each with its own key, which no other one sees."""
-
-    def __init__(
-        self,
-        coordinator_urls: Mapping[str, str] | None,
-        preferred_hosted: str | None,
-        fallback: bool,
-        api_keys: Mapping[str, str] | None,
-        pins: Mapping[str, str] | None,
-        hosted_keys: Mapping[str, str] | None,
-        hosted_models: Mapping[str, str] | None,
-    ) -> None:
-        keys, known = api_keys or _NONE, pins or _NONE
-        urls = {USUAL_CHAIN: None} if coordinator_urls is None else dict(coordinator_urls)
-        found = {chain: connection(url, keys.get(chain), pin=known.get(chain)) for chain, url in urls.items()}
-        hosted = hosted_providers(preferred_hosted, hosted_keys or _NONE, hosted_models or _NONE)
-        self.routing = Routing({chain: place.url for chain, place in found.items()}, hosted if fallback else ())
-        self.options = {f"decentralized:{chain}": _http.options(place) for chain, place in found.items()}
-        self.options |= {f"hosted:{one.name}": _hosted_options(one) for one in hosted}
-
-
-def _hosted_options(provider: Hosted) -> dict[str, Any]:
-    headers = {"User-Agent": f"cavvy/{__version__}", "Accept": "application/json", **provider.headers}
-    return _http.options(Connection(provider.url, None)) | {"headers": headers}
-
-
-class ComputeRouter:
-    """Runs prompts and tasks at a coordinator that speaks Dispatch's dialect, Cavvy's or an original one.
-
-    `coordinator_urls` names them by chain; without it that is this account's own, as `Cavvy` finds it. Keys go to
-    their own address only: `api_keys` and `pins` by chain, else what `cavvy up` or `cavvy login` wrote down.
-
-    When the coordinator gives no answer, a PUBLIC job is sent to a hosted provider for which there is a key:
-    `preferred_hosted` (`openai` or `anthropic`) first, with `hosted_keys`, else OPENAI_API_KEY and ANTHROPIC_API_KEY.
-    With `fallback=False` none is, and a PRIVATE job never is, nor one that somebody stopped. `hosted_models` says which
-    model to ask instead of the usual one, OPENAI_BASE_URL and ANTHROPIC_BASE_URL where. `timeout` is how many seconds
-    one request may take beyond the time it asks to wait. Threads may share a router.
-    """
+class _Router(Generic[Http]):
+    """What both routers are made of: the ways there are, and a client for each, which has its key and no other's."""
 
     def __init__(
         self,
@@ -73,10 +37,36 @@ class ComputeRouter:
         hosted_models: Mapping[str, str] | None = None,
         timeout: float = 30.0,
     ) -> None:
-        places = _Places(coordinator_urls, preferred_hosted, fallback, api_keys, pins, hosted_keys, hosted_models)
-        self._routing = places.routing
-        self._clients = {route: httpx.Client(**options) for route, options in places.options.items()}
+        found = coordinators(coordinator_urls, api_keys or {}, pins or {})
+        hosted = hosted_providers(preferred_hosted, hosted_keys or {}, hosted_models or {}) if fallback else []
+        options = {f"decentralized:{chain}": _http.options(place) for chain, place in found.items()}
+        options |= {f"hosted:{one.name}": _hosted_options(one) for one in hosted}
+        self._routing = Routing({chain: place.url for chain, place in found.items()}, hosted)
+        self._clients: dict[str, Http] = {route: self._client(**given) for route, given in options.items()}
         self._timeout_s = timeout
+
+    def _client(self, **options: Any) -> Http:
+        raise NotImplementedError
+
+
+def _hosted_options(provider: Hosted) -> dict[str, Any]:
+    headers = {"User-Agent": f"cavvy/{__version__}", "Accept": "application/json", **provider.headers}
+    return _http.options(Connection(provider.url, None)) | {"headers": headers}
+
+
+class ComputeRouter(_Router[httpx.Client]):
+    """Runs prompts and tasks at a coordinator that speaks Dispatch's dialect, Cavvy's or an original one.
+
+    `coordinator_urls` names them by chain; without it that is this account's own, as `Cavvy` finds it. Keys go to
+    their own address only: `api_keys` and `pins` by chain, else what `cavvy up` or `cavvy login` wrote down. Where
+    several are named, CAVVY_API_KEY and CAVVY_PIN are for the one at CAVVY_URL.
+
+    When the coordinator gives no answer, a PUBLIC job is sent to a hosted provider for which there is a key:
+    `preferred_hosted` (`openai` or `anthropic`) first, with `hosted_keys`, else OPENAI_API_KEY and ANTHROPIC_API_KEY.
+    With `fallback=False` none is, and a PRIVATE job never is, nor one that somebody stopped. `hosted_models` says which
+    model to ask instead of the usual one, OPENAI_BASE_URL and ANTHROPIC_BASE_URL where. `timeout` is how many seconds
+    one request may take beyond the time it asks to wait. Threads may share a router.
+    """
 
     def __enter__(self) -> Self:
         return self
@@ -127,35 +117,25 @@ class ComputeRouter:
 
     def _carry_out(self, journey: Journey[T]) -> T:
         wires = {route: _sync.Wire(client, self._timeout_s) for route, client in self._clients.items()}
+        take: Callable[[Any], At] = journey.send
         outcome: Any = None
         while True:
             try:
-                route, step = journey.send(outcome)
+                route, step = take(outcome)
             except StopIteration as done:
                 answer: T = done.value
                 return answer
-            outcome = wires[route].perform(step)
+            try:
+                take, outcome = journey.send, wires[route].perform(step)
+            except BaseException as error:  # noqa: BLE001 (the journey cancels what it began, and raises it again)
+                take, outcome = journey.throw, error
+
+    def _client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(**options)
 
 
-class AsyncComputeRouter:
+class AsyncComputeRouter(_Router[httpx.AsyncClient]):
     """`ComputeRouter` with `await`: `async with`, or `await aclose()`."""
-
-    def __init__(
-        self,
-        coordinator_urls: Mapping[str, str] | None = None,
-        *,
-        preferred_hosted: str | None = None,
-        fallback: bool = True,
-        api_keys: Mapping[str, str] | None = None,
-        pins: Mapping[str, str] | None = None,
-        hosted_keys: Mapping[str, str] | None = None,
-        hosted_models: Mapping[str, str] | None = None,
-        timeout: float = 30.0,
-    ) -> None:
-        places = _Places(coordinator_urls, preferred_hosted, fallback, api_keys, pins, hosted_keys, hosted_models)
-        self._routing = places.routing
-        self._clients = {route: httpx.AsyncClient(**options) for route, options in places.options.items()}
-        self._timeout_s = timeout
 
     async def __aenter__(self) -> Self:
         return self
@@ -204,11 +184,18 @@ class AsyncComputeRouter:
 
     async def _carry_out(self, journey: Journey[T]) -> T:
         wires = {route: _async.Wire(client, self._timeout_s) for route, client in self._clients.items()}
+        take: Callable[[Any], At] = journey.send
         outcome: Any = None
         while True:
             try:
-                route, step = journey.send(outcome)
+                route, step = take(outcome)
             except StopIteration as done:
                 answer: T = done.value
                 return answer
-            outcome = await wires[route].perform(step)
+            try:
+                take, outcome = journey.send, await wires[route].perform(step)
+            except BaseException as error:  # noqa: BLE001 (the journey cancels what it began, and raises it again)
+                take, outcome = journey.throw, error
+
+    def _client(self, **options: Any) -> httpx.AsyncClient:
+        return httpx.AsyncClient(**options)

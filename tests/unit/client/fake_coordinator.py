@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
 from http import HTTPStatus
+from itertools import islice
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -24,6 +26,10 @@ class Answer(NamedTuple):
     headers: Mapping[str, str] = {}
     cut: bool = False
     hold: bool = False
+
+
+#: No answer, and the connection stays open.
+SILENCE = Answer(cut=True, hold=True)
 
 
 class Received(NamedTuple):
@@ -84,8 +90,9 @@ def failed(code: str, message: str, **fields: Any) -> dict[str, Any]:
 class FakeCoordinator:
     """Answers each route with its answers in turn, the last one again and again; `requests` is what came."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Received] = []
+        self._tls = tls
         self._answers: dict[tuple[str, str], list[Answer]] = defaultdict(list)
         self._arrived = threading.Condition()
         self._never = asyncio.Event()  # kept here, for a task that waits for what nobody holds is collected
@@ -98,11 +105,12 @@ class FakeCoordinator:
     def on_job(self, leaf: str, *answers: Answer) -> None:
         self.on("GET", f"/v1/jobs/{JOB_ID}{leaf}", *answers)
 
-    def wait_for(self, method: str, path: str) -> Received:
-        """The first request of that kind, waited for."""
+    def wait_for(self, method: str, path: str, number: int = 1) -> Received:
+        """The request of that kind with this number, waited for."""
 
         def found() -> Received | None:
-            return next((each for each in self.requests if (each.method, each.path) == (method, path)), None)
+            these = (each for each in self.requests if (each.method, each.path) == (method, path))
+            return next(islice(these, number - 1, None), None)
 
         with self._arrived:
             received = self._arrived.wait_for(found, timeout=30)
@@ -111,9 +119,9 @@ class FakeCoordinator:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._server = self._call(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self._server = self._call(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls))
         self.port: int = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
         return self
 
     def __exit__(

@@ -28,6 +28,7 @@ from cavvy.protocol import rest_job
 from tests.ports import held_port
 from tests.unit.client.fake_coordinator import (
     JOB_ID,
+    SILENCE,
     Answer,
     FakeCoordinator,
     completed,
@@ -644,6 +645,17 @@ def test_jobs_are_listed_by_filter(coordinator: FakeCoordinator, driver: Any) ->
     page = driver.call(coordinator.url, "jobs", status="failed", q="a b", limit=3)
     assert (page.jobs[0].id, page.cursor) == (JOB_ID, "7")
     assert coordinator.requests[0].target == "/v1/jobs?status=failed&q=a+b&limit=3"
+
+
+async def test_any_number_of_calls_may_wait_and_none_waits_behind_them(coordinator: FakeCoordinator) -> None:
+    coordinator.on_job("", SILENCE)
+    coordinator.on("GET", "/v1/health", json({"status": "ok", "version": "0"}))
+    async with AsyncCavvy(coordinator.url, timeout=20) as client, asyncio.TaskGroup() as group:
+        waiting = [group.create_task(client.job(JOB_ID, wait=60)) for _ in range(101)]
+        await asyncio.to_thread(coordinator.wait_for, "GET", f"/v1/jobs/{JOB_ID}", len(waiting))
+        assert (await client.health()).status == "ok"
+        for one in waiting:
+            one.cancel()
 
 
 # The tenant's events

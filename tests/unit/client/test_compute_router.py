@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
+import signal
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from cavvy import AsyncComputeRouter, ComputeFailed, ComputeQuote, ComputeResult, ComputeRouter, InvalidInput, defaults
+from cavvy.api.certificates import self_signed
 from cavvy.client.config import Credentials, write_credentials
-from tests.unit.client.fake_coordinator import JOB_ID, Answer, FakeCoordinator, json, problem
+from tests.certificates import NOW
+from tests.unit.client.fake_coordinator import JOB_ID, SILENCE, Answer, FakeCoordinator, json, problem
 
 OUTPUT = {"text": "Ada.", "model": "llama3.2"}
 HOSTED = {"openai": "sk-mine", "anthropic": "sk-ant-mine"}
@@ -104,7 +110,7 @@ def test_what_was_asked_for_wrongly_is_not_paid_for_elsewhere(
     coordinator.on("GET", "/v1/quote", quoted())
     coordinator.on("POST", "/v1/jobs/commit/fast", problem(422, code, "no"))
     with pytest.raises(ComputeFailed) as failed:
-        ask(driver, coordinator, hosted_keys=HOSTED, max_tokens=-1)
+        ask(driver, coordinator, hosted_keys=HOSTED, max_tokens=10**9)
     assert failed.value.code == code
     assert hosted.requests == []
 
@@ -190,11 +196,14 @@ def test_the_only_chain_there_is_need_not_be_preferred(
         {"prompt": ""},
         {"user_id": ""},
         {"chain_preference": "solana"},
+        {"max_tokens": 0},
+        {"max_tokens": True},
+        {"max_tokens": "9"},
     ],
     ids=str,
 )
 def test_what_is_not_exactly_known_is_sent_nowhere(
-    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, hosted: FakeCoordinator, wrong: dict[str, str]
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, hosted: FakeCoordinator, wrong: dict[str, Any]
 ) -> None:
     with pytest.raises(InvalidInput):
         ask(driver, coordinator, hosted_keys=HOSTED, **wrong)
@@ -214,6 +223,30 @@ def test_the_accounts_key_goes_to_its_own_coordinator_only(
         driver.call("run_llm", urls, fields={**fields, "chain_preference": "solana"})
         assert {one.headers.get("authorization") for one in coordinator.requests} == {"Bearer cav_sub_mine"}
         assert {one.headers.get("authorization") for one in other.requests} == {None}
+
+
+def test_a_key_in_a_variable_goes_to_one_of_several_coordinators_only(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAVVY_URL", coordinator.url)
+    monkeypatch.setenv("CAVVY_API_KEY", "cav_sub_mine")
+    with FakeCoordinator() as other:
+        completes(coordinator)
+        completes(other)
+        urls, fields = {"monad": coordinator.url, "solana": other.url}, {"prompt": "Who?", "user_id": "u"}
+        driver.call("run_llm", urls, fields=fields)
+        driver.call("run_llm", urls, fields={**fields, "chain_preference": "solana"})
+        assert {one.headers.get("authorization") for one in coordinator.requests} == {"Bearer cav_sub_mine"}
+        assert {one.headers.get("authorization") for one in other.requests} == {None}
+
+
+def test_a_key_in_a_variable_goes_to_the_only_coordinator(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAVVY_API_KEY", "cav_sub_mine")
+    completes(coordinator)
+    ask(driver, coordinator)
+    assert {one.headers.get("authorization") for one in coordinator.requests} == {"Bearer cav_sub_mine"}
 
 
 def test_without_urls_it_is_the_accounts_coordinator(
@@ -241,6 +274,8 @@ def test_half_a_character_of_javascripts_is_an_answer_as_well(
     [
         (polled("failed", {"error": "no_eligible_worker"}), "failed: no_eligible_worker"),
         (polled("completed", {"error": "Unsupported job payload"}), "answered with an error: Unsupported job payload"),
+        (polled("completed", {"error": ""}), "answered with an error"),
+        (polled("completed", None), "answered nothing"),
         (polled("completed", {"text": "[STUB] …", "stub": True}), "was answered by no model"),
         (polled("completed", OUTPUT, receipt_of(OUTPUT, verified=False)), "does not verify"),
         (polled("completed", OUTPUT, receipt_of(OUTPUT, output_hash="not-a-hash")), "is of another output"),
@@ -297,7 +332,53 @@ def test_a_poll_whose_answer_is_lost_is_asked_again(
     assert ask(driver, coordinator).output == OUTPUT
 
 
-# Taking too long
+def test_a_job_that_is_lost_sight_of_is_cancelled_and_named(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
+) -> None:
+    completes(coordinator, problem(500, "internal", "broken"))
+    coordinator.on("POST", CANCEL, polled("failed", {"error": "aborted"}))
+    with pytest.raises(ComputeFailed, match=r"out of sight \(broken.*\) and was cancelled") as failed:
+        ask(driver, coordinator)
+    assert failed.value.job_id == JOB_ID
+
+
+def test_an_answer_that_cannot_be_unpacked_is_a_lost_one(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator
+) -> None:
+    packed = Answer(b"nonsense", headers={"Content-Encoding": "gzip", "Content-Type": "application/json"})
+    completes(coordinator, packed, polled("completed", OUTPUT))
+    assert ask(driver, coordinator).output == OUTPUT
+
+
+# Leaving and taking too long
+
+
+async def test_a_task_that_is_cancelled_cancels_its_job(coordinator: FakeCoordinator) -> None:
+    completes(coordinator, SILENCE)
+    coordinator.on("POST", CANCEL, polled("failed", {"error": "aborted"}))
+    async with AsyncComputeRouter({"monad": coordinator.url}) as router:
+        running = asyncio.create_task(router.run_llm(prompt="Who?", user_id="u"))
+        await asyncio.to_thread(coordinator.wait_for, "GET", f"/v1/jobs/{JOB_ID}")
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    coordinator.wait_for("POST", CANCEL)
+
+
+def test_ctrl_c_cancels_the_job(coordinator: FakeCoordinator) -> None:
+    completes(coordinator, SILENCE)
+    coordinator.on("POST", CANCEL, polled("failed", {"error": "aborted"}))
+    presses = threading.Thread(target=_press_ctrl_c_while_waiting, args=(coordinator, threading.get_ident()))
+    presses.start()
+    with ComputeRouter({"monad": coordinator.url}) as router, pytest.raises(KeyboardInterrupt):
+        router.run_llm(prompt="Who?", user_id="u")
+    presses.join()
+    coordinator.wait_for("POST", CANCEL)
+
+
+def _press_ctrl_c_while_waiting(coordinator: FakeCoordinator, thread: int) -> None:
+    coordinator.wait_for("GET", f"/v1/jobs/{JOB_ID}")
+    signal.pthread_kill(thread, signal.SIGINT)
 
 
 @pytest.fixture
@@ -412,6 +493,12 @@ def test_a_task_is_put_to_a_hosted_provider_as_a_prompt(
     assert prompt.endswith("A long text.")
 
 
+def test_p16_a_private_job_is_not_shown_to_everyone_on_the_way(driver: SyncDriver | AsyncDriver) -> None:
+    fields = {"prompt": "my diary", "user_id": "u", "privacy": "PRIVATE"}
+    with pytest.raises(InvalidInput, match="use https://"):
+        driver.call("run_llm", {"monad": "http://192.0.2.1:4010"}, fields=fields)
+
+
 @pytest.mark.parametrize(
     "commit", [NO_TRUSTED, problem(503, "unavailable", "later"), Answer(cut=True)], ids=["none", "refused", "lost"]
 )
@@ -473,8 +560,12 @@ def test_a_key_that_is_missing_or_wrong_is_not_paid_around(
 
 
 def test_without_fallback_no_hosted_provider_is_asked(
-    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, hosted: FakeCoordinator
+    driver: SyncDriver | AsyncDriver,
+    coordinator: FakeCoordinator,
+    hosted: FakeCoordinator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "not asked, so nobody minds")
     with pytest.raises(ComputeFailed):
         ask(driver, coordinator, hosted_keys=HOSTED, fallback=False)
     assert hosted.requests == []
@@ -487,6 +578,9 @@ def test_without_fallback_no_hosted_provider_is_asked(
         {"hosted_keys": {"mistral": "k"}},
         {"coordinator_urls": {}},
         {"coordinator_urls": {"monad": "localhost:4010"}},
+        {"coordinator_urls": {"monad": ""}},
+        {"coordinator_urls": {"monad": "http://localhost:4010"}, "api_keys": {"solana": "cav_sub_mine"}},
+        {"hosted_keys": {"openai": "sk-mine\n"}},
     ],
     ids=str,
 )
@@ -501,3 +595,33 @@ def test_a_hosted_key_is_shown_to_nobody_on_the_way(
     monkeypatch.setenv("OPENAI_BASE_URL", "http://api.example.com/v1")
     with pytest.raises(InvalidInput, match="use https://"):
         driver.call("quote", fields={"job_type": "TASK"}, hosted_keys=HOSTED)
+
+
+def test_a_coordinator_with_a_certificate_of_somebody_else_is_not_paid_around(
+    driver: SyncDriver | AsyncDriver, hosted: FakeCoordinator, tmp_path: Path
+) -> None:
+    with FakeCoordinator(self_signed(tmp_path, ["127.0.0.1"], NOW).context) as other:
+        setup = {"pins": {"monad": "ab" * 32}, "hosted_keys": HOSTED}
+        with pytest.raises(ComputeFailed, match="has another key") as failed:
+            driver.call("run_llm", {"monad": other.url}, fields={"prompt": "Who?", "user_id": "u"}, **setup)
+        assert (failed.value.code, other.requests, hosted.requests) == ("certificate_refused", [], [])
+
+
+def test_a_hosted_provider_with_a_certificate_of_nobody_is_told_nothing(
+    driver: SyncDriver | AsyncDriver, coordinator: FakeCoordinator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with FakeCoordinator(self_signed(tmp_path, ["127.0.0.1"], NOW).context) as nobody:
+        monkeypatch.setenv("OPENAI_BASE_URL", nobody.url)
+        with pytest.raises(ComputeFailed, match="vouches for openai's certificate"):
+            ask(driver, coordinator, hosted_keys={"openai": "sk-mine"})
+        assert nobody.requests == []
+
+
+def test_both_routers_have_the_same_methods_and_parameters() -> None:
+    def methods(kind: type) -> dict[str, list[inspect.Parameter]]:
+        found = {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_")} | {"": kind}
+        return {
+            name.removeprefix("a"): list(inspect.signature(each).parameters.values()) for name, each in found.items()
+        }
+
+    assert methods(ComputeRouter) == methods(AsyncComputeRouter)
