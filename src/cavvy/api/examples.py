@@ -10,7 +10,7 @@ from cavvy.api import sse
 from cavvy.api.receipts import receipt_view
 from cavvy.coordinator.login import worker_id
 from cavvy.core.canonical import canonical, sha256_hex
-from cavvy.core.job import JobStatus, WorkerStatus
+from cavvy.core.job import JobStatus, JobType, WorkerStatus
 from cavvy.core.receipt import PAYLOAD_TYPE, Envelope, ReceiptPayload, Signature
 from cavvy.core.results import Result
 from cavvy.core.writes import Usage
@@ -203,6 +203,7 @@ WORKER = WorkerView(
     online=True,
     slots=2,
     free=1,
+    job_types=[JobType.LLM_INFER, JobType.TASK],
     models=["smollm2-135m-instruct"],
     version="0.1.0",
     skew_ms=3,

@@ -38,10 +38,11 @@ LLAMACPP = "llamacpp"
 
 
 class ModelFlags(NamedTuple):
-    """What the command line said of the embedded model."""
+    """What the command line said of the embedded model, or that there shall be none at all."""
 
     model: Path | None = None
     threads: int | None = None
+    none: bool = False
 
 
 class ListenFlags(NamedTuple):
@@ -78,12 +79,13 @@ class CoordinatorPlan(NamedTuple):
 class WorkerPlan(NamedTuple):
     """How a worker starts; `data_dir` is where `worker/` lies. Without `slots` it has those of its providers.
 
-    It runs TASK jobs unless `tasks` says no. Cloud providers run after `cloud` only.
+    It runs TASK jobs unless `tasks` says no, and no others if `models` does. Cloud providers run after `cloud` only.
     """
 
     name: Setting[str | None]
     slots: Setting[int | None]
     drain_timeout_s: Setting[float]
+    models: Setting[bool]
     tasks: Setting[bool]
     data_dir: Setting[Path]
     providers: Mapping[str, ProviderTable]
@@ -125,9 +127,10 @@ def worker_plan(
     data_dir: Path | None = None,
     cloud: bool = False,
 ) -> WorkerPlan:
-    """Raises ConfigInvalid."""
+    """Raises ConfigInvalid; StartError for a worker that would have nothing to do, or its model taken away."""
     file.refuse_unnamed("worker", "providers")
     said = file.tables.worker
+    models, tasks = _kinds(file, flags, cloud=cloud)
     at_once: Setting[int | None] = first_said(
         (slots, "--slots"), (said.slots, file.origin("worker.slots")), default=None
     )
@@ -139,11 +142,26 @@ def worker_plan(
             (said.drain_timeout_s, file.origin("worker.drain_timeout_s")),
             default=defaults.DRAIN_TIMEOUT_S,
         ),
-        tasks=first_said((said.tasks, file.origin("worker.tasks")), default=True),
+        models=models,
+        tasks=tasks,
         data_dir=_data_dir(file, "worker", data_dir),
         providers=_with_flags(provider_tables(file), flags, at_once.value),
         cloud=cloud,
     )
+
+
+def _kinds(file: ConfigFile, flags: ModelFlags, *, cloud: bool) -> tuple[Setting[bool], Setting[bool]]:
+    """Whether it runs prompts on models, and whether it runs tasks."""
+    if flags.none and (flags.model is not None or cloud):
+        raise StartError(f"--no-model and {'--cloud' if cloud else '--model'} contradict each other; leave one out")
+    said = file.tables.worker
+    wanted = True if flags.model is not None else False if flags.none else None
+    origin = "--model" if flags.model is not None else "--no-model"
+    models = first_said((wanted, origin), (said.models, file.origin("worker.models")), default=True)
+    tasks = first_said((said.tasks, file.origin("worker.tasks")), default=True)
+    if not models.value and not tasks.value:
+        raise StartError(f"{models.origin} and {tasks.origin} leave this worker nothing to run; take one back")
+    return models, tasks
 
 
 def coordinator_data_dir(file: ConfigFile, option: Path | None) -> Path:

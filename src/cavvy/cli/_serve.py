@@ -22,7 +22,7 @@ from cavvy.cli._limits import raise_file_limit
 from cavvy.client import config
 from cavvy.client.config import Credentials
 from cavvy.client.configfile import ConfigFile
-from cavvy.core.job import WorkerStatus
+from cavvy.core.job import TaskType, WorkerStatus
 from cavvy.errors import CavvyError, StartError, WorkerRefused
 
 # A worker's half and a coordinator's half take long to import: each only where it runs.
@@ -98,7 +98,7 @@ async def up(where: CoordinatorPlan, plan: WorkerPlan, file: ConfigFile, *, as_j
             else:
                 _say_models(providers)
                 _say_where(server, where)
-                _output.note('in another terminal: cavvy run "What is the capital of France?"')
+                _output.note(f"in another terminal: cavvy run {_example(plan)}")
             code = await _first_end(told, server.wait_closed(), _outlived(server, agent, work))
             if told.is_set() and not work.done():
                 await _leaves(agent, work, (told, plan.drain_timeout_s.value), (again, 0.0))
@@ -125,8 +125,12 @@ async def _was_sent_away(server: CoordinatorServer, agent: Worker, work: asyncio
 
 
 async def _providers(plan: WorkerPlan) -> list[Provider]:
-    """What there is to run jobs on; says what it is, and which cloud keys lie idle. Raises StartError."""
+    """What there is to run prompts on, if it shall; says what, and which cloud keys lie idle. Raises StartError."""
     from cavvy.providers.build import discover
+
+    if not plan.models.value:
+        _output.note(f"runs tasks only, no prompts ({plan.models.origin}): {', '.join(TaskType)}")
+        return []
 
     found = await discover(plan.providers, cloud=plan.cloud, environ=os.environ)
     for line in found.notes:
@@ -148,6 +152,10 @@ async def _comes_online(agent: Worker, work: asyncio.Task[None], told: asyncio.E
 def _say_models(providers: Sequence[Provider]) -> None:
     for provider in providers:
         _output.note(f"serves: {', '.join(provider.models)} ({provider.name})")
+
+
+def _example(plan: WorkerPlan) -> str:
+    return '"What is the capital of France?"' if plan.models.value else '--task classify "What a lovely day!"'
 
 
 def _say_settings(file: ConfigFile) -> None:

@@ -33,6 +33,9 @@ LegacyPrivate = Annotated[
     bool, typer.Option("--legacy-private", help="Let users pair with Dispatch's workers for PRIVATE jobs.")
 ]
 Model = Annotated[Path | None, typer.Option(help="A GGUF file to run.", show_default="what is found here")]
+NoModel = Annotated[
+    bool, typer.Option("--no-model", help="Run tasks only, on no model: on a phone or a small machine.")
+]
 Name = Annotated[str | None, typer.Option(help="What to call the worker.", show_default="the machine's name")]
 Slots = Annotated[
     int | None,
@@ -58,6 +61,7 @@ Cloud = Annotated[bool, typer.Option("--cloud", help="Also use the cloud provide
 def up(
     common: Common,
     model: Model = None,
+    no_model: NoModel = False,
     cloud: Cloud = False,
     port: Port = None,
     lan: Lan = False,
@@ -81,7 +85,7 @@ def up(
     listen = _config.ListenFlags(lan, tls_cert, tls_key, behind_proxy, hostname)
     dialect = _config.DispatchFlags(dispatch, legacy_private)
     where = _config.coordinator_plan(file, listen, dialect, port=port, data_dir=data_dir)
-    flags = _config.ModelFlags(model, threads)
+    flags = _config.ModelFlags(model, threads, none=no_model)
     plan = _config.worker_plan(
         file, flags, name=name, slots=slots, drain_timeout_s=drain_timeout_s, data_dir=data_dir, cloud=cloud
     )
@@ -117,6 +121,7 @@ def worker(
     common: Common,
     join: Annotated[str | None, typer.Option(help="What `cavvy workers token` printed; only the first time.")] = None,
     model: Model = None,
+    no_model: NoModel = False,
     cloud: Cloud = False,
     data_dir: DataDir = None,
     name: Name = None,
@@ -128,7 +133,7 @@ def worker(
     from cavvy.cli import _config, _serve
     from cavvy.client.config import config_file
 
-    flags = _config.ModelFlags(model, threads)
+    flags = _config.ModelFlags(model, threads, none=no_model)
     file = config_file(common.config)
     plan = _config.worker_plan(
         file, flags, name=name, slots=slots, drain_timeout_s=drain_timeout_s, data_dir=data_dir, cloud=cloud

@@ -40,10 +40,16 @@ def list_workers(common: Common, shared: OnlyShared = False) -> None:
         return
     rows = [
         (each.id, each.name, "online" if each.online else "offline", each.status, each.free, each.slots,
-         ", ".join(each.models or []) or None)
+         _models(each))
         for each in workers
     ]  # fmt: skip
     _output.print_table(("ID", "NAME", "IS", "STATUS", "FREE", "SLOTS", "MODELS"), rows)
+
+
+def _models(worker: WorkerView) -> str | None:
+    if worker.job_types == ["TASK"]:
+        return "none: tasks only"
+    return ", ".join(worker.models or []) or None
 
 
 @app.command("show")

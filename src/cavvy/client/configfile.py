@@ -63,12 +63,13 @@ class CoordinatorTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class WorkerTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[worker]`: what it is called, how much it does at once and whether tasks are among it, how long it takes to
-    leave, where its identity lies."""
+    """`[worker]`: what it is called, how much it does at once and whether prompts and tasks are among it, how long it
+    takes to leave, where its identity lies."""
 
     name: str | None = None
     slots: Annotated[int, msgspec.Meta(ge=1, le=defaults.MAX_SLOTS)] | None = None
     drain_timeout_s: Annotated[float, msgspec.Meta(ge=0, le=86400)] | None = None
+    models: bool | None = None
     tasks: bool | None = None
     data_dir: str | None = None
 

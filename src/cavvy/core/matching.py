@@ -99,6 +99,13 @@ _HELD_BACK: dict[WorkerStatus | Held, str] = {
 }
 
 
+#: What a worker needs to run such jobs.
+_ABLE = {
+    JobType.LLM_INFER: "; start one that has a model",
+    JobType.TASK: "; start one whose cavvy.toml does not say `tasks = false`",
+}
+
+
 def waiting_reason(needs: Needs, online: Iterable[Offer]) -> str:
     """What to tell the owner of a pending job: why it waits, given what the workers online offer."""
     mine = [offer for offer in online if offer.profile.serves(needs.tenant)]
@@ -123,7 +130,7 @@ def _nobody_fits(needs: Needs, mine: list[Profile]) -> str:
         return "No worker online is paired with the user whose PRIVATE job it is; `cavvy trust` pairs one."
     able = [profile for profile in mine if needs.job_type in profile.job_types]
     if not able:
-        return f"No worker online runs {needs.job_type} jobs."
+        return f"No worker online runs {needs.job_type} jobs{_ABLE[needs.job_type]}."
     models = sorted(set().union(*(profile.models for profile in able)))
     if needs.model is not None and needs.model not in models:
         served = ", ".join(models) or "none"

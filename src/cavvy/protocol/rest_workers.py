@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from cavvy.core.job import WorkerStatus
+from cavvy.core.job import JobType, WorkerStatus
 
 __all__ = ["WorkerList", "WorkerToken", "WorkerTokenBody", "WorkerView"]
 
@@ -14,7 +14,7 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     offline. `leaving`: it was told to end, takes nothing new and finishes what it runs. Until `cooling_until`
     it gets nothing: it did not take the last jobs it was given. `stopping` slots still end what was stopped;
     `unanswered_stops` were not answered in time since it connected. A `shared` one serves every tenant; all but the
-    operator see only its `models`.
+    operator see only its `job_types` and `models`.
     """
 
     id: str
@@ -26,6 +26,7 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     online: bool
     slots: int | None = None
     free: int | None = None
+    job_types: list[JobType] | None = None
     models: list[str] | None = None
     version: str | None = None
     skew_ms: int | None = None

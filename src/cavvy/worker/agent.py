@@ -50,6 +50,7 @@ class Worker:
     happens is told to `log` (structlog): "connected", "disconnected", "unreachable", "job started", "job ended". No
     prompt and no answer is ever in it. `slots` is how many jobs run side by side: None, or too many, means as many as
     its providers serve. The first provider runs what names no model; a model that several serve is the first one's.
+    Without providers it runs `tasks` only, as many side by side as those have threads.
     """
 
     def __init__(
@@ -186,9 +187,9 @@ class Worker:
 
     def _served(self, wanted: int | None) -> int:
         """How many jobs run side by side: no more than the providers serve, since others would wait here in vain."""
-        most = min(defaults.MAX_SLOTS, sum(provider.slots for provider in self._providers))
+        most = min(defaults.MAX_SLOTS, sum(provider.slots for provider in self._providers) or defaults.TASK_THREADS)
         if wanted is not None and wanted > most:
-            hint = "give a provider more `slots` in cavvy.toml if it can serve them"
+            hint = "give a provider more `slots` in cavvy.toml if it can serve them" if self._providers else None
             self._log.warning("fewer slots than asked for", asked=wanted, slots=most, hint=hint)
         return min(wanted or most, most)
 

@@ -157,7 +157,7 @@ class Runner:
         self._coordinator_key = coordinator_key
         self._wall_s = wall_s
         self._tasks = tasks
-        self._default = providers[0]
+        self._default = providers[0] if providers else None
         self._by_model = {model: provider for provider in reversed(providers) for model in provider.models}
 
     async def run(
@@ -233,7 +233,7 @@ class Runner:
         return self._finished(assignment, done.result, done.model, done.usage, started_at)
 
     def _request(self, assignment: Assignment) -> tuple[InferenceRequest, Provider]:
-        if assignment.job_type != "LLM_INFER":
+        if assignment.job_type != JobType.LLM_INFER or self._default is None:
             raise _Unsupported(f"this worker does not run {assignment.job_type} jobs")
         try:
             params = _decode_params(assignment.params)

@@ -122,7 +122,26 @@ async def test_the_texts_of_a_task_are_erased(shared_stack: LiveStack) -> None:
 async def test_a_task_waits_while_no_worker_runs_tasks(stack: LiveStack) -> None:
     await stack.add_worker(ScriptedProvider(), tasks=None)
     job = (await stack.http.post("/v1/jobs", json=TASK)).json()
-    assert job["queue"]["reason"] == "No worker online runs TASK jobs."
+    assert job["queue"]["reason"].startswith("No worker online runs TASK jobs")
+
+
+async def test_a_worker_without_a_model_runs_tasks_and_prompts_wait_for_another(stack: LiveStack) -> None:
+    worker = await stack.add_worker(name="phone")
+    prompt = (await stack.http.post("/v1/jobs", json={"prompt": "hi"})).json()
+    task = (await stack.http.post("/v1/jobs", json=TASK, headers=DONE)).json()
+    assert (task["status"], task["receipt"]["provider_pubkey"]) == ("completed", worker.key)
+    waiting = (await stack.http.get(f"/v1/jobs/{prompt['id']}")).json()
+    assert (waiting["status"], waiting["attempts"]) == ("pending", [])
+    assert waiting["queue"]["reason"] == "No worker online runs LLM_INFER jobs; start one that has a model."
+    await stack.add_worker(ScriptedProvider(), name="desk")
+    done = (await stack.http.get(f"/v1/jobs/{prompt['id']}?wait=20")).json()
+    assert (done["status"], done["receipt"]["provider_pubkey"] == worker.key) == ("completed", False)
+
+
+async def test_a_worker_shows_what_it_runs(stack: LiveStack) -> None:
+    await stack.add_worker(name="phone")
+    (shown,) = (await stack.http.get("/v1/workers")).json()["workers"]
+    assert (shown["job_types"], shown["models"]) == (["TASK"], [])
 
 
 async def test_a_task_whose_result_is_too_large_fails(shared_stack: LiveStack) -> None:

@@ -381,6 +381,15 @@ def test_workers_list_shows_no_terminal_control(cli: Cli, answering: FakeCoordin
     assert cli("workers", "list").out.splitlines()[1].split()[:3] == ["wkr_1", "laptop", "online"]
 
 
+def test_workers_list_tells_who_has_no_model_and_runs_tasks_only(cli: Cli, coordinator: FakeCoordinator) -> None:
+    phone = {
+        "id": "wrk_1", "key": "ab", "name": "phone", "status": "approved", "enrolled_at": "2026-11-21T09:12:03.120Z",
+        "online": True, "slots": 4, "free": 4, "job_types": ["TASK"], "models": [],
+    }  # fmt: skip
+    coordinator.on("GET", "/v1/workers", json({"workers": [phone]}))
+    assert cli("workers", "list", "--url", coordinator.url).out.splitlines()[1].endswith("4      none: tasks only")
+
+
 def test_workers_token_prints_the_whole_line(cli: Cli, coordinator: FakeCoordinator) -> None:
     made: dict[str, Any] = {"token": "t", "join": "cavvy://h:1/t", "expires_at": "soon"}
     coordinator.on("POST", "/v1/worker-tokens", json(made, 201))

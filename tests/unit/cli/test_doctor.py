@@ -141,6 +141,7 @@ def test_each_setting_is_shown_with_where_it_came_from(patient: Patient, monkeyp
     assert shown["limits.max_pending"] == (7, f"{path}, line 6")
     assert shown["lan"] == ("True", f"{path}, line 4")
     assert shown["worker.slots"] == (None, "default")
+    assert shown["worker.models"] == (True, "default")
     assert shown["worker.tasks"] == (True, "default")
 
 
@@ -172,6 +173,17 @@ def test_a_damaged_credentials_file_is_found(patient: Patient) -> None:
 
 
 # Something to run jobs on
+
+
+def test_a_worker_that_runs_tasks_only_needs_no_provider(patient: Patient) -> None:
+    patient.found = ModelMissing("start Ollama, give a GGUF file, or install the demo model")
+    path = patient.write("[worker]\nmodels = false")
+    _, said = patient.examine("--config", str(path))
+    (found,) = [each for each in said["findings"] if each["check"] == "models"]
+    assert (found["state"], found["what"]) == (
+        "ok",
+        f"none is wanted ({path}, line 2): a worker here runs tasks only",
+    )
 
 
 def test_no_provider_is_found_with_the_ways_to_get_one(patient: Patient) -> None:

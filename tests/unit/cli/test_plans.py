@@ -215,3 +215,35 @@ def test_a_worker_runs_tasks_unless_the_file_says_no(tmp_path: Path) -> None:
     assert worker_plan(ConfigFile(), NOTHING).tasks == (True, "default")
     file = file_with(tmp_path, "[worker]\ntasks = false\n")
     assert worker_plan(file, NOTHING).tasks == (False, f"{file.path}, line 2")
+
+
+def test_a_worker_runs_on_models_unless_somebody_says_no(tmp_path: Path) -> None:
+    file = file_with(tmp_path, "[worker]\nmodels = false\n")
+    assert worker_plan(ConfigFile(), NOTHING).models == (True, "default")
+    assert worker_plan(file, NOTHING).models == (False, f"{file.path}, line 2")
+    assert worker_plan(ConfigFile(), ModelFlags(none=True)).models == (False, "--no-model")
+
+
+def test_a_model_on_the_command_line_is_used_whatever_the_file_says(tmp_path: Path) -> None:
+    weights = tmp_path / "m.gguf"
+    weights.touch()
+    file = file_with(tmp_path, "[worker]\nmodels = false\n")
+    assert worker_plan(file, ModelFlags(weights)).models == (True, "--model")
+
+
+@pytest.mark.parametrize(
+    ("flags", "cloud", "says"),
+    [
+        (ModelFlags(Path("m.gguf"), none=True), False, "--no-model and --model contradict"),
+        (ModelFlags(none=True), True, "--no-model and --cloud contradict"),
+    ],
+)
+def test_no_model_and_a_model_contradict_each_other(flags: ModelFlags, cloud: bool, says: str) -> None:
+    with pytest.raises(StartError, match=says):
+        worker_plan(ConfigFile(), flags, cloud=cloud)
+
+
+def test_a_worker_that_may_run_nothing_is_refused(tmp_path: Path) -> None:
+    file = file_with(tmp_path, "[worker]\ntasks = false\n")
+    with pytest.raises(StartError, match=r"^--no-model and .*, line 2 leave this worker nothing to run"):
+        worker_plan(file, ModelFlags(none=True))

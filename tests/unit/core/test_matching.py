@@ -52,6 +52,9 @@ def test_p16_a_privacy_class_that_nobody_knows_is_placed_with_nobody() -> None:
 # -- what a job that waits is told
 
 
+NO_TASKS = "No worker online runs TASK jobs; start one whose cavvy.toml does not say `tasks = false`."
+
+
 @pytest.mark.parametrize(
     ("needs", "online", "says"),
     [
@@ -73,8 +76,13 @@ def test_p16_a_privacy_class_that_nobody_knows_is_placed_with_nobody() -> None:
             "No worker online serves model 'x'; served now: k, m, n.",
         ),
         (Needs(model="x"), [profile()], "No worker online serves model 'x'; served now: none."),
-        (Needs(job_type=JobType.TASK), [profile("m")], "No worker online runs TASK jobs."),
-        (Needs(job_type=JobType.TASK, model="m"), [profile("m")], "No worker online runs TASK jobs."),
+        (Needs(job_type=JobType.TASK), [profile("m")], NO_TASKS),
+        (
+            Needs(),
+            [profile(job_types=frozenset({JobType.TASK}))],
+            "No worker online runs LLM_INFER jobs; start one that has a model.",
+        ),
+        (Needs(job_type=JobType.TASK, model="m"), [profile("m")], NO_TASKS),
         (
             Needs(model="x"),
             [profile("m"), profile("x", job_types=frozenset({JobType.TASK}))],

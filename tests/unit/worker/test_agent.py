@@ -29,6 +29,7 @@ from cavvy.protocol.messages import (
     ResumeEntry,
     StatusMessage,
 )
+from cavvy.providers.tasks import BuiltInTasks
 from cavvy.worker.agent import Worker
 from cavvy.worker.identity import Membership, WorkerHome
 from tests.unit.worker.site import Site, go_on, until_heartbeat
@@ -84,6 +85,16 @@ class TestLogin:
     def test_without_a_line_and_without_a_membership_there_is_nothing_to_run(self, tmp_path: Path) -> None:
         with pytest.raises(StartError, match="cavvy workers token"):
             Worker(home=WorkerHome(tmp_path / "w"), providers=[], slots=1)
+
+    async def test_a_worker_without_providers_offers_tasks_and_nothing_else(
+        self, coordinator: FakeCoordinator, tmp_path: Path
+    ) -> None:
+        worker = Worker(home=WorkerHome(tmp_path / "w"), providers=[], join=coordinator.join, tasks=BuiltInTasks())
+        serving = asyncio.create_task(worker.run())
+        offer = msgspec.json.decode((await coordinator.login()).capabilities)
+        assert (offer["job_types"], offer["models"], offer["slots"]) == (["TASK"], [], defaults.TASK_THREADS)
+        await worker.stop()
+        await serving
 
     async def test_a_coordinator_with_another_key_is_refused_before_anything_is_told(
         self, coordinator: FakeCoordinator, site: Site

@@ -90,7 +90,7 @@ def diagnose(asked: Asked) -> Diagnosis:
     data_dir = where.data_dir.value
     holder = find_holder(data_dir)
     if plan is not None:
-        look.add(look_at_models(plan.providers, is_client_only=not here))
+        look.add(look_at_models(plan.providers, wanted=plan.models, is_client_only=not here))
     look.add(look_at_disk(data_dir))
     look.add(look_at_files(data_dir, config.config_dir(), tls_key=where.listen.tls_key))
     look.add(look_at_holder(data_dir, holder, answers=answer.health is not None or not here))
@@ -126,7 +126,8 @@ def _shown(
     rows += [Shown(f"clocks.{name}", value, file.origin(f"clocks.{name}")) for name, value in where.clocks.items()]
     rows += [Shown(f"dispatch.{name}", value, file.origin(f"dispatch.{name}")) for name, value in _dispatch(file)]
     if plan is not None:
-        rows += [_row("worker.name", plan.name), _row("worker.slots", plan.slots), _row("worker.tasks", plan.tasks)]
+        rows += [_row("worker.name", plan.name), _row("worker.slots", plan.slots)]
+        rows += [_row("worker.models", plan.models), _row("worker.tasks", plan.tasks)]
         rows += [Shown(f"providers.{name}", "set", file.origin(f"providers.{name}")) for name in plan.providers]
     moved = "CAVVY_CONFIG_DIR" if os.environ.get("CAVVY_CONFIG_DIR") else "default"
     return [*rows, Shown("credentials", str(config.credentials_path()), moved)]

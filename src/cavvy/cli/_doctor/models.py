@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cavvy.cli._doctor.finding import Finding, fine, unknown, wrong
+from cavvy.client.config import Setting
 from cavvy.errors import StartError
 from cavvy.providers.build import Discovered, discover
 from cavvy.providers.settings import ProviderTable, kind_of
@@ -18,8 +19,14 @@ CHECK = "models"
 WHY = "A worker needs something to run jobs on."
 
 
-def look_at_models(tables: Mapping[str, ProviderTable], *, is_client_only: bool) -> list[Finding]:
-    """`is_client_only`: the coordinator is another machine, and this one need not have a model."""
+def look_at_models(
+    tables: Mapping[str, ProviderTable], *, wanted: Setting[bool], is_client_only: bool
+) -> list[Finding]:
+    """`is_client_only`: the coordinator is another machine, and this one need not have a model. Nor need it if none is
+    `wanted`.
+    """
+    if not wanted.value:
+        return [fine(CHECK, f"none is wanted ({wanted.origin}): a worker here runs tasks only")]
     missing = list(_missing(tables))
     if missing:
         return missing
