@@ -188,7 +188,7 @@ async def list_trust(request: AnyRequest) -> Response[bytes]:
         request_example=ConfirmBody(id=examples.PAIRING.id, fingerprint=examples.PAIRING.fingerprint or ""),
         answers={200: ("They are paired", TrustView)},
         example=examples.PAIRING,
-        errors=("not_found", "not_claimed"),
+        errors=("not_found", "not_claimed", "worker_revoked"),
     ),
 )
 async def confirm_trust(request: AnyRequest) -> Response[bytes]:

@@ -49,6 +49,7 @@ from cavvy.core.commands import (
     Undelivered,
 )
 from cavvy.core.effects import ReplyCode
+from cavvy.core.enrolment import Enrolment, KnownToken, KnownWorker
 from cavvy.core.erasing import Eraser
 from cavvy.core.foresight import Foreseen, StopCommand, foresee
 from cavvy.core.identity import ApiKey, Tenant
@@ -60,7 +61,7 @@ from cavvy.core.matching import Offer
 from cavvy.core.outbox import Batch, Outbox
 from cavvy.core.queued import Queued, queued
 from cavvy.core.retrying import Retrying
-from cavvy.core.roster import KnownToken, KnownWorker, Roster
+from cavvy.core.roster import Roster
 from cavvy.core.settings import Settings
 from cavvy.core.stopping import Stopping
 from cavvy.core.submitting import Submitting
@@ -81,14 +82,15 @@ class Coordinator:
         self._board = Board(settings, dice, self._out)
         self._timekeeper = Timekeeper(self._board)
         self._trust_book = TrustBook(self._board.pairings, self._out)
-        self._roster = Roster(settings, self._board, self._trust_book, self._out)
+        self._enrolment = Enrolment(self._trust_book, self._out)
+        self._roster = Roster(settings, self._board, self._enrolment, self._out)
         self._key_book = KeyBook(self._out, self._board.backlog.waiting.weigh)
         self._stopping = Stopping(self._board, self._out)
         self._eraser = Eraser(self._board, self._out)
         self._retrying = Retrying(self._board, self._stopping, self._eraser, self._out)
         self._submitting = Submitting(settings, self._board, self._stopping, self._out)
         self._attempts = Attempts(settings, self._board, self._retrying, self._out)
-        self._trusting = Trusting(self._board, self._roster, self._trust_book, self._out)
+        self._trusting = Trusting(self._board, self._enrolment, self._roster, self._trust_book, self._out)
         self._awake_s: float | None = None
         self._swept_s = 0.0
         self._handlers: dict[type, Callable[[Any, Now], None]] = {
@@ -100,7 +102,7 @@ class Coordinator:
             ReleaseStop: self._stopping.release,
             EraseJob: self._eraser.erase,
             Retain: self._eraser.retain,
-            CreateWorkerToken: self._roster.create_token,
+            CreateWorkerToken: self._enrolment.create_token,
             ManageWorker: self._roster.manage,
             CreateTrustCode: self._trusting.create,
             ClaimTrust: self._trusting.claim,
@@ -151,7 +153,7 @@ class Coordinator:
             elif isinstance(row, Trust):
                 self._trust_book.know(row)
             else:
-                self._roster.know(row)
+                self._enrolment.know(row)
         self._stopping.resume()
         if self._board.leases:
             self._board.grace_until_s = grace_until_s
@@ -181,6 +183,7 @@ class Coordinator:
         self._notice_absence(now)
         if now.mono_s >= self._swept_s + self._settings.sweep_s:
             self._swept_s = now.mono_s
+            self._enrolment.sweep(now)
             self._roster.sweep(now)
             self._submitting.forget_old_keys(now)
             self._trusting.sweep(now)

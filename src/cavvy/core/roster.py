@@ -1,13 +1,11 @@
-"""The roster: which workers are known and connected, and what becomes of what they hold when they come and go."""
+"""The roster: which workers are connected, and what becomes of what they hold when they come and go."""
 
 from __future__ import annotations
 
 import msgspec
 
-from cavvy import defaults
 from cavvy.core.board import Board
 from cavvy.core.commands import (
-    CreateWorkerToken,
     Heartbeat,
     ManageWorker,
     RegisterWorker,
@@ -24,6 +22,7 @@ from cavvy.core.effects import (
     Verdict,
     WorkerChanged,
 )
+from cavvy.core.enrolment import Enrolment, KnownWorker
 from cavvy.core.fleet import Session
 from cavvy.core.job import AttemptRef, JobHeader, JobStatus, Now, WorkerStatus
 from cavvy.core.lease import Resumption, resumption
@@ -31,65 +30,34 @@ from cavvy.core.lifecycle import Event
 from cavvy.core.matching import Profile
 from cavvy.core.outbox import Outbox
 from cavvy.core.settings import Settings
-from cavvy.core.trust import Trust
-from cavvy.core.trust_book import TrustBook
 from cavvy.core.worker_status import REVOKED_REASON, status_after
-from cavvy.core.writes import AddWorkerToken, DropExpiredTokens, EnrolWorker, SetWorkerStatus
 
-__all__ = ["KnownToken", "KnownWorker", "Roster"]
-
-
-class KnownWorker(msgspec.Struct, frozen=True, kw_only=True):
-    key: str
-    id: str
-    tenant: str
-    status: WorkerStatus
-
-
-class KnownToken(msgspec.Struct, frozen=True, kw_only=True):
-    token_hash: bytes
-    tenant: str
-    expires_at_ms: int
-    needs_approval: bool = False
-    pairs_with: str | None = None
+__all__ = ["Roster"]
 
 
 class Roster:
-    """Enrolment, what each worker may do, sessions and the resume table."""
+    """Sessions, the resume table, and what a change of a worker's status does to both."""
 
-    def __init__(self, settings: Settings, board: Board, book: TrustBook, out: Outbox) -> None:
+    def __init__(self, settings: Settings, board: Board, enrolment: Enrolment, out: Outbox) -> None:
         self._settings = settings
         self._board = board
-        self._book = book
+        self._enrolment = enrolment
         self._out = out
-        self._workers: dict[str, KnownWorker] = {}
-        self._tokens: dict[bytes, KnownToken] = {}
-
-    def know(self, row: KnownWorker | KnownToken) -> None:
-        """Takes up what the store holds."""
-        if isinstance(row, KnownWorker):
-            self._workers[row.key] = row
-        else:
-            self._tokens[row.token_hash] = row
 
     def sweep(self, now: Now) -> None:
-        """Expired tokens go; a socket that says nothing for a lease is closed."""
-        dead = [key for key, token in self._tokens.items() if token.expires_at_ms <= now.wall_ms]
-        for token_hash in dead:
-            del self._tokens[token_hash]
-        if dead:
-            self._out.write(DropExpiredTokens(now_ms=now.wall_ms))
+        """A socket that says nothing for a lease is closed."""
         silent = [one for one in self._board.fleet if now.mono_s - one.last_heard_s > self._settings.lease_ttl_s]
         for session in silent:
             self._out.effect(CloseSession(session=session.id, code=4408, reason="no heartbeat for a lease"))
             self._detach(session, now)
 
     def register(self, command: RegisterWorker, now: Now) -> None:
-        code = self._admit(command, now)
-        if code is not ReplyCode.OK:
+        code = self._enrolment.admit(command, now)
+        known = self._enrolment.worker(command.worker)
+        if known is None or code is not ReplyCode.OK:
             self._out.effect(Registered(ref=command.ref, session=command.session, code=code))
             return
-        session = self._attach(command, now)
+        session = self._attach(known, command, now)
         session.occupied.update(command.held)  # what it has to drop, too, until its first heartbeat says otherwise
         held = [self._resume(session, ref, now, finished=False) for ref in command.held]
         finished = [self._resume(session, ref, now, finished=True) for ref in command.finished]
@@ -105,110 +73,21 @@ class Roster:
             )
         )
 
-    def _admit(self, command: RegisterWorker, now: Now) -> ReplyCode:
-        """Whether this key may serve; enrols it when it brings a good token. Having come as one of Dispatch's, without
-        a token, opens nothing here and stands in nobody's way.
-        """
-        known = self._workers.get(command.worker)
-        if command.profile.legacy:
-            return self._admit_legacy(command, known, now)
-        if known is not None and known.status is WorkerStatus.REVOKED:
-            return ReplyCode.WORKER_REVOKED
-        if known is not None and known.tenant != defaults.DISPATCH_TENANT:
-            return ReplyCode.OK
-        if command.token_hash is None:
-            return ReplyCode.WORKER_UNKNOWN
-        token = self._tokens.get(command.token_hash)
-        if token is None or token.expires_at_ms <= now.wall_ms:
-            return ReplyCode.TOKEN_REFUSED
-        del self._tokens[command.token_hash]
-        status = WorkerStatus.WAITING_APPROVAL if token.needs_approval else WorkerStatus.APPROVED
-        self._workers[command.worker] = KnownWorker(
-            key=command.worker, id=command.worker_id, tenant=token.tenant, status=status
-        )
-        self._out.write(
-            EnrolWorker(
-                worker=command.worker,
-                id=command.worker_id,
-                name=command.name,
-                tenant=token.tenant,
-                token_hash=command.token_hash,
-                enrolled_at_ms=now.wall_ms,
-                status=status,
-            )
-        )
-        if token.pairs_with is not None:
-            self._book.put(_pairing(command.worker, token.tenant, token.pairs_with, now))
-        return ReplyCode.OK
-
-    def _admit_legacy(self, command: RegisterWorker, known: KnownWorker | None, now: Now) -> ReplyCode:
-        """Whoever proves a key may serve those who send none. A proof of that kind could be relayed, so it is not good
-        for a key that was enrolled with a token.
-        """
-        if known is not None:
-            if known.tenant != defaults.DISPATCH_TENANT:
-                return ReplyCode.WORKER_NATIVE
-            return ReplyCode.WORKER_REVOKED if known.status is WorkerStatus.REVOKED else ReplyCode.OK
-        if sum(one.tenant == defaults.DISPATCH_TENANT for one in self._workers.values()) >= defaults.MAX_LEGACY_WORKERS:
-            return ReplyCode.TOO_MANY_WORKERS
-        self._workers[command.worker] = KnownWorker(
-            key=command.worker,
-            id=command.worker_id,
-            tenant=defaults.DISPATCH_TENANT,
-            status=WorkerStatus.APPROVED,
-        )
-        self._out.write(
-            EnrolWorker(
-                worker=command.worker,
-                id=command.worker_id,
-                name=command.name,
-                tenant=defaults.DISPATCH_TENANT,
-                token_hash=None,
-                enrolled_at_ms=now.wall_ms,
-            )
-        )
-        return ReplyCode.OK
-
-    def create_token(self, command: CreateWorkerToken, now: Now) -> None:
-        expires_at_ms = now.wall_ms + command.ttl_s * 1000
-        token = KnownToken(
-            token_hash=command.token_hash,
-            tenant=command.tenant,
-            expires_at_ms=expires_at_ms,
-            needs_approval=command.needs_approval,
-            pairs_with=command.pairs_with,
-        )
-        self._tokens[command.token_hash] = token
-        self._out.write(
-            AddWorkerToken(
-                token_hash=token.token_hash,
-                tenant=token.tenant,
-                created_by=command.created_by,
-                created_at_ms=now.wall_ms,
-                expires_at_ms=expires_at_ms,
-                needs_approval=token.needs_approval,
-                pairs_with=token.pairs_with,
-            )
-        )
-        self._out.reply(command.ref, ReplyCode.OK)
-
     def manage(self, command: ManageWorker, now: Now) -> None:
-        known = self._workers.get(command.worker)
+        known = self._enrolment.worker(command.worker)
         if known is None or known.tenant != command.tenant:
             self._out.reply(command.ref, ReplyCode.NOT_FOUND)
             return
         status = status_after(known.status, command.action)
         if status is None:
-            gone = known.status is WorkerStatus.REVOKED
-            self._out.reply(command.ref, ReplyCode.WORKER_REVOKED if gone else ReplyCode.WORKER_WAITS)
+            self._out.reply(command.ref, ReplyCode.WORKER_REVOKED if known.revoked else ReplyCode.WORKER_WAITS)
             return
         if status is not known.status:
             self._change(known, status, now)
         self._out.reply(command.ref, ReplyCode.OK)
 
     def _change(self, known: KnownWorker, status: WorkerStatus, now: Now) -> None:
-        self._workers[known.key] = msgspec.structs.replace(known, status=status)
-        self._out.write(SetWorkerStatus(worker=known.key, status=status, before=known.status))
+        self._enrolment.set_status(known, status)
         session = self._board.fleet.of_worker(known.key)
         if session is not None:
             session.status = status
@@ -227,10 +106,11 @@ class Roster:
             self._detach(session, now)
 
     def session_resumed(self, command: SessionResumed, now: Now) -> None:
-        if self._workers[command.worker].status is WorkerStatus.REVOKED:
+        known = self._enrolment.worker(command.worker)
+        if known is None or known.revoked:
             self._out.effect(CloseSession(session=command.session, code=4403, reason=REVOKED_REASON))
             return
-        session = self._attach(command, now)
+        session = self._attach(known, command, now)
         session.draining = command.draining
         for ref in command.held:
             session.occupied.add(ref)  # until its next heartbeat says otherwise
@@ -266,13 +146,12 @@ class Roster:
         session.unavailable = max(0, session.slots - command.free - len(held))
         self._out.effect(HeartbeatAnswered(session=session.id, lost=tuple(lost)))
 
-    def _attach(self, command: RegisterWorker | SessionResumed, now: Now) -> Session:
+    def _attach(self, known: KnownWorker, command: RegisterWorker | SessionResumed, now: Now) -> Session:
         old = self._board.fleet.of_worker(command.worker)
         if old is not None:
             self._out.effect(CloseSession(session=old.id, code=4409, reason="the worker connected again"))
             old.draining = old.draining and old.instance != command.instance  # the same process has not left
             self._detach(old, now)
-        known = self._workers[command.worker]
         session = Session(
             id=command.session,
             worker=command.worker,
@@ -295,10 +174,6 @@ class Roster:
             commands=said.commands and not self._settings.dispatch_commands,
             pairs=self._board.pairings.of(known.key) if trusts_it else frozenset(),
         )
-
-    def worker(self, key: str) -> KnownWorker | None:
-        """Who is enrolled with this key (hex)."""
-        return self._workers.get(key)
 
     def _resume(self, session: Session, ref: AttemptRef, now: Now, *, finished: bool) -> Resume:
         """One row of the resume table; what goes on is leased to this session from now."""
@@ -368,16 +243,3 @@ class Roster:
     def _is_leased(self, session: Session, ref: AttemptRef) -> bool:
         lease = self._board.leases.get(ref.job_id)
         return lease is not None and lease.epoch == ref.epoch and lease.session == session.id
-
-
-def _pairing(worker: str, tenant: str, user_id: str, now: Now) -> Trust:
-    """A worker that has just been enrolled, with a token by which this user trusts it: there was none before."""
-    return Trust(
-        id=f"tru_{worker[:20]}",
-        tenant=tenant,
-        user_id=user_id,
-        created_at_ms=now.wall_ms,
-        expires_at_ms=now.wall_ms,
-        worker=worker,
-        paired_at_ms=now.wall_ms,
-    )

@@ -1,8 +1,7 @@
 """Trust between users and workers: codes, claims, confirmations, pairings (P16).
 
-A code is short and cannot be aimed, so wrong claims are counted: of each key, of each address, and of all. Who has used
-his up is refused whatever he sends, right or wrong, and learns nothing. Pairing an enrolled worker and confirming a
-claim take no code and go on meanwhile.
+Who has guessed too often is refused whatever he sends, right or wrong, and learns nothing. Pairing an enrolled worker
+and confirming a claim take no code and go on meanwhile.
 """
 
 from __future__ import annotations
@@ -13,81 +12,34 @@ from cavvy import defaults
 from cavvy.core.board import Board
 from cavvy.core.commands import ClaimTrust, ConfirmTrust, CreateTrustCode, EndTrust, PairWorker
 from cavvy.core.effects import Reply, ReplyCode, TrustAnswered
+from cavvy.core.enrolment import Enrolment, KnownWorker
+from cavvy.core.guesses import Guesses
 from cavvy.core.job import Now, WorkerStatus
 from cavvy.core.lifecycle import Event
 from cavvy.core.matching import serves
 from cavvy.core.outbox import Outbox
-from cavvy.core.roster import KnownWorker, Roster
+from cavvy.core.roster import Roster
 from cavvy.core.trust import Trust, TrustStatus
 from cavvy.core.trust_book import TrustBook
 
 __all__ = ["Trusting"]
 
 
-class _Wrong:
-    """Wrong claims of one source within a window."""
-
-    __slots__ = ("count", "since_s")
-
-    def __init__(self, now_s: float) -> None:
-        self.count = 0
-        self.since_s = now_s
-
-
-class _WrongClaims:
-    """Who has guessed too often."""
-
-    def __init__(self) -> None:
-        self._of: dict[tuple[str, str], _Wrong] = {}
-
-    def refuses(self, command: ClaimTrust, now: Now) -> bool:
-        return any(self._count(source, now) >= most for source, most in _sources(command))
-
-    def add(self, command: ClaimTrust, now: Now) -> None:
-        for source, _ in _sources(command):
-            self._count(source, now)
-            self._of.setdefault(source, _Wrong(now.mono_s)).count += 1
-
-    def sweep(self, now: Now) -> None:
-        for source in list(self._of):
-            self._count(source, now)
-
-    def _count(self, source: tuple[str, str], now: Now) -> int:
-        wrong = self._of.get(source)
-        if wrong is not None and now.mono_s >= wrong.since_s + defaults.WRONG_CLAIMS_WINDOW_S:
-            del self._of[source]
-            return 0
-        return wrong.count if wrong is not None else 0
-
-
-def _sources(command: ClaimTrust) -> tuple[tuple[tuple[str, str], int], ...]:
-    """Whom a wrong claim counts against. Who has proven no key can lock out nobody who has."""
-    if command.session is None:
-        return (
-            (("unproven address", command.address), defaults.WRONG_CLAIMS_PER_ADDRESS),
-            (("all unproven", ""), defaults.WRONG_CLAIMS),
-        )
-    return (
-        (("key", command.worker), defaults.WRONG_CLAIMS_PER_KEY),
-        (("address", command.address), defaults.WRONG_CLAIMS_PER_ADDRESS),
-        (("all", ""), defaults.WRONG_CLAIMS),
-    )
-
-
 class Trusting:
     """Everything that changes who is trusted."""
 
-    def __init__(self, board: Board, roster: Roster, book: TrustBook, out: Outbox) -> None:
+    def __init__(self, board: Board, enrolment: Enrolment, roster: Roster, book: TrustBook, out: Outbox) -> None:
         self._board = board
+        self._enrolment = enrolment
         self._roster = roster
         self._book = book
         self._out = out
-        self._wrong = _WrongClaims()
+        self._guesses = Guesses()
 
     def sweep(self, now: Now) -> None:
         """What was not confirmed in time goes, and wrong claims are forgotten."""
         self._book.sweep(now)
-        self._wrong.sweep(now)
+        self._guesses.sweep(now)
 
     # -- codes and claims
 
@@ -118,17 +70,17 @@ class Trusting:
 
     def claim(self, command: ClaimTrust, now: Now) -> None:
         """Who is not enrolled is told so whatever he sends: such a claim says nothing of a code, and counts as none."""
-        known = self._roster.worker(command.worker)
-        if command.session is not None and (known is None or known.status is WorkerStatus.REVOKED):
+        known = self._enrolment.worker(command.worker)
+        if command.session is not None and (known is None or known.revoked):
             self._answer(command, ReplyCode.WORKER_UNKNOWN if known is None else ReplyCode.WORKER_REVOKED)
             return
-        if self._wrong.refuses(command, now):
+        if self._guesses.too_many(command, now):
             self._answer(command, ReplyCode.TOO_MANY_CLAIMS)
             return
         trust = self._book.by_code(command.code_hash)
         code = _claimable(trust, command, known, now)
         if code is not ReplyCode.OK:
-            self._wrong.add(command, now)
+            self._guesses.note(command, now)
         if trust is None or code is not ReplyCode.OK:
             self._answer(command, code)
             return
@@ -145,7 +97,7 @@ class Trusting:
     # -- pairings
 
     def confirm(self, command: ConfirmTrust, now: Now) -> None:
-        trust = self._named(command)
+        trust, known = self._named(command), self._enrolment.worker(command.worker)
         if trust is None:
             self._out.reply(command.ref, ReplyCode.NOT_FOUND)
         elif trust.worker != command.worker:
@@ -154,11 +106,13 @@ class Trusting:
             self._reply(command.ref, trust)  # said again, because the answer was lost
         elif trust.expires_at_ms <= now.wall_ms:
             self._out.reply(command.ref, ReplyCode.NOT_CLAIMED)
+        elif known is not None and known.revoked:
+            self._out.reply(command.ref, ReplyCode.WORKER_REVOKED)
         else:
             self._pair(command.ref, trust, now)
 
     def pair(self, command: PairWorker, now: Now) -> None:
-        known = self._roster.worker(command.worker)
+        known = self._enrolment.worker(command.worker)
         code = _pairable(known, command.tenant)
         if code is not ReplyCode.OK:
             self._out.reply(command.ref, code)
@@ -211,7 +165,7 @@ class Trusting:
 
     def _tell_fleet(self, trust: Trust) -> None:
         worker = trust.worker or ""
-        session, known = self._board.fleet.of_worker(worker), self._roster.worker(worker)
+        session, known = self._board.fleet.of_worker(worker), self._enrolment.worker(worker)
         if session is not None and known is not None:
             self._board.reprofile(session, self._roster.profile_of(known, session.profile))
 
@@ -248,4 +202,4 @@ def _pairable(known: KnownWorker | None, tenant: str) -> ReplyCode:
         return ReplyCode.NOT_FOUND
     if known.status is WorkerStatus.WAITING_APPROVAL:
         return ReplyCode.WORKER_WAITS
-    return ReplyCode.WORKER_REVOKED if known.status is WorkerStatus.REVOKED else ReplyCode.OK
+    return ReplyCode.WORKER_REVOKED if known.revoked else ReplyCode.OK

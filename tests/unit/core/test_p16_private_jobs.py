@@ -388,6 +388,17 @@ async def test_p16_the_end_of_one_trust_touches_nothing_else_the_worker_holds() 
     assert [one.job_id for one in scene.all(StopAttempt)] == [mine.job_id]
 
 
+async def test_p16_the_end_of_one_trust_leaves_what_another_trusted_worker_runs(scene: Scene) -> None:
+    second = FakeWorker(scene, "second")
+    await second.join()
+    await scene.do(scene.pairing(second.key))
+    grants = {one.session: one for one in (await scene.private(), await scene.private())}
+    await scene.unpair()
+    kept, ended = grants[second.session], grants[scene.friend.session]
+    assert (await scene.job(kept.job_id)).status is JobStatus.ASSIGNED
+    assert [one.job_id for one in scene.all(StopAttempt)] == [ended.job_id]
+
+
 async def test_p16_what_was_asked_to_stop_ends_with_the_trust(scene: Scene) -> None:
     grant = await scene.private()
     await scene.do(scene.cancellation(grant.job_id))

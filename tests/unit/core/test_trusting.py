@@ -51,25 +51,29 @@ async def claim(stack: Stack, worker: FakeWorker, code: str, address: str = "10.
     return stack.last(TrustAnswered).code
 
 
+async def told(stack: Stack, command: ClaimTrust | ConfirmTrust | PairWorker | EndTrust) -> ReplyCode:
+    """What comes back over HTTP."""
+    (code,) = (one.code for one in await stack.do(command) if isinstance(one, Reply) and one.ref == command.ref)
+    return code
+
+
 async def claim_unproven(stack: Stack, code: str, key: str = OTHERS_KEY, address: str = "127.0.0.1") -> ReplyCode:
     command = ClaimTrust(ref=stack.next_ref(), code_hash=code.encode(), worker=key, address=address)
-    await stack.do(command)
-    return stack.last(Reply).code
+    return await told(stack, command)
 
 
 async def confirm(stack: Stack, trust: Trust, key: str, user: str = "owner") -> ReplyCode:
-    await stack.do(ConfirmTrust(ref=stack.next_ref(), id=trust.id, tenant=trust.tenant, user_id=user, worker=key))
-    return stack.last(Reply).code
+    command = ConfirmTrust(ref=stack.next_ref(), id=trust.id, tenant=trust.tenant, user_id=user, worker=key)
+    return await told(stack, command)
 
 
 async def pair(stack: Stack, key: str, user: str = "owner", tenant: str = defaults.TENANT) -> ReplyCode:
-    await stack.do(PairWorker(ref=stack.next_ref(), id=f"tru_{user}", tenant=tenant, user_id=user, worker=key))
-    return stack.last(Reply).code
+    command = PairWorker(ref=stack.next_ref(), id=f"tru_{user}", tenant=tenant, user_id=user, worker=key)
+    return await told(stack, command)
 
 
 async def end(stack: Stack, trust: Trust, user: str = "owner") -> ReplyCode:
-    await stack.do(EndTrust(ref=stack.next_ref(), id=trust.id, tenant=trust.tenant, user_id=user))
-    return stack.last(Reply).code
+    return await told(stack, EndTrust(ref=stack.next_ref(), id=trust.id, tenant=trust.tenant, user_id=user))
 
 
 async def trusts(stack: Stack, user: str = "owner", tenant: str = defaults.TENANT) -> list[tuple[str, str | None]]:
@@ -153,6 +157,22 @@ async def test_a_claim_that_nobody_confirmed_in_time_is_not_confirmed(stack: Sta
     await claim(stack, worker, "C0FFEE")
     stack.clock.advance(HOUR_S)
     assert await confirm(stack, code, worker.key) in (ReplyCode.NOT_CLAIMED, ReplyCode.NOT_FOUND)
+
+
+async def test_a_claim_is_not_said_again_when_its_hour_is_over(stack: Stack, worker: FakeWorker) -> None:
+    await create(stack)
+    await claim(stack, worker, "C0FFEE")
+    stack.clock.advance(HOUR_S)
+    await worker.connect()
+    assert await claim(stack, worker, "C0FFEE") is ReplyCode.CODE_REFUSED
+
+
+async def test_a_worker_that_was_revoked_after_its_claim_is_not_confirmed(stack: Stack, worker: FakeWorker) -> None:
+    code = await create(stack)
+    await claim(stack, worker, "C0FFEE")
+    await stack.do(stack.management(worker.key, WorkerAction.REVOKE))
+    assert await confirm(stack, code, worker.key) is ReplyCode.WORKER_REVOKED
+    assert await trusts(stack) == [("awaiting_confirmation", worker.key)]
 
 
 async def test_a_pairing_does_not_expire(stack: Stack, worker: FakeWorker) -> None:
@@ -367,6 +387,24 @@ async def test_who_has_proven_no_key_locks_out_nobody_who_has(stack: Stack, work
         await claim_unproven(stack, f"{number}", worker.key, f"127.0.0.{number}")
     assert await claim_unproven(stack, "X", OTHERS_KEY, "127.9.9.9") is ReplyCode.TOO_MANY_CLAIMS
     assert await claim(stack, worker, "C0FFEE", "127.0.0.1") is ReplyCode.OK
+
+
+async def test_guesses_count_anew_in_the_next_hour(stack: Stack, worker: FakeWorker) -> None:
+    for _ in range(2):
+        stack.clock.advance(defaults.WRONG_CLAIMS_WINDOW_S)
+        await worker.connect()
+        for number in range(defaults.WRONG_CLAIMS_PER_KEY):
+            assert await claim(stack, worker, f"{number}") is ReplyCode.CODE_REFUSED
+        assert await claim(stack, worker, "X") is ReplyCode.TOO_MANY_CLAIMS
+
+
+async def test_nothing_is_kept_of_guesses_that_do_not_count_any_more(stack: Stack, worker: FakeWorker) -> None:
+    await claim(stack, worker, "A")
+    await claim_unproven(stack, "B")
+    assert len(stack.core._trusting._guesses._wrong) == 5
+    stack.clock.advance(defaults.WRONG_CLAIMS_WINDOW_S)
+    await stack.do()
+    assert stack.core._trusting._guesses._wrong == {}
 
 
 # -- pairing without a code, and its end
