@@ -10,6 +10,7 @@ import pytest
 from cavvy.core.ed25519 import public_key
 from cavvy.core.settings import Settings
 from cavvy.protocol.keyfile import load_or_create_seed
+from cavvy.protocol.messages import Limits
 from cavvy.store.sqlite import SqliteStore
 from cavvy.testing import LiveStack, live_stack
 
@@ -18,6 +19,12 @@ from cavvy.testing import LiveStack, live_stack
 async def stack(tmp_path: Path) -> AsyncIterator[LiveStack]:
     async with live_stack(tmp_path / "data", SqliteStore(tmp_path / "data")) as stack:
         yield stack
+
+
+@pytest.fixture
+def beating_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers say at once how many of their slots are free."""
+    monkeypatch.setattr("cavvy.coordinator.login.wire.Limits", lambda: Limits(heartbeat_s=0.02))
 
 
 @pytest.fixture(scope="module")

