@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from cavvy.core.job import JobType
+from cavvy.core.legacy_receipt import is_legacy
 from cavvy.testing.simulation import Plan, Simulation
+from cavvy.testing.simulation.legacy_worker import Odd
 from tests.simulation.twins import ROUGH, TWINS, Twin
+from tests.simulation.twins.dispatch import ODD
 
 SEEDS = int(os.environ.get("SEEDS", "200"))
 #: Seeds that once showed a fault, with what it was. They are run for good.
@@ -39,8 +45,9 @@ def test_a_broken_twin_is_noticed(twin: Twin, promises: str, plan: Plan) -> None
     pytest.fail("no seed showed the fault that was put in")
 
 
-def test_the_same_seed_gives_the_same_history() -> None:
-    one, two = Simulation(7, ROUGH), Simulation(7, ROUGH)
+@pytest.mark.parametrize("plan", [ROUGH, replace(ODD, faults=12)], ids=["Cavvy's own", "with Dispatch's"])
+def test_the_same_seed_gives_the_same_history(plan: Plan) -> None:
+    one, two = Simulation(7, plan), Simulation(7, plan)
     one.run()
     two.run()
     assert one.history.events == two.history.events
@@ -51,6 +58,22 @@ def test_a_run_does_what_it_is_for() -> None:
     seen = "".join(event for seed in range(5) for event in _events(Simulation(seed, ROUGH)))
     for what in ("accepted", "client cancelled", "epoch 2", "is killed", "coordinator is dead", "commit of"):
         assert what in seen
+
+
+def test_a_run_with_dispatchs_workers_does_what_it_is_for() -> None:
+    """They do jobs and tasks, and whatever else they may do with one."""
+    runs = [Simulation(seed, replace(ODD, tasks=0.4)) for seed in range(5)]
+    seen = "".join(event for run in runs for event in _events(run))
+    for what in ("as it should", *Odd):
+        assert f": {what}" in seen
+    assert {JobType.LLM_INFER, JobType.TASK} == {
+        job_type for run in runs for job_type in asyncio.run(_done_by_them(run))
+    }
+
+
+async def _done_by_them(simulation: Simulation) -> set[JobType]:
+    jobs = [job async for job in simulation.coordinator.jobs()]
+    return {job.job_type for job in jobs if job.receipt is not None and is_legacy(job.receipt)}
 
 
 def _events(simulation: Simulation) -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.simulation.twins import attempts, stops, trust, workers
+from tests.simulation.twins import attempts, dispatch, stops, trust, workers
 from tests.simulation.twins.tools import ROUGH, Table, Twin
 
 __all__ = ["ROUGH", "TWINS", "Twin"]
 
-TWINS: Table = attempts.TWINS | workers.TWINS | stops.TWINS | trust.TWINS
+TWINS: Table = attempts.TWINS | workers.TWINS | stops.TWINS | trust.TWINS | dispatch.TWINS

@@ -27,11 +27,14 @@ from cavvy.core.settings import Settings
 from cavvy.core.writes import AddWorkerToken
 from cavvy.protocol.handshake import key_fingerprint
 from cavvy.testing.simulation.clients import USERS, Clients
-from cavvy.testing.simulation.coordinator import SimulatedCoordinator
-from cavvy.testing.simulation.history import Call, Forbidden, History, Violation
+from cavvy.testing.simulation.coordinator import TENANTS, SimulatedCoordinator
+from cavvy.testing.simulation.history import Call, History, Violation
+from cavvy.testing.simulation.judging import Judge
+from cavvy.testing.simulation.legacy_worker import SimulatedLegacyWorker
+from cavvy.testing.simulation.lookout import Lookout
 from cavvy.testing.simulation.loop import VirtualLoop
 from cavvy.testing.simulation.network import Link, Weather
-from cavvy.testing.simulation.plan import COORDINATORS_OWN, HARMLESS, Plan, Strike
+from cavvy.testing.simulation.plan import COORDINATORS_OWN, HARMLESS, Forbidden, Plan, Strike
 from cavvy.testing.simulation.process import CommitFault
 from cavvy.testing.simulation.worker import SimulatedRunner, SimulatedWorker, dialling
 from cavvy.worker import agent
@@ -57,16 +60,23 @@ class Simulation:
         self.seed = seed
         self.history = History()
         self._dice = Random(seed)
-        self.plan = plan or Plan.thrown(self._dice)
+        self.plan = plan or Plan.thrown(self._dice).with_dispatch(Random(f"Dispatch {seed}"))
         self._weather = Weather(dice=self._dice)
         self._key = self._dice.randbytes(32)
         settings = Settings(
             coordinator_key=public_key(self._key).hex(),
             requeue_after_s=self._dice.choice((0.0, 1.0, 5.0)),
             stop_slice=self._dice.choice((1, 1000)),
+            legacy_private=self.plan.legacy_private,
         )
+        self.history.dispatched.private = self.plan.legacy_private
         self.coordinator = SimulatedCoordinator(self.history, self._dice, self._weather, settings, self._key)
         self.workers: list[SimulatedWorker] = []
+        self.legacy: list[SimulatedLegacyWorker] = []
+
+    @property
+    def machines(self) -> list[SimulatedWorker | SimulatedLegacyWorker]:
+        return [*self.workers, *self.legacy]
 
     def run(self) -> list[Violation]:
         """Runs to the end; what was broken, which should be nothing."""
@@ -88,11 +98,12 @@ class Simulation:
             lambda _, context: failures.append(context.get("exception") or RuntimeError(context["message"]))
         )
         await self._settle_in()
-        people = Clients(self.coordinator, self._dice, self.plan, [worker.key for worker in self.workers])
+        people = Clients(self.coordinator, self._dice, self.plan, [worker.key for worker in self.machines])
         clients = [loop.create_task(people.one(number)) for number in range(self.plan.jobs)]
-        clients.append(loop.create_task(people.stop_everything()))
-        clients += [loop.create_task(people.trust(user)) for user in USERS]
-        watching = loop.create_task(self._watch())
+        for tenant in TENANTS if self.plan.dispatch else TENANTS[:1]:
+            clients.append(loop.create_task(people.stop_everything(tenant)))
+            clients += [loop.create_task(people.trust((tenant, user))) for user in USERS]
+        watching = loop.create_task(Lookout(self.history, self.coordinator, self.workers).watch())
         await self._storm()
         self._clear_up()
         await self._calm(clients)
@@ -100,7 +111,7 @@ class Simulation:
         for failure in failures:
             self.history.broken("shell", repr(failure))
         jobs = [job async for job in self.coordinator.jobs()]
-        return self.history.judge(jobs, self.plan.forbids)
+        return Judge(self.history, self.plan.forbids).judge(jobs)
 
     async def _settle_in(self) -> None:
         await self.coordinator.start()
@@ -122,6 +133,7 @@ class Simulation:
                 self._dice,
                 self.coordinator,
                 f"cavvy://127.0.0.1:4010/{token}",
+                tasks=bool(self.plan.tasks) and (not number or self._dice.random() < 0.5),
             )
             self.workers.append(worker)
         self.coordinator.kill()  # the tokens are taken up by the next start
@@ -131,18 +143,15 @@ class Simulation:
             worker.fails = 0.05 if self.plan.failing else 0.0
             worker.hangs = 0.1 if self.plan.hasty else 0.0
             worker.start()
+        self._let_in_legacy()
 
-    async def _watch(self) -> None:
-        """P5: who has heard nothing for a lease runs nothing."""
-        workers = {worker.key: worker for worker in self.workers}
-        while True:
-            await asyncio.sleep(1.0)
-            for call in sorted(self.history.working):
-                if workers[call.worker].must_have_stopped():
-                    self.history.call_stopping(call)
-                    self.history.broken(
-                        "P5", f"{call.worker[:8]} goes on with attempt {call.ref.epoch}", call.ref.job_id
-                    )
+    def _let_in_legacy(self) -> None:
+        for number in range(self.plan.legacy):
+            worker = SimulatedLegacyWorker(f"l{number}", self.history, self._dice, self.coordinator)
+            worker.piece_s = self._dice.choice((0.05, 0.5, 5.0))
+            worker.odd = self.plan.odd
+            worker.start()
+            self.legacy.append(worker)
 
     # -- weather
 
@@ -168,10 +177,10 @@ class Simulation:
         self.coordinator.usurp()
 
     def _kill_worker(self) -> None:
-        self._dice.choice(self.workers).kill()
+        self._dice.choice(self.machines).kill()
 
     def _drain_worker(self) -> None:
-        self._dice.choice(self.workers).drain(self._dice.choice((0.0, 1.0, 30.0)))
+        self._dice.choice(self.machines).drain(self._dice.choice((0.0, 1.0, 30.0)))
 
     def _fail_commit(self) -> None:
         faults = [fault for fault in CommitFault if fault is not CommitFault.BUSY]
@@ -191,13 +200,13 @@ class Simulation:
         self._with_link(f"held for {seconds} s", lambda link: link.hold(seconds))
 
     def _with_link(self, what: str, act: Callable[[Link], None]) -> None:
-        worker = self._dice.choice(self.workers)
+        worker = self._dice.choice(self.machines)
         if worker.link is not None:
             self.history.note(worker.now_s, f"{worker.name}'s connection: {what}")
             act(worker.link)
 
     def _partition(self) -> None:
-        worker = self._dice.choice(self.workers)
+        worker = self._dice.choice(self.machines)
         seconds = self._dice.choice((2.0, 15.0, 40.0))
         self.history.note(worker.now_s, f"{worker.name} is cut off for {seconds} s")
         worker.unreachable_until_s = worker.now_s + seconds
@@ -208,6 +217,7 @@ class Simulation:
         self.coordinator.commit_delay_s = self._dice.choice(((0.0001, 0.005), (0.5, 2.0), (3.0, 12.0)))
 
     def _step_clock(self) -> None:
+        self.coordinator.unsettle()
         self.coordinator.wall_offset_ms += self._dice.choice((-3_600_000, 3_600_000, 86_400_000))
 
     def _clear_up(self) -> None:
@@ -216,10 +226,8 @@ class Simulation:
         self.coordinator.clean_up()
         self.coordinator.faults.clear()
         self.coordinator.commit_delay_s = (0.0001, 0.005)
-        for worker in self.workers:
-            worker.fails = worker.hangs = 0.0
-            worker.piece_s = min(worker.piece_s, 0.5)
-            worker.unreachable_until_s = 0.0
+        for worker in self.machines:
+            worker.clear_up()
 
     async def _calm(self, clients: list[asyncio.Task[None]]) -> None:
         _, late = await asyncio.wait(clients, timeout=self.plan.calm_s)

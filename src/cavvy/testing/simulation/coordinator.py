@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from random import Random
+from typing import TypeVar
 
 from cavvy import defaults
 from cavvy.core.job import Now
@@ -15,7 +16,12 @@ from cavvy.testing.simulation.history import History
 from cavvy.testing.simulation.network import Link, Weather
 from cavvy.testing.simulation.process import CommitFault, Process
 
-__all__ = ["SimulatedCoordinator"]
+__all__ = ["TENANTS", "SimulatedCoordinator"]
+
+#: A commit longer than that is more than an ordinary one.
+SLOW_S = 0.01
+L = TypeVar("L", bound=Link)
+TENANTS = (defaults.TENANT, defaults.DISPATCH_TENANT)
 
 
 class SimulatedCoordinator:
@@ -34,6 +40,7 @@ class SimulatedCoordinator:
         self.wall_offset_ms = 0
         self.down_s = (0.1, 5.0)
         self.process: Process | None = None
+        self._unsettled_until_s = 0.0
         self._usurped: list[Process] = []
         self._starting: asyncio.Task[None] | None = None
 
@@ -46,7 +53,23 @@ class SimulatedCoordinator:
         return Now(now_s, 1_700_000_000_000 + round(now_s * 1000) + self.wall_offset_ms)
 
     def commit_s(self) -> float:
-        return self.dice.uniform(*self.commit_delay_s)
+        """How long half a commit takes."""
+        seconds = self.dice.uniform(*self.commit_delay_s)
+        if seconds > SLOW_S:
+            self.unsettle(seconds)
+        return seconds
+
+    def unsettle(self, seconds: float = 0.0) -> None:
+        """Something keeps it from deciding, for so long from now."""
+        self._unsettled_until_s = max(self._unsettled_until_s, self.now_s + seconds)
+
+    @property
+    def settled_s(self) -> float:
+        """For how long it has been able to decide whatever there was to decide; the grace after a start is not."""
+        process = self.process
+        if process is None:
+            return 0.0
+        return self.now_s - max(self._unsettled_until_s, process.began_s + self.settings.restart_grace_s)
 
     async def start(self) -> None:
         process = Process(self)
@@ -81,24 +104,28 @@ class SimulatedCoordinator:
         if self.process is None:
             await self.start()
 
-    async def dial(self) -> Link:
+    async def dial(self, kind: type[L]) -> L:
         """A new connection. Raises ConnectionRefusedError while no process runs."""
         await asyncio.sleep(self.weather.delay())
         process = self.process
         if process is None:
             raise ConnectionRefusedError("nobody listens")
-        link = Link(self.weather)
+        link = kind(self.weather)
         link.served_by = process.spawn(process.serve(link))
         return link
 
     # -- what is stored
 
     async def record(self, job_id: str) -> JobRecord | None:
-        return await self.store.job(defaults.TENANT, job_id)
+        for tenant in TENANTS:
+            if (found := await self.store.job(tenant, job_id)) is not None:
+                return found
+        return None
 
     async def jobs(self) -> AsyncIterator[JobRecord]:
         """All that is stored."""
-        for short in await self.store.jobs(defaults.TENANT, before=None, limit=1_000_000):
-            record = await self.record(short.id)
-            assert record is not None
-            yield record
+        for tenant in TENANTS:
+            for short in await self.store.jobs(tenant, before=None, limit=1_000_000):
+                record = await self.record(short.id)
+                assert record is not None
+                yield record

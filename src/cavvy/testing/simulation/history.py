@@ -1,12 +1,13 @@
-"""What happened in a simulation, and whether it may have: the promises as checks over the history."""
+"""What happened in a simulation, and what of it is wrong at sight; judging.py says what is wrong at the end."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from cavvy.core.job import DEFAULT_TERMS, TERMINAL, AttemptEnd, AttemptRef, FailureCode, JobStatus
+from cavvy.core.job import TERMINAL, AttemptRef, JobStatus
+from cavvy.core.pairings import User
 from cavvy.core.writes import (
     CompleteJob,
     DropTrust,
@@ -14,21 +15,19 @@ from cavvy.core.writes import (
     GrantJob,
     InsertJob,
     PutTrust,
+    RequeueJob,
     RetryJob,
     ReviveAttempt,
     Write,
 )
 from cavvy.store.base import JobRecord
+from cavvy.testing.simulation.dispatched import Dispatched, Hand
+from cavvy.testing.simulation.network import LegacyLink
+from cavvy.testing.simulation.proofs import doubt
+from cavvy.testing.simulation.stopped import Stopped
 from cavvy.testing.simulation.trusted import Trusted
 
-__all__ = ["Call", "Forbidden", "History", "Violation"]
-
-
-#: Ends that are nobody's fault, and reasons that only a job with short times may fail for.
-GIVEN_BACK = frozenset({AttemptEnd.UNDELIVERED, AttemptEnd.REJECTED, AttemptEnd.DRAINED, AttemptEnd.REVOKED})
-BY_THE_CLOCK = frozenset(
-    {FailureCode.TIMEOUT, FailureCode.STALLED, FailureCode.DEADLINE, FailureCode.NO_ELIGIBLE_WORKER}
-)
+__all__ = ["Call", "History", "Violation"]
 
 
 class Violation(NamedTuple):
@@ -48,13 +47,6 @@ class Call(NamedTuple):
     text: str
 
 
-class Forbidden(NamedTuple):
-    """What must not be seen in a gentle run, though a rough one may show it."""
-
-    lost_attempts: bool = False
-    repeated_calls: bool = False
-
-
 class History:
     """Written by every part of a simulation as it goes; `violations` grows at once for what is wrong at sight."""
 
@@ -69,12 +61,13 @@ class History:
         self.refusals: list[str] = []
         self.working: set[Call] = set()
         self.gave_up = False  # a worker stopped by itself what it could not know to be its own (P5)
-        self._seqs: dict[str, int] = {}
+        self.jobs: dict[str, InsertJob] = {}
+        self.live: dict[str, InsertJob] = {}
+        self.dispatched = Dispatched()
+        self.runs: Counter[str] = Counter()  # how often each was retried
         self._trust = Trusted()
-        self._stopped_seq = 0
-        self._latched = False
-        self._retried_since: set[str] = set()
-        self._runs: Counter[str] = Counter()
+        self._stopped = Stopped()
+        self._holders: dict[AttemptRef, str] = {}
         self._running: Counter[tuple[str, int]] = Counter()
 
     def note(self, now_s: float, event: str) -> None:
@@ -91,38 +84,58 @@ class History:
                 self._inserted(write)
             elif isinstance(write, GrantJob):
                 self._granted(write)
-            elif isinstance(write, (CompleteJob, FailJob)):
-                self._ended(write)
+            elif isinstance(write, (CompleteJob, FailJob, RequeueJob)):
+                self._attempt_ended(write)
             elif isinstance(write, RetryJob):
                 self._retried(write)
             elif isinstance(write, (PutTrust, DropTrust)):
                 self._trust.committed(write)
             if isinstance(write, (GrantJob, ReviveAttempt, CompleteJob)):
-                self._may_see(write)
+                self._may_have(write)
 
-    def _may_see(self, write: GrantJob | ReviveAttempt | CompleteJob) -> None:
-        if isinstance(write, GrantJob):
-            self._trust.granted(write)
-        worker = self._trust.holder(write.job_id, write.epoch)
-        if not self._trust.may_see(write.job_id, worker):
-            kind = type(write).__name__
-            self.broken("P16", f"{kind} of attempt {write.epoch} for {worker[:8]}, not trusted", write.job_id)
+    def _may_have(self, write: GrantJob | ReviveAttempt | CompleteJob) -> None:
+        """Of the worker that was granted the attempt; a completion's receipt must be of that one, too."""
+        job, worker = self.jobs[write.job_id], self.holder(AttemptRef(write.job_id, write.epoch))
+        kind = type(write).__name__
+        if not self._trust.may_see(job, worker):
+            self.broken("P16", f"{kind} of attempt {write.epoch} for {worker[:8]}, not trusted", job.id)
+        if (refusal := self.dispatched.refusal(job, worker)) is not None:
+            self.broken("eligible", f"{kind} of attempt {write.epoch} for {worker[:8]}, which {refusal}", job.id)
+
+    def holder(self, ref: AttemptRef) -> str:
+        """The worker that was granted this attempt."""
+        return self._holders.get(ref, "")
 
     def _inserted(self, write: InsertJob) -> None:
-        self._seqs[write.id] = write.seq
-        self._trust.inserted(write)
-        if self._latched:
+        self.jobs[write.id] = self.live[write.id] = write
+        if self._stopped.keeps_out(write):
             self.broken("P10", "was taken although everything was stopped", write.id)
 
     def _granted(self, write: GrantJob) -> None:
-        if self._seqs[write.job_id] <= self._stopped_seq and write.job_id not in self._retried_since:
+        self._holders[AttemptRef(write.job_id, write.epoch)] = write.worker
+        if self._stopped.covers(self.jobs[write.job_id]):
             self.broken("P10", f"epoch {write.epoch} was granted after the answer to a stop of it", write.job_id)
         before = self.grants[write.job_id]
         if before and write.epoch <= before[-1]:
             self.broken("P3", f"epoch {write.epoch} was granted after epoch {before[-1]}", write.job_id)
         before.append(write.epoch)
 
+    def _attempt_ended(self, write: CompleteJob | FailJob | RequeueJob) -> None:
+        ref = AttemptRef(write.job_id, write.epoch)
+        self.dispatched.ended(ref)
+        if isinstance(write, CompleteJob):
+            self._vouched(ref, write)
+        if not isinstance(write, RequeueJob):
+            self._ended(write)
+
+    def _vouched(self, ref: AttemptRef, write: CompleteJob) -> None:
+        if not self.dispatched.is_its_own(write):
+            self.broken("P3", f"attempt {ref.epoch} was completed over a socket that was not given it", ref.job_id)
+        if (wrong := doubt(write, self.holder(ref))) is not None:
+            self.broken("P15", f"attempt {ref.epoch} was completed with a receipt that is none: {wrong}", ref.job_id)
+
     def _ended(self, write: CompleteJob | FailJob) -> None:
+        self.live.pop(write.job_id, None)
         status = JobStatus.COMPLETED if isinstance(write, CompleteJob) else JobStatus.FAILED
         before = self.ended.setdefault(write.job_id, status)
         if before is not status:
@@ -130,19 +143,25 @@ class History:
 
     def _retried(self, write: RetryJob) -> None:
         """The one way out of `failed`."""
-        if self.ended.pop(write.job_id, None) is not JobStatus.FAILED:
-            self.broken("P3", "was retried and had not failed", write.job_id)
-        if self._latched:
-            self.broken("P10", "was retried although everything was stopped", write.job_id)
-        self.seen_terminal.pop(write.job_id, None)
-        self._retried_since.add(write.job_id)
-        self._runs[write.job_id] += 1
+        job = self.live[write.job_id] = self.jobs[write.job_id]
+        if self.ended.pop(job.id, None) is not JobStatus.FAILED:
+            self.broken("P3", "was retried and had not failed", job.id)
+        if self._stopped.keeps_out(job):
+            self.broken("P10", "was retried although everything was stopped", job.id)
+        self.seen_terminal.pop(job.id, None)
+        self._stopped.retried(job)
+        self.runs[job.id] += 1
 
     # -- the workers
 
+    def enlisted(self, worker: str, hand: Hand) -> None:
+        """There is such a worker."""
+        self.dispatched.hands[worker] = hand
+
     def assigned(self, ref: AttemptRef, record: JobRecord | None, worker: str) -> None:
         """An assignment leaves the coordinator for `worker`; `record` is what the store holds at that moment."""
-        if not self._trust.may_see(ref.job_id, worker):
+        job = self.jobs.get(ref.job_id)
+        if job is not None and not self._trust.may_see(job, worker):
             self.broken("P16", f"attempt {ref.epoch} was sent to {worker[:8]}, which is not trusted", ref.job_id)
         if record is None:
             self.broken("P1", f"attempt {ref.epoch} was sent of a job that is not stored", ref.job_id)
@@ -152,6 +171,12 @@ class History:
             self.broken("P10", f"attempt {ref.epoch} was sent of a job that has ended", ref.job_id)
         elif record.epoch != ref.epoch:
             self.broken("P3", f"attempt {ref.epoch} was sent, epoch {record.epoch} is stored", ref.job_id)
+
+    def dispatched_to(self, link: LegacyLink, ref: AttemptRef) -> None:
+        """An assignment leaves for one of Dispatch's workers."""
+        self.dispatched.given(ref, link)
+        if not link.proven:
+            self.broken("proof", f"attempt {ref.epoch} was sent to a socket that has proven no key", ref.job_id)
 
     def call_began(self, call: Call, slots: int) -> None:
         if any(one.ref == call.ref for one in self.calls):
@@ -179,22 +204,21 @@ class History:
     def submit_answered(self, key: str, job_id: str) -> None:
         self.submitted[key].add(job_id)
 
-    def trust_asked(self, worker: str, user: str) -> None:
+    def trust_asked(self, worker: str, user: User) -> None:
         """A user has begun to ask that this worker be trusted: from now on it may be."""
         self._trust.over.discard((worker, user))
 
-    def trust_ended(self, worker: str, user: str) -> None:
+    def trust_ended(self, worker: str, user: User) -> None:
         """A user was told that this worker is not trusted any more."""
         self._trust.over.add((worker, user))
 
-    def stop_answered(self, stop_seq: int) -> None:
-        """Somebody was told that everything up to there is stopped, and that nothing new is taken."""
-        self._stopped_seq, self._latched = max(self._stopped_seq, stop_seq), True
-        self._retried_since.clear()
+    def stop_answered(self, tenant: str, stop_seq: int) -> None:
+        """Somebody was told that everything of it up to there is stopped, and that nothing new is taken."""
+        self._stopped.answered(tenant, stop_seq)
 
-    def stop_released(self) -> None:
+    def stop_released(self, tenant: str) -> None:
         """Somebody has asked for new work to be taken again."""
-        self._latched = False
+        self._stopped.released(tenant)
 
     def saw(self, job_id: str, record: JobRecord | None) -> None:
         """A client looked at a job that was accepted."""
@@ -207,64 +231,6 @@ class History:
             now = (record.status, record.result)
             if self.seen_terminal.setdefault(record.id, now) != now:
                 self.broken("P3", "was seen ended in two ways", record.id)
-
-    # -- at the end
-
-    def judge(self, jobs: Iterable[JobRecord], forbidden: Forbidden) -> list[Violation]:
-        """Everything that must hold once all is quiet; `jobs` is all that is stored."""
-        stored = {job.id: job for job in jobs}
-        for key, ids in self.submitted.items():
-            if len(ids) > 1:
-                self.broken("P11", f"key {key} made {len(ids)} jobs")
-            for job_id in ids - stored.keys():
-                self.broken("P1", "was accepted and is not there", job_id)
-        for refusal in self.refusals:
-            self.broken("core", f"the store had to refuse: {refusal}")
-        for job in stored.values():
-            self._judge_job(job)
-            self._judge_gentle(job, forbidden)
-        return self.violations
-
-    def _judge_job(self, job: JobRecord) -> None:
-        if job.status not in TERMINAL:
-            self.broken("P2", f"is {job.status} for ever", job.id)
-        if job.status is JobStatus.COMPLETED:
-            self._judge_completed(job)
-        elif job.failure is not None and job.failure.code is FailureCode.ABORTED and job.cancel is None:
-            self.broken("P10", "was aborted and nobody asked for it", job.id)
-        seen = self.seen_terminal.get(job.id)
-        if seen is not None and seen != (job.status, job.result):
-            self.broken("P3", f"was seen {seen[0]} and is {job.status} now", job.id)
-        epochs = [one.epoch for one in job.attempts]
-        if epochs != sorted(set(epochs)) or (epochs and epochs[-1] != job.epoch):
-            self.broken("P3", f"has the attempts {epochs} and the epoch {job.epoch}", job.id)
-        given_back = [one.epoch for one in job.attempts if one.end in GIVEN_BACK and one.counted]
-        if given_back:
-            self.broken("P12", f"counts the attempts {given_back}, which were given back", job.id)
-        if job.failure is not None and job.failure.code in BY_THE_CLOCK and job.terms == DEFAULT_TERMS:
-            self.broken("P7", f"ended {job.failure.code}, and nobody had been that impatient", job.id)
-        counted = sum(one.counted for one in job.attempts)
-        if job.tries != counted and not (self._runs[job.id] and job.tries < counted):
-            self.broken("tries", f"counts {job.tries} tries", job.id)
-        if job.tries > job.terms.max_attempts:
-            self.broken("P8", f"was tried {job.tries} times and not {job.terms.max_attempts}", job.id)
-
-    def _judge_gentle(self, job: JobRecord, forbidden: Forbidden) -> None:
-        lost = [one.epoch for one in job.attempts if one.end is AttemptEnd.LOST]
-        if forbidden.lost_attempts and lost:
-            self.broken("P6", f"lost the attempts {lost} of workers that were there all the time", job.id)
-        calls = sum(call.ref.job_id == job.id for call in self.calls)
-        if forbidden.repeated_calls and not self.gave_up and calls > 1 + self._runs[job.id]:
-            self.broken("P13", f"was paid {calls} times though no worker failed", job.id)
-
-    def _judge_completed(self, job: JobRecord) -> None:
-        made = [one for one in self.calls if one.ref == (job.id, job.accepted_epoch)]
-        if len(made) != 1 or job.result is None or f'"{made[0].text}"'.encode() not in job.result:
-            self.broken("P3", f"was completed with a text that attempt {job.accepted_epoch} did not give", job.id)
-            return
-        holder = next((one.worker for one in job.attempts if one.epoch == job.accepted_epoch), None)
-        if holder != made[0].worker:
-            self.broken("P3", "was completed by a worker that did not hold it", job.id)
 
     def about(self, job_id: str | None) -> list[Any]:
         """The events that name this job."""

@@ -16,7 +16,7 @@ from websockets.frames import Close
 
 from cavvy import defaults
 
-__all__ = ["Link", "Weather"]
+__all__ = ["LegacyLink", "Link", "Weather"]
 
 #: How long the worker's keep-alive needs to see that nothing comes back.
 NOTICED_S = defaults.LEASE_TTL_S
@@ -209,3 +209,13 @@ class Link:
         else:
             self._closed = True
             self._down.send(None, certain=True)
+
+
+class LegacyLink(Link):
+    """One of a worker of Dispatch's. `proven`: it has signed what it was asked to, with the key it says is its own."""
+
+    def __init__(self, weather: Weather) -> None:
+        super().__init__(weather)
+        self.challenged = False
+        self.proven = False
+        self.over_s: float | None = None  # since when the coordinator serves it no more

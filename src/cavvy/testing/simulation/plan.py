@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum, auto
 from random import Random
+from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
-from cavvy.testing.simulation.history import Forbidden
-
-__all__ = ["COORDINATORS_OWN", "HARMLESS", "Plan", "Strike"]
+__all__ = ["COORDINATORS_OWN", "HARMLESS", "Forbidden", "Plan", "Strike"]
 
 
 class Strike(StrEnum):
@@ -35,10 +35,19 @@ HARMLESS = frozenset({Strike.LOCK_STORE, Strike.SLOW_DISK, Strike.STEP_CLOCK})
 COORDINATORS_OWN = HARMLESS | {Strike.KILL_COORDINATOR, Strike.FAIL_COMMIT}
 
 
+class Forbidden(NamedTuple):
+    """What must not be seen in a gentle run, though a rough one may show it."""
+
+    lost_attempts: bool = False
+    repeated_calls: bool = False
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How rough it gets. Times are virtual seconds; `faults` is how many of `strikes` befall the run, `stops` how often
     somebody stops everything. `hasty` jobs have little time, and providers that hang. `private` is the share of jobs
-    that are PRIVATE, of two users who change their minds about whom they trust `trusts` times.
+    that are PRIVATE, of two users who change their minds about whom they trust `trusts` times. `tasks` is the share of
+    TASK jobs, `dispatch` that of jobs that come as Dispatch's clients send them, and `legacy` is how many workers of
+    Dispatch's there are; `odd` is how often one of those does not do with a job what it should.
     """
 
     workers: int = 3
@@ -58,6 +67,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     hasty: bool = False
     private: float = 0.0
     trusts: int = 0
+    tasks: float = 0.0
+    dispatch: float = 0.0
+    legacy: int = 0
+    legacy_private: bool = False
+    odd: float = 0.0
 
     @classmethod
     def thrown(cls, dice: Random) -> Plan:
@@ -81,12 +95,27 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             trusts=dice.choice((0, 5, 20)) if private else 0,
         )
 
+    def with_dispatch(self, dice: Random) -> Plan:
+        """Every other one. The dice are others than those of the plan: without Dispatch a seed means what it did."""
+        if dice.random() < 0.5:
+            return self
+        return replace(
+            self,
+            workers=dice.choice((1, self.workers)),
+            jobs=self.jobs + dice.choice((0, 20)),
+            tasks=dice.choice((0.0, 0.3, 1.0)),
+            dispatch=dice.choice((0.3, 1.0)),
+            legacy=dice.choice((0, 1, 1, 2, 3)),
+            legacy_private=dice.random() < 0.5,
+            odd=dice.choice((0.0, 0.2, 0.6)),
+        )
+
     @property
     def forbids(self) -> Forbidden:
         """What a run as gentle as this must not show."""
         kept = not (self.cancels or self.trusts)
-        gentle = not (self.drop or self.double or self.overtake or self.failing or self.hasty or self.stops)
+        rough = self.drop or self.double or self.overtake or self.failing or self.hasty or self.stops or self.odd
         return Forbidden(
-            lost_attempts=gentle and HARMLESS.issuperset(self.strikes),
-            repeated_calls=gentle and kept and COORDINATORS_OWN.issuperset(self.strikes),
+            lost_attempts=not rough and HARMLESS.issuperset(self.strikes),
+            repeated_calls=not rough and kept and COORDINATORS_OWN.issuperset(self.strikes),
         )

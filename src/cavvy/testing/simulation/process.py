@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cavvy.coordinator.engine import Engine
 from cavvy.coordinator.hub import Hub
+from cavvy.coordinator.legacy import LegacySession
+from cavvy.coordinator.session import Session
 from cavvy.coordinator.sessions import Sessions
 from cavvy.core.commands import Command
 from cavvy.core.effects import Effect
-from cavvy.core.job import AttemptRef
 from cavvy.core.writes import InsertJob, Write
 from cavvy.errors import CommitUnknown, Refused, RolledBack
-from cavvy.protocol import messages as wire
-from cavvy.testing.simulation.network import Link
+from cavvy.testing.simulation.network import LegacyLink, Link
+from cavvy.testing.simulation.watching import watch
 
 if TYPE_CHECKING:
     from cavvy.testing.simulation.coordinator import SimulatedCoordinator
@@ -52,6 +53,7 @@ class _Store:
         await process.alive()
         fault = node.faults.pop(0) if node.faults else None
         if fault is not None:
+            node.unsettle()
             node.history.note(node.now_s, f"coordinator: commit of {len(writes)} writes: {fault.name}")
         match fault:
             case CommitFault.BUSY:
@@ -110,6 +112,7 @@ class Process:
     def __init__(self, node: SimulatedCoordinator) -> None:
         self.node = node
         self.dead = False
+        self.began_s = node.now_s
         self.died = asyncio.Event()
         self.effects_left: int | None = None
         self.links: list[Link] = []
@@ -162,28 +165,19 @@ class Process:
 
     async def serve(self, link: Link) -> None:
         self.links.append(link)
-        with contextlib.suppress(OSError):
-            await self.sessions.serve(self.engine, URL, link.receive, self._sender(link))
+        kind = LegacySession if isinstance(link, LegacyLink) else Session
+        try:
+            with contextlib.suppress(OSError):
+                await self.sessions.serve(self.engine, URL, link.receive, self._sender(link), kind=kind)
+        finally:
+            if isinstance(link, LegacyLink):
+                link.over_s = self.node.now_s
 
     def _sender(self, link: Link) -> Callable[[Any], Awaitable[None]]:
         async def send(message: dict[str, Any]) -> None:
             await self.alive()
             if message["type"] == "websocket.send":
-                await self._watch(message["text"], link.worker)
+                await watch(self, message["text"], link)
             await link.transmit(message)
 
         return send
-
-    async def _watch(self, text: str, worker: str) -> None:
-        """What leaves is held against the store."""
-        message = wire.decode_coordinator_message(text.encode())
-        history = self.node.history
-        if isinstance(message, wire.JobAssign):
-            ref = AttemptRef(message.job_id, message.epoch)
-            history.note(self.node.now_s, f"coordinator sends job_assign {ref.job_id} epoch {ref.epoch}")
-            if self.node.process is self:  # one that was usurped cannot know yet; what its grants do is fenced
-                history.assigned(ref, await self.node.record(message.job_id), worker)
-        elif isinstance(message, wire.CompleteAck):
-            ref = AttemptRef(message.job_id, message.epoch)
-            history.note(self.node.now_s, f"coordinator: {message.verdict} {ref.job_id} epoch {ref.epoch}")
-            history.acknowledged(ref, message.verdict, await self.node.record(message.job_id))

@@ -14,12 +14,22 @@ from typing import Any
 import structlog
 
 from cavvy import defaults
-from cavvy.core.job import AttemptRef
+from cavvy.core.job import AttemptRef, JobType
 from cavvy.core.worker_messages import Assignment
 from cavvy.core.writes import Usage
 from cavvy.errors import ProviderError, WorkerRefused
-from cavvy.providers.base import Chunk, FinalChunk, InferenceRequest, StartChunk, TextChunk
+from cavvy.providers.base import (
+    Chunk,
+    FinalChunk,
+    InferenceRequest,
+    StartChunk,
+    TaskAnswer,
+    TaskRequest,
+    TextChunk,
+)
+from cavvy.tasks.built_in import run_task
 from cavvy.testing.simulation.coordinator import SimulatedCoordinator
+from cavvy.testing.simulation.dispatched import Hand
 from cavvy.testing.simulation.history import Call, History
 from cavvy.testing.simulation.network import Link
 from cavvy.worker.agent import Worker
@@ -68,20 +78,37 @@ class _Provider:
         worker, dice = self._worker, self._worker.dice
         self._calls += 1
         text = f"{worker.name}.{self._process}.{self._calls}"
+        async with self._called(text):
+            yield StartChunk()
+            pieces = dice.randint(1, 4)
+            for index in range(pieces):
+                await self._work()
+                yield TextChunk(text[index * len(text) // pieces : (index + 1) * len(text) // pieces], 1)
+            yield FinalChunk(finish_reason="stop", usage=Usage(input_tokens=1, output_tokens=pieces), model="m")
+
+    async def run_task(self, request: TaskRequest) -> TaskAnswer:
+        """The built-in ones, without their threads."""
+        async with self._called(""):
+            await self._work()
+            done = run_task(request.task_type, request.input)
+            return TaskAnswer(result=done.result, model=done.model, usage=Usage())
+
+    async def _work(self) -> None:
+        worker, dice = self._worker, self._worker.dice
+        await asyncio.sleep(dice.expovariate(1 / worker.piece_s))
+        if dice.random() < worker.hangs:
+            await asyncio.Future()
+        if dice.random() < worker.fails:
+            raise ProviderError("the model broke")
+
+    @contextlib.asynccontextmanager
+    async def _called(self, text: str) -> AsyncIterator[None]:
+        worker, dice = self._worker, self._worker.dice
         call = Call(_attempt.get(), worker.key, self._process, text)
         worker.history.note(worker.now_s, f"{worker.name} calls its provider for {call.ref.job_id} {call.ref.epoch}")
         worker.history.call_began(call, worker.slots)
         try:
-            yield StartChunk()
-            pieces = dice.randint(1, 4)
-            for index in range(pieces):
-                await asyncio.sleep(dice.expovariate(1 / worker.piece_s))
-                if dice.random() < worker.hangs:
-                    await asyncio.Future()
-                if dice.random() < worker.fails:
-                    raise ProviderError("the model broke")
-                yield TextChunk(text[index * len(text) // pieces : (index + 1) * len(text) // pieces], 1)
-            yield FinalChunk(finish_reason="stop", usage=Usage(input_tokens=1, output_tokens=pieces), model="m")
+            yield
         finally:
             worker.history.call_stopping(call)
             await _uninterrupted(asyncio.sleep(dice.choice((0.0, 0.01, worker.stops_within_s))))
@@ -117,9 +144,18 @@ class SimulatedWorker:
     """One machine with a worker on it, which starts again by itself."""
 
     def __init__(
-        self, name: str, slots: int, history: History, dice: Random, coordinator: SimulatedCoordinator, join: str
+        self,
+        name: str,
+        slots: int,
+        history: History,
+        dice: Random,
+        coordinator: SimulatedCoordinator,
+        join: str,
+        *,
+        tasks: bool = False,
     ) -> None:
         self.name = name
+        self._tasks = tasks
         self.slots = slots
         self.history = history
         self.dice = dice
@@ -135,6 +171,8 @@ class SimulatedWorker:
         self._coordinator = coordinator
         self._join = join
         self._home = _Home(dice.randbytes(32))
+        job_types = {JobType.LLM_INFER, JobType.TASK} if tasks else {JobType.LLM_INFER}
+        history.enlisted(self.key, Hand(job_types=frozenset(job_types)))
         self._processes = 0
         self._agent: Worker | None = None
         self._life: asyncio.Task[None] | None = None
@@ -158,7 +196,8 @@ class SimulatedWorker:
             self.history.note(self.now_s, f"{self.name} starts, process {self._processes}")
             self._agent = Worker(
                 home=self._home,  # type: ignore[arg-type]
-                providers=[_Provider(self, self._processes)],
+                providers=[provider := _Provider(self, self._processes)],
+                tasks=provider if self._tasks else None,
                 slots=self.slots,
                 name=self.name,
                 join=parse_join(self._join) if self._home.membership() is None else None,
@@ -195,7 +234,7 @@ class SimulatedWorker:
             await asyncio.sleep(self.dice.uniform(0.1, 5.0))
             raise TimeoutError("no route")
         try:
-            self.link = await self._coordinator.dial()
+            self.link = await self._coordinator.dial(Link)
         except ConnectionRefusedError:
             self.refused_s = self.now_s
             raise
@@ -204,6 +243,12 @@ class SimulatedWorker:
 
     def _hear(self) -> None:
         self.heard_s = self.now_s
+
+    def clear_up(self) -> None:
+        """From now on it does what it should."""
+        self.fails = self.hangs = 0.0
+        self.piece_s = min(self.piece_s, 0.5)
+        self.unreachable_until_s = 0.0
 
     def must_have_stopped(self) -> bool:
         """P5: it has heard nothing for a lease, and nobody has told it lately that no coordinator runs."""
