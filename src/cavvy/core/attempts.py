@@ -18,7 +18,7 @@ from cavvy.core.outbox import Outbox
 from cavvy.core.results import Result, TaskResult
 from cavvy.core.retrying import Retrying
 from cavvy.core.settings import Settings
-from cavvy.core.writes import CompleteJob, StartAttempt, Usage
+from cavvy.core.writes import BookUsage, CompleteJob, StartAttempt, Usage
 from cavvy.errors import ReceiptInvalid
 
 __all__ = ["Attempts"]
@@ -179,11 +179,22 @@ class Attempts:
 
     def failed(self, command: JobFailed, now: Now) -> None:
         found = self._mine(command)
+        if found is None or not found[1].active:
+            self._book_late(command)
         if found is not None:
             self._retrying.failed(*found, command, now)
 
+    def _book_late(self, command: JobFailed | JobStopped) -> None:
+        """What an attempt used that has ended already is paid all the same; the store knows whose it was."""
+        session = self._board.fleet.get(command.session)
+        if session is not None and command.usage is not None:
+            write = BookUsage(job_id=command.job_id, epoch=command.epoch, worker=session.worker, usage=command.usage)
+            self._out.write(write)
+
     def stopped(self, command: JobStopped, now: Now) -> None:
         found = self._mine(command)
+        if found is None or not found[1].active:
+            self._book_late(command)
         if found is not None:
             session, job = found
             session.occupied.discard(AttemptRef(job.id, job.epoch))

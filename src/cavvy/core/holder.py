@@ -120,7 +120,7 @@ class Holder:
         if attempt is None:
             return
         if attempt.phase is HeldPhase.DROPPING:
-            self._dropped(attempt)
+            self._dropped(attempt, report)
             return
         self._held.enter(attempt, HeldPhase.REPORTING)
         attempt.report = report
@@ -162,7 +162,10 @@ class Holder:
             self.effects.append(AbortAttempt(ref=attempt.ref))
         self._held.enter(attempt, phase)
 
-    def _dropped(self, attempt: HeldAttempt) -> None:
+    def _dropped(self, attempt: HeldAttempt, report: Report) -> None:
+        """Nobody waits for its end, but what it used has to be paid."""
+        if self.connected and isinstance(report, (SendStopped, SendFailed)) and report.usage is not None:
+            self.effects.append(SendStopped(ref=attempt.ref, usage=report.usage))
         self._held.forget(attempt)
         self.run_waiting()
         self.freed = True

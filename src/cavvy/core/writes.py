@@ -29,6 +29,7 @@ __all__ = [
     "AddApiKey",
     "AddTenant",
     "AddWorkerToken",
+    "BookUsage",
     "CompleteJob",
     "DropExpiredTokens",
     "DropIdempotencyKeys",
@@ -190,6 +191,17 @@ class FailJob(WriteBase, frozen=True, kw_only=True, tag=True):
     usage: Usage | None = None
 
 
+class BookUsage(WriteBase, frozen=True, kw_only=True, tag=True):
+    """What an attempt had used that ended before its worker said so. Only of this worker's, only if nothing is booked
+    yet; else it changes nothing.
+    """
+
+    job_id: str
+    epoch: int
+    worker: str
+    usage: Usage
+
+
 class EraseJobs(WriteBase, frozen=True, kw_only=True, tag=True):
     """Takes the texts out of these jobs: input, params, metadata, result, and the words in `cancel` and `failure`.
 
@@ -336,6 +348,7 @@ Write = (
     | RequestCancel
     | CompleteJob
     | FailJob
+    | BookUsage
     | RetryJob
     | AddWorkerToken
     | DropExpiredTokens

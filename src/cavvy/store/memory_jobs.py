@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from cavvy.core.job import ERASED, AttemptEnd, JobStatus
 from cavvy.core.writes import (
     ACTIVE,
+    BookUsage,
     CompleteJob,
     DropJobs,
     EraseJobs,
@@ -148,6 +149,19 @@ def _fail_job(data: Data, transaction: Transaction, write: FailJob) -> None:
     transaction.put(data.jobs, job.id, changed)
 
 
+def _book_usage(data: Data, transaction: Transaction, write: BookUsage) -> None:
+    job = data.jobs.get(write.job_id)
+    if job is None:
+        return
+    attempts = tuple(replace(one, usage=write.usage) if _owes_usage(one, write) else one for one in job.attempts)
+    transaction.put(data.jobs, job.id, replace(job, attempts=attempts))
+
+
+def _owes_usage(one: AttemptRecord, write: BookUsage) -> bool:
+    mine = (one.epoch, one.worker) == (write.epoch, write.worker)
+    return mine and one.ended_at_ms is not None and one.usage is None
+
+
 def _retry_job(data: Data, transaction: Transaction, write: RetryJob) -> None:
     job = _current(data, write)
     require(job.status is JobStatus.FAILED, write, "the job has not failed")
@@ -255,6 +269,7 @@ JOB_WRITES: dict[type, Callable[[Data, Transaction, Any], None]] = {
     RequestCancel: _request_cancel,
     CompleteJob: _complete_job,
     FailJob: _fail_job,
+    BookUsage: _book_usage,
     RetryJob: _retry_job,
     EraseJobs: _erase_jobs,
     DropJobs: _drop_jobs,

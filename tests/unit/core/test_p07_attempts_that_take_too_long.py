@@ -11,6 +11,7 @@ from cavvy.core.effects import Assign, CompletionAnswered, StopAttempt, Verdict
 from cavvy.core.job import AttemptEnd, FailureCode, JobStatus, Terms
 from cavvy.core.lifecycle import Event
 from cavvy.core.times import AttemptClock, overrun
+from cavvy.core.writes import Usage
 from cavvy.testing import FakeWorker, Stack
 
 TERMS = Terms(timeout_s=100, first_token_timeout_s=20, stall_timeout_s=8)
@@ -291,3 +292,20 @@ async def test_p07_an_attempt_that_shows_life_without_a_start_ends_at_its_timeou
     assert await hung.goes_on()
     await hung.hang(3, lively=True)
     assert await hung.ended() == TIMED_OUT
+
+
+async def test_what_an_attempt_used_that_took_too_long_is_booked_when_its_worker_says_so() -> None:
+    hung = await Hung().running()
+    await hung.hang(TERMS.first_token_timeout_s + LATE_S)
+    assert await hung.ended() == STALLED
+    await hung.stack.do(hung.worker.stopped(hung.grant))
+    (attempt,) = (await hung.stack.job(hung.grant.job_id)).attempts
+    assert (attempt.usage, attempt.end) == (Usage(output_tokens=3), AttemptEnd.STALLED)
+
+
+async def test_what_a_lost_attempt_used_is_booked_though_its_job_waits_for_another() -> None:
+    hung = await Hung().running()
+    await hung.stack.later(defaults.LEASE_TTL_S + LATE_S)
+    await hung.worker.connect()
+    await hung.stack.do(hung.worker.stopped(hung.grant))
+    assert (await hung.stack.job(hung.grant.job_id)).attempts[0].usage == Usage(output_tokens=3)

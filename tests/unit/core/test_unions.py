@@ -93,6 +93,7 @@ from cavvy.core.writes import (
     AddApiKey,
     AddTenant,
     AddWorkerToken,
+    BookUsage,
     CompleteJob,
     DropExpiredTokens,
     DropIdempotencyKeys,
@@ -313,6 +314,7 @@ WRITES: list[Write] = [
     RequestCancel(cancel=ASKED, **ATTEMPT),
     CompleteJob(result=BYTES, receipt=BYTES, output_hash="aa", model="m", usage=USAGE, ended_at_ms=1, **ATTEMPT),
     FailJob(failure=FAILURE, end=AttemptEnd.ABORTED, counted=True, cancel=ASKED, usage=USAGE, **ATTEMPT),
+    BookUsage(worker="aa" * 32, usage=USAGE, **ATTEMPT),
     RetryJob(retried_at_ms=9, **ATTEMPT),
     AddWorkerToken(
         token_hash=BYTES,
@@ -456,6 +458,7 @@ async def recorded_session() -> Recorder:
     unheard = stack.assigned(await stack.submit(model="d"))
     await stack.do(deaf.started(unheard), stack.cancellation(unheard.job_id))
     await stack.later(5.0)
+    await stack.do(deaf.stopped(unheard))
     await stack.do(other.draining())
     await stack.token(ttl_s=20)
     await stack.do(stack.management(other.key, WorkerAction.PAUSE))

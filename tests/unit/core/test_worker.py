@@ -375,6 +375,15 @@ class TestReconnecting:
         assert without_heartbeats(desk.reconnect(verdict(ref(1), "stale"))) == [AbortAttempt(ref=ref(1))]
         assert without_heartbeats(desk.do(AttemptStopped(ref=ref(1)))) == []
 
+    @pytest.mark.parametrize(
+        "end", [failed(ref(1), Usage(input_tokens=4)), AttemptStopped(ref=ref(1), usage=Usage(input_tokens=4))]
+    )
+    def test_what_a_stale_attempt_had_used_is_told(self, end: WorkerCommand) -> None:
+        desk = Desk()
+        desk.run(1)
+        desk.reconnect(verdict(ref(1), "stale"))
+        assert without_heartbeats(desk.do(end)) == [SendStopped(ref=ref(1), usage=Usage(input_tokens=4))]
+
     def test_running_and_finished_attempts_are_told_apart_for_the_login(self) -> None:
         desk = Desk(slots=3)
         desk.finish(desk.run(1))

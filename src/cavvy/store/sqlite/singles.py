@@ -13,6 +13,7 @@ from cavvy.core.writes import (
     AddApiKey,
     AddTenant,
     AddWorkerToken,
+    BookUsage,
     DropExpiredTokens,
     DropIdempotencyKeys,
     DropJobs,
@@ -50,6 +51,16 @@ def steps(writes: Iterable[Write]) -> Iterator[Single]:
 def _retry_job(write: RetryJob) -> Iterator[Single]:
     job_id, at_ms = write.job_id.encode(), write.retried_at_ms
     yield Single("retry_job", {"job_id": job_id, "epoch": write.epoch, "retried_at_ms": at_ms})
+
+
+def _book_usage(write: BookUsage) -> Iterator[Single]:
+    given: dict[str, bytes | int] = {
+        "job_id": write.job_id.encode(),
+        "epoch": write.epoch,
+        "worker": write.worker.encode(),
+        "usage": msgspec.json.encode(write.usage),
+    }
+    yield Single("book_usage", given, rows=None)
 
 
 def _add_token(write: AddWorkerToken) -> Iterator[Single]:
@@ -193,6 +204,7 @@ def _dropping(name: str) -> Callable[[DropIdempotencyKeys | DropUsedTokens | Dro
 
 
 _BUILDERS: dict[type, Callable[[Any], Iterator[Single]]] = {
+    BookUsage: _book_usage,
     RetryJob: _retry_job,
     AddWorkerToken: _add_token,
     DropExpiredTokens: _drop_expired_tokens,

@@ -393,6 +393,15 @@ SET
     retried_at_ms = :retried_at_ms
 WHERE id = :job_id AND epoch = :epoch AND status = 'failed';
 
+-- name: book_usage
+UPDATE attempt
+SET usage = :usage
+WHERE job_seq = (SELECT seq FROM job WHERE id = :job_id)
+    AND epoch = :epoch
+    AND worker = :worker
+    AND ended_at_ms IS NOT NULL
+    AND usage IS NULL;
+
 -- name: insert_token
 INSERT INTO worker_token (token_hash, tenant, created_by, created_at_ms, expires_at_ms, needs_approval, pairs_with)
 VALUES (:token_hash, :tenant, :created_by, :created_at_ms, :expires_at_ms, :needs_approval, :pairs_with);
