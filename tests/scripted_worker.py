@@ -1,5 +1,7 @@
 """The real command line with one part exchanged: in place of a model there is an answer that is known.
 
+`doctor` finds a disk that is quick: how busy this machine's is says nothing of the program.
+
 CAVVY_TEST_DIAL is a port to connect to, whatever the coordinator's address says. CAVVY_TEST_GATED makes each answer
 wait in its middle until the file `gate` is in CAVVY_TEST_HOME. CAVVY_TEST_CLOCK_S is by how much its wall clock is
 wrong. The prompt `repeat N TEXT` is answered with TEXT, N times. What happened is left there: `calls` has a line for
@@ -19,6 +21,7 @@ from typing import Any
 from unittest.mock import patch
 
 from cavvy.cli import main
+from cavvy.cli._doctor import disk
 from cavvy.core.writes import Usage
 from cavvy.protocol.messages import Hello, RegisterAck
 from cavvy.providers import build
@@ -86,8 +89,8 @@ class Noted(Attempts):
         super().receive(frame)
 
 
-async def noted_login(socket: Any, request: Any) -> tuple[Hello, RegisterAck]:
-    hello, ack = await session.login(socket, request, lambda: None)
+async def noted_login(*arguments: Any) -> tuple[Hello, RegisterAck]:
+    hello, ack = await session.login(*arguments)
     _note("heard", "register_ack")
     for entry in ack.resume:
         _note("heard", entry.verdict)
@@ -104,6 +107,7 @@ if __name__ == "__main__":
     clock = SimpleNamespace(time=lambda: time.time() + _CLOCK_S)
     with (
         patch.object(build, "discover", found),
+        patch.object(disk, "measure_fsync_ms", lambda _: 1.0),
         patch.multiple(agent, Attempts=Noted, login=noted_login, connect=dialling, time=clock),
     ):
         main()

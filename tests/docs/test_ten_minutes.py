@@ -44,6 +44,8 @@ class Reader:
             self._interrupt(words)
         elif words[:2] == ["jobs", "cancel"]:
             self.said[line] = self._first.cavvy("jobs", "cancel", self._some_job())
+        elif words[0] == "doctor":
+            self.said[line] = self._first.run(*SCRIPTED, *words)
         else:
             self.said[line] = self._first.cavvy(*self._with_known_model(words))
 

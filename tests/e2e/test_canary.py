@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import tomllib
@@ -66,8 +67,9 @@ def holding(place: Path, words: tuple[str, ...]) -> list[str]:
     found = []
     for path in place.rglob("*"):
         if path.is_file() and not path.is_symlink():
-            data = path.read_bytes()
-            found += [f"{path}: {word}" for word in words if word.encode() in data]
+            with contextlib.suppress(FileNotFoundError):  # somebody else's, and gone again
+                data = path.read_bytes()
+                found += [f"{path}: {word}" for word in words if word.encode() in data]
     return found
 
 

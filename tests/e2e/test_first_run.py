@@ -85,7 +85,7 @@ def test_a_second_up_says_who_has_the_data(up: Up) -> None:
 
 
 def test_the_doctor_finds_nothing_wrong_beside_it(up: Up) -> None:
-    ended = up.here.cavvy("doctor", "--json")
+    ended = up.here.run("-m", "tests.scripted_worker", "doctor", "--json")
     said = json.loads(ended.out)
     assert [each for each in said["findings"] if each["state"] == "wrong"] == []
     assert ended.code == 0
@@ -97,7 +97,7 @@ def test_the_doctor_finds_nothing_wrong_beside_it(up: Up) -> None:
 
 
 def test_the_doctor_tells_no_key_of_it(up: Up) -> None:
-    ended = up.here.cavvy("doctor")
+    ended = up.here.run("-m", "tests.scripted_worker", "doctor")
     assert "cav_" not in ended.out + ended.err
 
 

@@ -156,12 +156,14 @@ def test_a_backup_while_the_store_is_written_is_one_state_of_it(cli: Cli, tmp_pa
 
     writer = threading.Thread(target=lambda: asyncio.run(write()))
     writer.start()
-    ready.wait(10)
-    made = [
-        json.loads(cli("backup", str(tmp_path / f"copy-{n}"), "--data-dir", str(data), "--json").out) for n in (1, 2)
-    ]
+    made = []
+    for name in ("copy-1", "copy-2"):
+        for _ in range(2):  # the first may have been on its way before
+            ready.clear()
+            assert ready.wait(60), "nothing is written"
+        made.append(json.loads(cli("backup", str(tmp_path / name), "--data-dir", str(data), "--json").out))
     over.set()
-    writer.join(10)
+    writer.join(60)
     assert [one["backup"]["jobs"] % 2 for one in made] == [0, 0]
     assert 0 < made[0]["backup"]["jobs"] < made[1]["backup"]["jobs"]
 

@@ -25,6 +25,7 @@ from cavvy.client.config import Credentials
 from cavvy.errors import ModelMissing
 from cavvy.providers.build import Discovered, UnusedCloud
 from cavvy.testing.providers import ScriptedProvider
+from tests.ports import held_port
 from tests.unit.cli.conftest import Cli
 from tests.unit.client.fake_coordinator import Answer, FakeCoordinator, json, problem
 
@@ -34,13 +35,14 @@ KEY = "cav_adm_aaaaaaaaaaaa_secret"
 class Patient:
     """A machine, `doctor` and what it says. `found` is what it finds to run jobs on."""
 
-    def __init__(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, cli: Cli, tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self._cli = cli
         self.directory = tmp_path
         self.data = tmp_path / "data"
         self.found: Discovered | ModelMissing = Discovered([ScriptedProvider()], [], [])
         monkeypatch.setattr(models, "discover", self._discover)
-        monkeypatch.setattr(defaults, "PORT", _free_port())  # whoever really has Cavvy's port is not to be met
+        monkeypatch.setattr(defaults, "PORT", port)  # whoever really has Cavvy's port is not to be met
+        monkeypatch.setattr(disk, "measure_fsync_ms", lambda _: 1.0)  # this machine's disk may be busy
         monkeypatch.chdir(tmp_path)
 
     async def _discover(self, *_: Any, **__: Any) -> Discovered:
@@ -69,14 +71,10 @@ class Patient:
         return path
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
 @pytest.fixture
-def patient(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Patient:
-    return Patient(cli, tmp_path, monkeypatch)
+def patient(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Patient]:
+    with held_port() as port:
+        yield Patient(cli, tmp_path, port, monkeypatch)
 
 
 def healthy(
@@ -87,7 +85,10 @@ def healthy(
     refusal: Answer | None = None,
 ) -> None:
     """A coordinator that answers and knows the key, unless it refuses it."""
-    date = format_datetime(datetime.fromtimestamp(time.time() + ahead_s, UTC), usegmt=True)
+
+    def date() -> str:
+        return format_datetime(datetime.fromtimestamp(time.time() + ahead_s, UTC), usegmt=True)
+
     coordinator.on("GET", "/v1/health", json({"status": "ok", "version": "0.1.0"}, Date=date))
     coordinator.on("GET", "/v1/workers", refusal or json({"workers": list(workers)}))
     config.write_credentials(Credentials(url=coordinator.url, key=KEY))
@@ -342,7 +343,7 @@ def test_the_port_of_the_coordinator_that_runs_is_not_taken(patient: Patient, co
     assert patient.examine("--port", coordinator.url.rpartition(":")[2])[0] == 0
 
 
-@pytest.mark.parametrize(("ahead_s", "words"), [(60.0, "60 s ahead of"), (-3600.0, "3600 s behind")])
+@pytest.mark.parametrize(("ahead_s", "words"), [(3600.0, "3600 s ahead of"), (-3600.0, "3600 s behind")])
 def test_a_clock_that_differs_from_the_coordinators_is_found(
     patient: Patient, coordinator: FakeCoordinator, ahead_s: float, words: str
 ) -> None:
@@ -351,7 +352,7 @@ def test_a_clock_that_differs_from_the_coordinators_is_found(
     assert found["check"] == "clocks"
     amount, unit, rest = words.partition(" s ")
     told = int(found["what"].split(" is ")[1].split()[0])
-    assert abs(told - int(amount)) <= 1
+    assert abs(told - int(amount)) < 30
     assert found["what"].startswith("the coordinator's clock is")
     assert f"{unit}{rest} this machine's" in found["what"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import pty
+import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -172,10 +172,16 @@ def test_version_imports_next_to_nothing() -> None:
     assert not imported("--version") & {"typer", "rich", "httpx", "msgspec", "asyncio", "cavvy.cli._app"}
 
 
-def test_version_is_there_within_a_quarter_of_a_second() -> None:
+def test_version_costs_no_more_than_a_quarter_of_a_second() -> None:
+    """Of a processor, so that it does not count what else this machine does meanwhile."""
+
+    def used_s() -> float:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return children.ru_utime + children.ru_stime
+
     def took_s() -> float:
-        began_s = time.perf_counter()
+        before_s = used_s()
         assert finished(started("--version"))[0] == 0
-        return time.perf_counter() - began_s
+        return used_s() - before_s
 
     assert min(took_s() for _ in range(5)) <= 0.25

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from itertools import islice
 from types import TracebackType
@@ -18,12 +18,18 @@ JOB_ID = "01990000-0000-7000-8000-000000000001"
 WORKER_ID = "wkr_1"
 
 
+Header = str | Callable[[], str]
+
+
 class Answer(NamedTuple):
-    """`cut`: the connection breaks behind `body`, before anything if there is none; `hold`: it stays open there."""
+    """`cut`: the connection breaks behind `body`, before anything if there is none; `hold`: it stays open there.
+
+    A header that can be called says what it holds when it is sent.
+    """
 
     body: bytes = b""
     status: int = 200
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, Header] = {}
     cut: bool = False
     hold: bool = False
 
@@ -43,7 +49,7 @@ class Received(NamedTuple):
         return self.target.partition("?")[0]
 
 
-def json(value: Any, status: int = 200, **headers: str) -> Answer:
+def json(value: Any, status: int = 200, **headers: Header) -> Answer:
     return Answer(msgspec.json.encode(value), status, {"Content-Type": "application/json", **headers})
 
 
@@ -176,7 +182,7 @@ class FakeCoordinator:
 
 def _encoded(answer: Answer) -> bytes:
     head = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
-    head += [f"{name}: {value}" for name, value in answer.headers.items()]
+    head += [f"{name}: {value() if callable(value) else value}" for name, value in answer.headers.items()]
     if answer.headers.get("Content-Type") != "text/event-stream":
         head.append(f"Content-Length: {len(answer.body)}")
         return "\r\n".join(head).encode() + b"\r\n\r\n" + answer.body

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from cavvy import defaults
 from cavvy.errors import ModelMissing, StartError
 from cavvy.providers import build
 from cavvy.providers.anyllm import AnyLlm
@@ -32,6 +33,12 @@ def demo_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "demo.gguf"
     monkeypatch.setattr(build, "find_weights", lambda: path)
     return path
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there is found however long this machine takes."""
+    monkeypatch.setattr(defaults, "DISCOVER_S", 60.0)
 
 
 async def found(

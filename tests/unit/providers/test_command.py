@@ -183,11 +183,13 @@ open("left", "w")
             assert not any(folder.exists() for folder in folders)
         assert not folders[0].parent.exists()
 
-    async def test_leaving_it_ends_a_command_that_ends_on_term(self) -> None:
+    async def test_leaving_it_ends_a_command_that_ends_on_term(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(defaults, "COMMAND_KILL_AFTER_S", 3600.0)
+        monkeypatch.setattr("cavvy.providers.command.END_S", 3600.0)
         async with opened(python(HEAR + "print(os.getpid(), flush=True);" + FOREVER)) as provider:
             stream = provider.stream(request("x"))
             pid = int(await first_text(stream))
-            async with asyncio.timeout(defaults.COMMAND_KILL_AFTER_S):
+            async with asyncio.timeout(60):
                 await stream.aclose()
             assert not lives(pid)
 

@@ -188,7 +188,10 @@ class TestSignsOfLife:
         one.alive()
         assert sent.pieces == [(0, ""), (0, "Hello"), (5, "")]
 
-    async def test_it_is_shown_once_in_a_while_and_not_beside_text(self, sent: Sent, flusher: TextFlusher) -> None:
+    async def test_it_is_shown_once_in_a_while_and_not_beside_text(
+        self, sent: Sent, flusher: TextFlusher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(defaults, "SIGN_OF_LIFE_S", 3600.0)
         one, other = text(flusher), text(flusher, 2)
         one.alive()
         one.alive()
