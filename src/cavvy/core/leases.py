@@ -54,13 +54,12 @@ class Leases(dict[str, Lease]):
         self.first_s = min(self.first_s, lease.until_s)
 
     def forgive(self, gap_s: float) -> None:
-        """Nobody could be heard for so long."""
+        """Nobody could be heard for so long. The sweep that follows looks which is the next to end."""
         for lease in self.values():
             lease.clock.forgive(gap_s)
             lease.until_s += gap_s
             lease.granted_s += gap_s
             lease.stop_by_s = lease.stop_by_s and lease.stop_by_s + gap_s
-        self.first_s += gap_s
 
     def lapsed(self, now: Now) -> list[tuple[str, Lapse]]:
         """The jobs whose lease time has ended, and how."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from cavvy.core.effects import Assign
@@ -201,6 +203,7 @@ async def test_a_lost_socket_is_over_when_its_time_is_and_not_with_the_next_swee
     stack.clock.advance(due_s - stack.clock().mono_s)
     await stack.do()
     assert await ends(stack, grant.job_id) == [(AttemptEnd.LOST, True)]
+    assert stack.core.due_s == math.inf, "or each batch from now on looks at every lease"
 
 
 # -- what a worker says of others' attempts

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cavvy import defaults
+from cavvy.core.held import REMEMBERED
 from cavvy.core.job import AttemptRef, RejectReason
 from cavvy.core.worker import WorkerCore
 from cavvy.core.worker_messages import (
@@ -299,6 +300,14 @@ class TestFailures:
         desk.do(failed(ref(1)))
         assert without_heartbeats(desk.connect(verdict(ref(1), "stale"))) == []
         assert desk.core.held == ()
+
+    def test_ends_are_remembered_up_to_a_bound_and_the_oldest_go(self) -> None:
+        desk = Desk()
+        for number in range(REMEMBERED + 2):
+            desk.do(failed(desk.run(number)))
+        assert len(desk.core._held.past) == REMEMBERED
+        assert ref(1) not in desk.core._held.past
+        assert ref(2) in desk.core._held.past
 
 
 class TestCancel:

@@ -1,0 +1,124 @@
+"""The fence: only the job's highest attempt is spoken for, by nobody but the worker that was granted it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from cavvy import defaults
+from cavvy.core.commands import Command
+from cavvy.core.effects import Assign, CompletionAnswered, FrameRefused, Verdict
+from cavvy.core.job import AttemptRef, JobStatus
+from cavvy.testing import FakeWorker, Stack
+
+Frame = Callable[[FakeWorker, Assign], Awaitable[Command]]
+
+
+async def started(worker: FakeWorker, grant: Assign) -> Command:
+    return worker.started(grant)
+
+
+async def completed(worker: FakeWorker, grant: Assign) -> Command:
+    return await worker.completed(grant)
+
+
+async def failed(worker: FakeWorker, grant: Assign) -> Command:
+    return worker.failed(grant)
+
+
+async def failed_for_now(worker: FakeWorker, grant: Assign) -> Command:
+    return worker.failed(grant, retryable=True)
+
+
+async def stopped(worker: FakeWorker, grant: Assign) -> Command:
+    return worker.stopped(grant)
+
+
+async def rejected(worker: FakeWorker, grant: Assign) -> Command:
+    return worker.rejected(grant)
+
+
+FRAMES = pytest.mark.parametrize("frame", [started, completed, failed, failed_for_now, stopped, rejected])
+
+
+async def granted_again(stack: Stack, worker: FakeWorker) -> tuple[Assign, Assign]:
+    """The worker lost its attempt, and has the job again."""
+    first = stack.assigned(await stack.submit())
+    await stack.do(worker.started(first))
+    for _ in range(int(defaults.LEASE_TTL_S) + 3):
+        await stack.later(1.0, worker.beat())
+    second = stack.assigned(first.job_id)
+    assert (second.session, second.epoch) == (worker.session, 2)
+    return first, second
+
+
+@FRAMES
+async def test_p03_what_a_worker_says_of_a_lost_attempt_is_not_said_of_the_one_it_has_now(
+    stack: Stack, worker: FakeWorker, frame: Frame
+) -> None:
+    first, second = await granted_again(stack, worker)
+    late = await frame(worker, first)
+    before = await stack.job(first.job_id)
+    await stack.do(late)
+    assert await stack.job(first.job_id) == before
+    assert stack.all(FrameRefused) == []
+    assert all(one.verdict is Verdict.STALE for one in stack.all(CompletionAnswered))
+    await stack.do(worker.started(second), await worker.completed(second))
+    assert (await stack.job(first.job_id)).status is JobStatus.COMPLETED
+
+
+@FRAMES
+async def test_p03_what_another_worker_says_of_an_attempt_changes_nothing_and_is_refused(
+    stack: Stack, worker: FakeWorker, frame: Frame
+) -> None:
+    grant = stack.assigned(await stack.submit())
+    other = FakeWorker(stack, "other")
+    await other.join()
+    before = await stack.job(grant.job_id)
+    effects = await stack.do(await frame(other, grant))
+    assert await stack.job(grant.job_id) == before
+    assert [(one.session, one.code) for one in effects if isinstance(one, FrameRefused)] == [
+        (other.session, "not_yours")
+    ]
+    assert stack.all(CompletionAnswered) == []
+
+
+@pytest.mark.parametrize("end", [failed_for_now, rejected])
+@pytest.mark.parametrize("frame", [started, completed])
+async def test_p03_an_attempt_that_its_worker_has_given_back_does_not_come_back(
+    stack: Stack, worker: FakeWorker, end: Frame, frame: Frame
+) -> None:
+    grant = stack.assigned(await stack.submit())
+    await stack.do(await end(worker, grant))
+    before = await stack.job(grant.job_id)
+    assert before.status is JobStatus.PENDING
+    await stack.do(await frame(worker, grant))
+    assert await stack.job(grant.job_id) == before
+    assert all(one.verdict is Verdict.STALE for one in stack.all(CompletionAnswered))
+
+
+async def test_a_slot_is_taken_by_an_attempt_that_began_though_nobody_wants_it(
+    stack: Stack, worker: FakeWorker
+) -> None:
+    first, second = await granted_again(stack, worker)
+    await stack.do(worker.failed(second))
+    await stack.do(worker.started(first))
+    waiting = await stack.submit()
+    assert (await stack.job(waiting)).status is JobStatus.PENDING
+    await stack.do(worker.stopped(first))
+    assert (await stack.job(waiting)).status is JobStatus.ASSIGNED
+
+
+async def test_epochs_rise_with_each_grant_and_none_is_given_twice(stack: Stack, worker: FakeWorker) -> None:
+    job_id = await stack.submit()
+    for _ in range(4):
+        await stack.do(worker.rejected(stack.assigned(job_id)))
+        await stack.rebuild()
+        await worker.connect()
+        await stack.later(60.0)
+        await worker.connect()
+    grants = [one for one in stack.all(Assign) if one.job_id == job_id]
+    assert [one.epoch for one in grants] == [*range(1, len(grants) + 1)]
+    assert len(grants) > 4
+    assert AttemptRef(job_id, len(grants)) == worker.ref(grants[-1])
