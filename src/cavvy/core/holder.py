@@ -83,8 +83,9 @@ class Holder:
             self.effects.append(SendStarted(ref=attempt.ref))
 
     def finished(self, command: AttemptFinished) -> None:
-        report = SendComplete(ref=command.ref, result=command.result, receipt=command.receipt)
-        self._ended(command.ref, report)
+        attempt = self._held.get(command.ref)
+        if attempt is not None:
+            self._ended(attempt, SendComplete(ref=command.ref, result=command.result, receipt=command.receipt))
 
     def failed(self, command: AttemptFailed) -> None:
         report = SendFailed(
@@ -106,19 +107,18 @@ class Holder:
     def _cut_short(self, ref: AttemptRef, usage: Usage | None, report: Report) -> None:
         """An end without a result. One that was asked for is reported as what was asked, however it came."""
         attempt = self._held.get(ref)
-        if attempt is not None and attempt.phase is HeldPhase.STOPPING:
+        if attempt is None:
+            return
+        if attempt.phase is HeldPhase.STOPPING:
             report = SendStopped(ref=ref, usage=usage, stopped_ms=self._took_ms(attempt))
-        elif attempt is not None and attempt.phase is HeldPhase.RETURNING:
+        elif attempt.phase is HeldPhase.RETURNING:
             report = _returned(ref)
-        self._ended(ref, report)
+        self._ended(attempt, report)
 
     def _took_ms(self, attempt: HeldAttempt) -> int | None:
         return None if attempt.aborted_s is None else round(1000 * (self.now_s - attempt.aborted_s))
 
-    def _ended(self, ref: AttemptRef, report: Report) -> None:
-        attempt = self._held.get(ref)
-        if attempt is None:
-            return
+    def _ended(self, attempt: HeldAttempt, report: Report) -> None:
         if attempt.phase is HeldPhase.DROPPING:
             self._dropped(attempt, report)
             return
@@ -144,7 +144,7 @@ class Holder:
     def stop(self, attempt: HeldAttempt) -> None:
         """The coordinator waits to hear that it has ended."""
         if attempt.phase is HeldPhase.WAITING:
-            self._ended(attempt.ref, SendStopped(ref=attempt.ref, stopped_ms=0))
+            self._ended(attempt, SendStopped(ref=attempt.ref, stopped_ms=0))
         elif attempt.phase is not HeldPhase.REPORTING:
             self._abort(attempt, HeldPhase.STOPPING)
 
@@ -197,7 +197,7 @@ class Holder:
     def give_back_unbegun(self) -> None:
         """What waits for a slot here, or for its turn at the provider, somebody else can begin with."""
         for attempt in [one for one in self._held if one.phase is HeldPhase.WAITING]:
-            self._ended(attempt.ref, _returned(attempt.ref))
+            self._ended(attempt, _returned(attempt.ref))
         self.give_back_running(lambda attempt: not attempt.started)
 
     def give_back_running(self, which: Callable[[HeldAttempt], bool]) -> None:

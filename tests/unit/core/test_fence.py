@@ -8,8 +8,8 @@ import pytest
 
 from cavvy import defaults
 from cavvy.core.commands import Command
-from cavvy.core.effects import Assign, CompletionAnswered, FrameRefused, Verdict
-from cavvy.core.job import AttemptRef, JobStatus
+from cavvy.core.effects import Assign, CompletionAnswered, FrameRefused, StopAttempt, Verdict
+from cavvy.core.job import AttemptEnd, AttemptRef, JobStatus
 from cavvy.testing import FakeWorker, Stack
 
 Frame = Callable[[FakeWorker, Assign], Awaitable[Command]]
@@ -96,6 +96,58 @@ async def test_p03_an_attempt_that_its_worker_has_given_back_does_not_come_back(
     await stack.do(await frame(worker, grant))
     assert await stack.job(grant.job_id) == before
     assert all(one.verdict is Verdict.STALE for one in stack.all(CompletionAnswered))
+
+
+async def lost(stack: Stack, worker: FakeWorker) -> Assign:
+    """Its lease is over, nobody else has the job, and its worker's socket is still there."""
+    grant = stack.assigned(await stack.submit())
+    await stack.do(worker.started(grant))
+    for _ in range(int(defaults.LEASE_TTL_S) + 3):
+        await stack.later(1.0, worker.beat(free=0))
+    assert (await stack.job(grant.job_id)).attempts[-1].end is AttemptEnd.LOST
+    return grant
+
+
+async def test_the_late_result_of_a_lost_attempt_is_taken_while_nobody_else_has_the_job(
+    stack: Stack, worker: FakeWorker
+) -> None:
+    grant = await lost(stack, worker)
+    await stack.do(await worker.completed(grant))
+    job = await stack.job(grant.job_id)
+    assert stack.last(CompletionAnswered).verdict is Verdict.ACCEPTED
+    assert (job.status, job.epoch, len(job.attempts)) == (JobStatus.COMPLETED, 1, 1)
+
+
+async def test_a_lost_attempt_whose_worker_says_that_it_began_goes_on(stack: Stack, worker: FakeWorker) -> None:
+    grant = await lost(stack, worker)
+    await stack.do(worker.started(grant))
+    job = await stack.job(grant.job_id)
+    assert (job.status, job.epoch, job.tries) == (JobStatus.RUNNING, 1, 0)
+
+
+@pytest.mark.parametrize("frame", [failed, failed_for_now, stopped, rejected])
+async def test_the_end_of_a_lost_attempt_without_a_result_changes_nothing(
+    stack: Stack, worker: FakeWorker, frame: Frame
+) -> None:
+    grant = await lost(stack, worker)
+    before = await stack.job(grant.job_id)
+    await stack.do(worker.draining(), await frame(worker, grant))
+    assert await stack.job(grant.job_id) == before
+
+
+async def test_who_begins_a_job_that_has_ended_is_told_to_stop(stack: Stack, worker: FakeWorker) -> None:
+    grant = stack.assigned(await stack.submit())
+    await stack.do(worker.failed(grant, "input_too_large"))
+    (told,) = await stack.do(worker.started(grant))
+    assert isinstance(told, StopAttempt)
+    assert (told.session, told.job_id, told.epoch) == (worker.session, grant.job_id, 1)
+
+
+async def test_a_socket_that_is_gone_is_told_nothing(stack: Stack, worker: FakeWorker) -> None:
+    grant = stack.assigned(await stack.submit())
+    await stack.do(worker.failed(grant, "input_too_large"))
+    await worker.disconnect()
+    assert await stack.do(worker.started(grant)) == []
 
 
 async def test_a_slot_is_taken_by_an_attempt_that_began_though_nobody_wants_it(

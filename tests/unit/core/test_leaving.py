@@ -44,6 +44,21 @@ def test_p12_it_takes_nothing_new() -> None:
     assert desk.heartbeat() == SendHeartbeat(held=(ref(1),), free=0)
 
 
+def test_p12_what_has_not_begun_at_its_provider_is_given_back_at_once() -> None:
+    desk = Desk()
+    desk.run(1)
+    desk.assign(2)
+    assert leave(desk) == [SendDrain(), AbortAttempt(ref=ref(2))]
+    assert without_heartbeats(desk.do(AttemptStopped(ref=ref(2)))) == [rejected(ref(2), "draining")]
+
+
+def test_p12_what_is_being_given_back_is_not_gone_on_with_after_a_lost_connection() -> None:
+    desk = Desk()
+    desk.assign(1)
+    leave(desk)
+    assert without_heartbeats(desk.reconnect(verdict(ref(1), "go_on"))) == [SendDrain()]
+
+
 def test_p12_what_runs_may_end_and_is_delivered() -> None:
     desk = Desk()
     desk.run(1)

@@ -194,6 +194,14 @@ class TestAssignments:
         desk.finish(desk.run(1))
         assert desk.assign(1) == [complete(ref(1))]
 
+    def test_what_waits_begins_with_whichever_slot_is_idle_first(self) -> None:
+        """Two slots: one attempt is still stopping, another one ends."""
+        desk = Desk()
+        dropped, other = desk.run(1), desk.run(2)
+        desk.do(HeartbeatAckReceived(lost=(dropped,)))
+        assert desk.assign(3) == []
+        assert RunAttempt(assignment=assignment(3)) in desk.do(failed(other))
+
 
 class TestResults:
     def test_a_result_is_sent_at_once(self) -> None:
@@ -309,6 +317,10 @@ class TestFailures:
         assert ref(1) not in desk.core._held.past
         assert ref(2) in desk.core._held.past
 
+    @pytest.mark.parametrize("end", [AttemptStopped(ref=AttemptRef("nobody", 1)), failed(AttemptRef("nobody", 1))])
+    def test_the_end_of_what_it_never_had_is_nothing(self, end: WorkerCommand) -> None:
+        assert Desk().do(end) == []
+
 
 class TestCancel:
     def test_a_cancelled_attempt_is_aborted_and_reported_stopped_when_its_provider_is_idle(self) -> None:
@@ -402,6 +414,24 @@ class TestReconnecting:
 
     def test_a_login_is_followed_by_a_heartbeat(self) -> None:
         assert Desk(slots=3, connected=False).connect() == [SendHeartbeat(held=(), free=3)]
+
+    def test_an_attempt_of_which_nothing_is_said_goes_on(self) -> None:
+        desk = Desk()
+        desk.run(1)
+        assert without_heartbeats(desk.reconnect()) == []
+        assert desk.heartbeat() == SendHeartbeat(held=(ref(1),), free=1)
+
+    def test_what_has_not_begun_is_gone_on_with_and_not_called_begun(self) -> None:
+        desk = Desk()
+        desk.assign(1)
+        assert without_heartbeats(desk.reconnect(verdict(ref(1), "go_on"))) == [ResendText(ref=ref(1), offset=0)]
+
+    def test_what_begins_while_there_is_no_connection_is_told_when_there_is_one(self) -> None:
+        desk = Desk()
+        desk.assign(1)
+        desk.do(Disconnected())
+        assert desk.do(AttemptStarted(ref=ref(1))) == []
+        assert SendStarted(ref=ref(1)) in desk.connect(verdict(ref(1), "go_on"))
 
 
 class TestHeartbeats:
