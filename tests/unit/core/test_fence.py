@@ -8,7 +8,7 @@ import pytest
 
 from cavvy import defaults
 from cavvy.core.commands import Command
-from cavvy.core.effects import Assign, CompletionAnswered, FrameRefused, StopAttempt, Verdict
+from cavvy.core.effects import Assign, CompletionAnswered, FrameRefused, JobChanged, StopAttempt, Verdict
 from cavvy.core.job import AttemptEnd, AttemptRef, JobStatus
 from cavvy.testing import FakeWorker, Stack
 
@@ -39,6 +39,13 @@ async def rejected(worker: FakeWorker, grant: Assign) -> Command:
     return worker.rejected(grant)
 
 
+async def standing(stack: Stack, grant: Assign) -> tuple[object, ...]:
+    """What has become of the job; what an attempt had used may be told late."""
+    job = await stack.job(grant.job_id)
+    ends = [(one.epoch, one.end, one.counted) for one in job.attempts]
+    return job.status, job.epoch, job.tries, job.failure, job.result, ends
+
+
 FRAMES = pytest.mark.parametrize("frame", [started, completed, failed, failed_for_now, stopped, rejected])
 
 
@@ -59,9 +66,9 @@ async def test_p03_what_a_worker_says_of_a_lost_attempt_is_not_said_of_the_one_i
 ) -> None:
     first, second = await granted_again(stack, worker)
     late = await frame(worker, first)
-    before = await stack.job(first.job_id)
+    before = await standing(stack, first)
     await stack.do(late)
-    assert await stack.job(first.job_id) == before
+    assert await standing(stack, first) == before
     assert stack.all(FrameRefused) == []
     assert all(one.verdict is Verdict.STALE for one in stack.all(CompletionAnswered))
     await stack.do(worker.started(second), await worker.completed(second))
@@ -75,9 +82,9 @@ async def test_p03_what_another_worker_says_of_an_attempt_changes_nothing_and_is
     grant = stack.assigned(await stack.submit())
     other = FakeWorker(stack, "other")
     await other.join()
-    before = await stack.job(grant.job_id)
+    before = await standing(stack, grant)
     effects = await stack.do(await frame(other, grant))
-    assert await stack.job(grant.job_id) == before
+    assert await standing(stack, grant) == before
     assert [(one.session, one.code) for one in effects if isinstance(one, FrameRefused)] == [
         (other.session, "not_yours")
     ]
@@ -91,10 +98,10 @@ async def test_p03_an_attempt_that_its_worker_has_given_back_does_not_come_back(
 ) -> None:
     grant = stack.assigned(await stack.submit())
     await stack.do(await end(worker, grant))
-    before = await stack.job(grant.job_id)
-    assert before.status is JobStatus.PENDING
+    before = await standing(stack, grant)
+    assert before[0] is JobStatus.PENDING
     await stack.do(await frame(worker, grant))
-    assert await stack.job(grant.job_id) == before
+    assert await standing(stack, grant) == before
     assert all(one.verdict is Verdict.STALE for one in stack.all(CompletionAnswered))
 
 
@@ -130,9 +137,9 @@ async def test_the_end_of_a_lost_attempt_without_a_result_changes_nothing(
     stack: Stack, worker: FakeWorker, frame: Frame
 ) -> None:
     grant = await lost(stack, worker)
-    before = await stack.job(grant.job_id)
+    before = await standing(stack, grant)
     await stack.do(worker.draining(), await frame(worker, grant))
-    assert await stack.job(grant.job_id) == before
+    assert await standing(stack, grant) == before
 
 
 async def test_who_begins_a_job_that_has_ended_is_told_to_stop(stack: Stack, worker: FakeWorker) -> None:
@@ -160,6 +167,23 @@ async def test_a_slot_is_taken_by_an_attempt_that_began_though_nobody_wants_it(
     assert (await stack.job(waiting)).status is JobStatus.PENDING
     await stack.do(worker.stopped(first))
     assert (await stack.job(waiting)).status is JobStatus.ASSIGNED
+
+
+async def test_who_watches_a_job_hears_when_it_began(stack: Stack, worker: FakeWorker) -> None:
+    grant = stack.assigned(await stack.submit())
+    (told,) = await stack.do(worker.started(grant))
+    assert isinstance(told, JobChanged)
+    assert (told.job.status, told.started_at_ms) == (JobStatus.RUNNING, stack.clock().wall_ms)
+
+
+async def test_to_say_again_that_an_attempt_began_changes_nothing(stack: Stack, worker: FakeWorker) -> None:
+    grant = stack.assigned(await stack.submit())
+    await stack.do(worker.started(grant))
+    await stack.later(2.0)
+    before = await stack.job(grant.job_id)
+    assert (await stack.do(worker.started(grant)), await stack.later(2.0)) == ([], [])
+    assert await stack.job(grant.job_id) == before
+    assert before.attempts[0].started_at_ms is not None
 
 
 async def test_epochs_rise_with_each_grant_and_none_is_given_twice(stack: Stack, worker: FakeWorker) -> None:
