@@ -392,6 +392,16 @@ async def test_a_retried_job_waits_as_if_it_had_not_failed_and_keeps_its_attempt
     assert (header.lost, header.lost_counted) == (False, False)
 
 
+async def test_a_retry_may_give_a_job_other_terms(opened: OpenStore) -> None:
+    await opened.commit(inserted(1, terms=TERMS), failed(1, 0, None), inserted(2, terms=TERMS), failed(2, 0, None))
+    anew = Terms(timeout_s=60.0, match_window_s=30.0, deadline_at_ms=68_000)
+    await opened.commit(replace(retried(1, 0), terms=anew), retried(2, 0))
+    assert ((await read(opened)).terms, (await read(opened, 2)).terms) == (anew, TERMS)
+    header = await opened.header(1)
+    assert header is not None
+    assert header.terms == anew
+
+
 async def test_a_retry_may_stand_anywhere_in_a_batch(opened: OpenStore) -> None:
     await opened.commit(inserted(1), granted(1), failed(1), retried(1), granted(1, 2), started(1, 2), inserted(2))
     await opened.commit(failed(2, 0, None), failed(1, 2), retried(2, 0), retried(1, 2), granted(1, 3), completed(1, 3))

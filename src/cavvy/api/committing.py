@@ -14,7 +14,9 @@ from cavvy.api.submission import Submission, known_values, parse_body, parse_sub
 from cavvy.core.job import JobType, Policy, Terms, shared_needs
 from cavvy.protocol.rest_dispatch import CommitBody, LlmPayload, TaskPayload
 
-__all__ = ["parse_commit"]
+__all__ = ["MISSING_FIELDS", "parse_commit"]
+
+MISSING_FIELDS = "Missing required fields: job_type, payload, user_id"
 
 _REQUIRED = ("job_type", "payload", "user_id")
 
@@ -35,8 +37,8 @@ def parse_commit(
 
 
 def _dispatchs_own_refusals(body: dict[str, Any]) -> None:
-    if not all(body.get(name) for name in _REQUIRED):
-        raise _refusal("Missing required fields: job_type, payload, user_id")
+    if any(body.get(name) in (None, "", 0) for name in _REQUIRED):
+        raise _refusal(MISSING_FIELDS)
     if body["job_type"] not in [one.value for one in JobType]:
         raise _refusal("Invalid job_type")
 

@@ -11,7 +11,7 @@ from cavvy import defaults
 from cavvy.api import examples
 from cavvy.api.auth import READS, SUBMITS
 from cavvy.api.bodies import read_object
-from cavvy.api.committing import parse_commit
+from cavvy.api.committing import MISSING_FIELDS, parse_commit
 from cavvy.api.documented import documented, header, query
 from cavvy.api.fields import refuse
 from cavvy.api.jobs import AnyRequest, Name, find_job, known_query
@@ -25,6 +25,7 @@ from cavvy.protocol.rest_dispatch import CommitBody, Committed, JobTypeName, Pol
 
 __all__ = ["dispatch_router"]
 
+INVALID_TYPE = "Invalid job_type. Use LLM_INFER or TASK"
 _COMMIT: dict[str, Any] = {
     "body": CommitBody,
     "request_example": examples.COMMIT,
@@ -42,6 +43,7 @@ _COMMIT: dict[str, Any] = {
         "queue_full",
         "stopped",
     ),
+    "words": {"invalid_request": MISSING_FIELDS},
 }
 
 
@@ -87,6 +89,7 @@ async def _commit(request: AnyRequest, policy: Policy) -> Response[bytes]:
             query("policy", "AUTO is FAST for LLM_INFER and CHEAP for TASK.", PolicyName, "AUTO"),
         ),
         errors=("invalid_request",),
+        words={"invalid_request": INVALID_TYPE},
     ),
 )
 async def quote(request: AnyRequest) -> Response[bytes]:
@@ -95,8 +98,7 @@ async def quote(request: AnyRequest) -> Response[bytes]:
     known_query(request, "job_type", "policy")
     job_type = request.query_params.get("job_type")
     if job_type not in [one.value for one in JobType]:
-        error = "Invalid job_type. Use LLM_INFER or TASK"
-        raise ProblemError("invalid_request", f"{error}.", error=error)
+        raise ProblemError("invalid_request", f"{INVALID_TYPE}.", error=INVALID_TYPE)
     named = request.query_params.get("policy", "AUTO")
     if named not in POLICIES:
         refuse("policy", f"must be exactly one of: {', '.join(POLICIES)}")

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from litestar.openapi.spec import Operation
@@ -31,7 +33,9 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True)
 class Documented:
-    """One operation. `answers` maps a status to its description and type (None: no body); `errors` are codes."""
+    """One operation. `answers` maps a status to its description and type (None: no body); `errors` are codes, and
+    `words` what stands in `error` of some of them instead of the code.
+    """
 
     summary: str
     body: Any
@@ -42,6 +46,7 @@ class Documented:
     media_type: str
     parameters: tuple[Parameter, ...]
     errors: tuple[str, ...]
+    words: Mapping[str, str]
     public: bool
 
     def example_of(self, status: int) -> Any:
@@ -61,6 +66,7 @@ def documented(
     media_type: str = "application/json",
     parameters: tuple[Parameter, ...] = (),
     errors: tuple[str, ...] = (),
+    words: Mapping[str, str] = MappingProxyType({}),
     public: bool = False,
 ) -> type[Operation]:
     """A handler's `operation_class`; its docstring is the description and its name the operationId.
@@ -80,6 +86,7 @@ def documented(
             media_type=media_type,
             parameters=parameters,
             errors=errors,
+            words=words,
             public=public,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from inspect import cleandoc
 from typing import Any
 
@@ -12,6 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
 from cavvy.api.documented import KNOWN_IN_PATH, Documented, Parameter
+from cavvy.api.examples import JOB_ID
 from cavvy.api.problems import CODES
 from cavvy.protocol.rest_problem import Problem
 from cavvy.version import __version__
@@ -25,6 +26,13 @@ _ALWAYS = ("invalid_request", "foreign_origin", "misdirected_request", "internal
 _WITH_KEY = ("unauthorized", "forbidden", "invalid_field", "rate_limited")
 _WITH_BODY = ("invalid_json", "body_too_large", "unsupported_media_type", "invalid_field")
 _WRITING = ("store_unavailable",)
+#: What a problem of this code says besides.
+_MORE: Mapping[str, Mapping[str, Any]] = {
+    "no_trusted_worker": {"job_id": JOB_ID},
+    "invalid_field": {"field": "user_id"},
+    "store_unavailable": {"outcome": "not_accepted"},
+    "internal": {"request_id": "5f0c2a9be17d4386"},
+}
 _HEADERS = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
 
 
@@ -102,7 +110,7 @@ def _operation(path: str, method: str, handler: HTTPRouteHandler, one: Documente
         "parameters": parameters,
         "responses": {
             **{str(status): _answer(one, status, schemas) for status in one.answers},
-            **_problems(_codes(method, one, "{" in path), schemas, taken=set(one.answers)),
+            **_problems(_codes(method, one, "{" in path), one, schemas),
         },
     }
     if one.public:
@@ -157,17 +165,21 @@ def _codes(method: str, one: Documented, has_path: bool) -> list[str]:
     return sorted(codes, key=list(CODES).index)
 
 
-def _problems(codes: list[str], schemas: _Schemas, taken: set[int]) -> dict[str, Schema]:
+def _problems(codes: list[str], one: Documented, schemas: _Schemas) -> dict[str, Schema]:
     """One response a status; each of its codes has an example."""
     by_status: dict[int, list[str]] = {}
     for code in codes:
         by_status.setdefault(CODES[code][0], []).append(code)
-    return {str(status): _problem(status, each, schemas) for status, each in by_status.items() if status not in taken}
+    return {
+        str(status): _problem(status, each, one.words, schemas)
+        for status, each in by_status.items()
+        if status not in one.answers
+    }
 
 
-def _problem(status: int, codes: list[str], schemas: _Schemas) -> Schema:
+def _problem(status: int, codes: list[str], words: Mapping[str, str], schemas: _Schemas) -> Schema:
     schema = {"allOf": [schemas.of(Problem), {"properties": {"code": {"enum": codes}}}]}
-    examples = {code: {"summary": CODES[code][1], "value": _example(code)} for code in codes}
+    examples = {code: {"summary": CODES[code][1], "value": _example(code, words.get(code, code))} for code in codes}
     made: Schema = {
         "description": "; ".join(f"`{code}`: {CODES[code][1]}" for code in codes),
         "content": {"application/problem+json": {"schema": schema, "examples": examples}},
@@ -177,11 +189,11 @@ def _problem(status: int, codes: list[str], schemas: _Schemas) -> Schema:
     return made
 
 
-def _example(code: str) -> Any:
+def _example(code: str, error: str) -> Any:
     status, title = CODES[code]
-    detail = "What is wrong, and what to do."
+    kind, detail = f"urn:cavvy:problem:{code}", "What is wrong, and what to do."
     return plain(
-        Problem(type=f"urn:cavvy:problem:{code}", title=title, status=status, detail=detail, code=code, error=code)
+        Problem(type=kind, title=title, status=status, detail=detail, code=code, error=error, **_MORE.get(code, {}))
     )
 
 

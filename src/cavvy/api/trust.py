@@ -43,6 +43,10 @@ __all__ = ["trust_router"]
 
 log = logs.get_logger()
 
+#: What Dispatch says in `error`.
+NO_USER, NO_USER_IN_QUERY = "Missing user_id", "Missing user_id query param"
+NO_CODE = "Missing pairing_code or provider_pubkey"
+
 _KEY = re.compile("[0-9a-f]{64}")
 _USER = query("user_id", "Whose, for a key that may act for users and for the operator's.", Name, "alice")
 _REFUSALS = {
@@ -90,6 +94,7 @@ class _User(NamedTuple):
         answers={201: ("Shown once", NewTrustCode)},
         example=examples.TRUST_CODE,
         errors=("invalid_request",),
+        words={"invalid_request": NO_USER},
     ),
 )
 async def create_trust_code(request: AnyRequest) -> Response[bytes]:
@@ -101,7 +106,7 @@ async def create_trust_code(request: AnyRequest) -> Response[bytes]:
     known_query(request)
     body = parse_body(await read_object(request, optional=True), TrustCodeBody)
     if caller is ANONYMOUS and not body.user_id:
-        raise _missing("Missing user_id")
+        raise _missing(NO_USER)
     user = _user(here, caller, body.user_id)
     while True:
         code, ref = new_code(), here.engine.next_ref()
@@ -130,6 +135,7 @@ async def create_trust_code(request: AnyRequest) -> Response[bytes]:
         answers={200: ("Its user is asked to confirm", Claimed)},
         example=examples.CLAIMED,
         errors=("invalid_request", "invalid_code", "already_claimed", "expired", "too_many_claims"),
+        words={"invalid_request": NO_CODE},
     ),
 )
 async def claim_trust_code(request: AnyRequest) -> Response[bytes]:
@@ -141,7 +147,7 @@ async def claim_trust_code(request: AnyRequest) -> Response[bytes]:
     known_query(request)
     body = parse_body(await read_object(request), ClaimBody)
     if not body.pairing_code or not body.provider_pubkey:
-        raise _missing("Missing pairing_code or provider_pubkey")
+        raise _missing(NO_CODE)
     if _KEY.fullmatch(body.provider_pubkey) is None:
         refuse("provider_pubkey", "must be 64 hex digits in lower case")
     ref, client = here.engine.next_ref(), request.scope.get("client")
@@ -161,6 +167,7 @@ async def claim_trust_code(request: AnyRequest) -> Response[bytes]:
         "Whom a user trusts",
         answers={200: ("Pairings, claims and codes, oldest first", TrustList)},
         example=TrustList(providers=[examples.PAIRING], waiting=[examples.CLAIM]),
+        words={"invalid_request": NO_USER_IN_QUERY},
         parameters=(_USER,),
     ),
 )
@@ -171,7 +178,7 @@ async def list_trust(request: AnyRequest) -> Response[bytes]:
     known_query(request, "user_id")
     given = request.query_params.get("user_id")
     if caller is ANONYMOUS and not given:
-        raise _missing("Missing user_id query param")
+        raise _missing(NO_USER_IN_QUERY)
     user = _user(here, caller, given)
     workers = await _workers(here, user.tenant)
     shown = [_view(one, workers) for one in await here.store.trusts(user.tenant, user.user_id)]

@@ -20,7 +20,7 @@ from cavvy.core.commands import JobFailed, JobRejected, RunAgain
 from cavvy.core.effects import Reply, ReplyCode, WorkerCooled
 from cavvy.core.erasing import Eraser
 from cavvy.core.fleet import Session
-from cavvy.core.job import AttemptRef, FailureCode, JobHeader, JobStatus, Now, RejectReason
+from cavvy.core.job import AttemptRef, FailureCode, JobHeader, JobStatus, Now, RejectReason, Terms
 from cavvy.core.latch import StopLatch
 from cavvy.core.lifecycle import Event
 from cavvy.core.matching import refusal
@@ -74,20 +74,22 @@ class Retrying:
 
     def run_again(self, command: RunAgain, now: Now) -> None:
         """The one way out of `failed`. The new run starts clean: the attempts before stay, and none comes back."""
-        code, latch = self._refusal(command.job, now)
+        terms = _terms_of_a_run(command.job, now)
+        code, latch = self._refusal(command.job, terms, now)
         if code is not None:
             live = self._board.jobs.get(command.job.id)
             self._out.effect(Reply(ref=command.ref, code=code, stop=latch, status=live.status if live else None))
             return
         cleared = {"tries": 0, "cancel": None, "lost": False, "lost_counted": False, "seen": None}
-        job = replace(command.job, status=JobStatus.PENDING, **cleared)
-        self._out.write(RetryJob(job_id=job.id, epoch=job.epoch, retried_at_ms=now.wall_ms))
+        job = replace(command.job, status=JobStatus.PENDING, terms=terms, **cleared)
+        changed = None if terms is command.job.terms else terms
+        self._out.write(RetryJob(job_id=job.id, epoch=job.epoch, retried_at_ms=now.wall_ms, terms=changed))
         self._board.reopen(job, now)
         self._out.reply(command.ref, ReplyCode.OK, job_id=job.id, status=job.status)
 
-    def _refusal(self, job: JobHeader, now: Now) -> tuple[ReplyCode | None, StopLatch | None]:
+    def _refusal(self, job: JobHeader, terms: Terms, now: Now) -> tuple[ReplyCode | None, StopLatch | None]:
         """Why it may not run again, if it may not."""
-        tenant, deadline_ms = job.needs.tenant, job.terms.deadline_at_ms
+        tenant, deadline_ms = job.needs.tenant, terms.deadline_at_ms
         if job.id in self._board.jobs:
             return ReplyCode.NOT_FAILED, None
         if self._eraser.has(job.id):
@@ -126,3 +128,12 @@ class Retrying:
         session.cooling_until_s = now.mono_s + defaults.REJECT_COOL_DOWN_S
         until_ms = now.wall_ms + round(defaults.REJECT_COOL_DOWN_S * 1000)
         self._out.effect(WorkerCooled(session=session.id, until_ms=until_ms))
+
+
+def _terms_of_a_run(job: JobHeader, now: Now) -> Terms:
+    """A job that was committed has its time from the commit, not until a moment that somebody chose: its retry is as a
+    commit now.
+    """
+    if job.needs.policy is None:
+        return job.terms
+    return replace(job.terms, deadline_at_ms=now.wall_ms + round(job.terms.timeout_s * 1000))

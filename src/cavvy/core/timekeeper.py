@@ -41,7 +41,7 @@ class Timekeeper:
         unmatched = [job for job in late if job.needs.policy and self._window_ends(job, now)]
         self._end_unmatched(unmatched, now)
         for job in self._live([job.id for job in late]):
-            told_at_commit = f"It had not ended {job.terms.timeout_s:g} s after its commit."
+            told_at_commit = f"It had not ended {job.terms.timeout_s:g} s after its commit, or its retry."
             self._end(job, Event.DEADLINE, now, told_at_commit if job.needs.policy else "Its deadline has come.")
 
     def sweep(self, now: Now) -> None:

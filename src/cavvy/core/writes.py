@@ -245,12 +245,13 @@ class DropRevokedKeys(WriteBase, frozen=True, kw_only=True, tag=True):
 class RetryJob(WriteBase, frozen=True, kw_only=True, tag=True):
     """failed → pending, conditional on `epoch` being the job's highest: tries, failure and cancel request are cleared.
 
-    The attempts stay, and none of them can come back.
+    The attempts stay, and none of them can come back. `terms` are those of the new run; None: it has those it had.
     """
 
     job_id: str
     epoch: int
     retried_at_ms: int
+    terms: Terms | None = None
 
 
 class AddWorkerToken(WriteBase, frozen=True, kw_only=True, tag=True):

@@ -166,7 +166,7 @@ def _retry_job(data: Data, transaction: Transaction, write: RetryJob) -> None:
     job = _current(data, write)
     require(job.status is JobStatus.FAILED, write, "the job has not failed")
     cleared = {"tries": 0, "completed_at_ms": None, "failure": None, "cancel": None}
-    run = {"retried_epoch": write.epoch, "retried_at_ms": write.retried_at_ms}
+    run = {"retried_epoch": write.epoch, "retried_at_ms": write.retried_at_ms, "terms": write.terms or job.terms}
     transaction.put(data.jobs, job.id, replace(job, status=JobStatus.PENDING, **cleared, **run))
 
 

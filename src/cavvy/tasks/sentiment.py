@@ -122,7 +122,7 @@ class _Ear:
         self._lexicon = lexicon
         self._tally = tally
         self._weights: dict[str, float] = {}
-        self._trailed = self._heard = False
+        self._trailed = False
         self.pause()
 
     def pause(self) -> None:
@@ -132,21 +132,20 @@ class _Ear:
         self._last = ""
         self._strength = 1.0
         self._negated = 0
-        self._heard = self._trailed = False
+        self._heard = self._weighed = self._trailed = False
 
     def hear(self, said: str) -> None:
         lexicon, word = self._lexicon, said.casefold().replace("\u2019", "'")
         if _UNSPACED_RUN.match(word):
-            for weight in lexicon.unspaced(word):
-                self._tally.hear(weight)
+            self._hear_run(word)
             return
         pair, self._last = f"{self._last} {word}", word
-        self._negated -= self._negated > 0
+        self._negated = _NEGATION_REACH if lexicon.joins_negation(word) else max(0, self._negated - 1)
+        weighed, self._weighed = self._weighed, False
         if pair in lexicon.pairs:
-            if self._heard:
+            if weighed:
                 self._tally.take_back()
-            self._tally.hear(lexicon.pairs[pair])
-            self._negated, self._heard = 0, False
+            self._hear_pair(lexicon.pairs[pair])
         elif word in lexicon.buts:
             self.pause()
             self._tally.but()
@@ -160,6 +159,18 @@ class _Ear:
         else:
             self._strength, self._heard = 1.0, self._heard and bool(lexicon.trailing)
 
+    def _hear_pair(self, weight: float) -> None:
+        """Behind a negation it is turned round, unless that is its own first word, or it is a "ne … pas" itself."""
+        self._tally.hear(turned(weight) if weight > 0 and 0 < self._negated < _NEGATION_REACH else weight)
+        self._negated, self._heard, self._trailed = 0, True, False
+
+    def _hear_run(self, run: str) -> None:
+        for weight in self._lexicon.unspaced(run):
+            if weight is None:
+                self._tally.but()
+            else:
+                self._tally.hear(weight)
+
     def _weight(self, word: str) -> float:
         if word not in self._weights:
             self._weights[word] = self._lexicon.weight(word)
@@ -167,5 +178,5 @@ class _Ear:
 
     def _weigh(self, weight: float, *, shouted: bool) -> None:
         weight *= min(self._strength, 2.0) * (_SHOUTED if shouted else 1.0)
-        self._heard, self._trailed, self._strength = True, False, 1.0
+        self._heard, self._weighed, self._trailed, self._strength = True, True, False, 1.0
         self._tally.hear(turned(weight) if self._negated else weight)

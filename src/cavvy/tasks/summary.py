@@ -24,6 +24,8 @@ _BREATH = 256  # sentences
 
 
 class _Weighed(NamedTuple):
+    """`weight` is the same in every process: an exact sum, since `about` has no order."""
+
     weight: float
     number: int
     sentence: Sentence
@@ -59,7 +61,7 @@ def _weigh(whole: Sequence[Sentence], breathe: Callable[[], None]) -> list[_Weig
     holding = Counter(term for each in about for term in each)
     worth = {term: _worth(times, len(whole)) for term, times in holding.items()}
     return [
-        _Weighed(_weight(one, number, sum(worth[term] for term in each), len(each)), number, one, each)
+        _Weighed(_weight(one, number, math.fsum(worth[term] for term in each), len(each)), number, one, each)
         for number, (one, each) in enumerate(zip(whole, about, strict=True))
     ]
 

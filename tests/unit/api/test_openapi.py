@@ -11,6 +11,7 @@ import pytest
 from litestar import Litestar, get
 
 from cavvy.api.app import ROUTES
+from cavvy.api.examples import JOB_ID
 from cavvy.api.openapi import describe
 from cavvy.api.problems import CODES
 
@@ -82,3 +83,29 @@ def test_a_route_without_a_description_is_not_served() -> None:
 
     with pytest.raises(TypeError, match="/undocumented"):
         describe(Litestar([undocumented], openapi_config=None, logging_config=None))
+
+
+def example_of(path: str, status: int, code: str, method: str = "post") -> dict[str, Any]:
+    shown = DOCUMENT["paths"][path][method]["responses"][str(status)]["content"]["application/problem+json"]
+    example: dict[str, Any] = shown["examples"][code]["value"]
+    return example
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs/commit/fast", "/v1/jobs/commit/cheap", "/v1/jobs"])
+def test_who_finds_no_trusted_worker_is_shown_where_the_job_is_told(path: str) -> None:
+    example = example_of(path, 422, "no_trusted_worker")
+    assert (example["error"], example["job_id"]) == ("no_trusted_worker", JOB_ID)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "words"),
+    [
+        ("post", "/v1/jobs/commit/fast", "Missing required fields: job_type, payload, user_id"),
+        ("get", "/v1/quote", "Invalid job_type. Use LLM_INFER or TASK"),
+        ("post", "/v1/trust/create", "Missing user_id"),
+        ("post", "/v1/trust/claim", "Missing pairing_code or provider_pubkey"),
+        ("get", "/v1/trust/list", "Missing user_id query param"),
+    ],
+)
+def test_where_dispatch_has_words_of_its_own_they_are_shown(method: str, path: str, words: str) -> None:
+    assert example_of(path, 400, "invalid_request", method)["error"] == words

@@ -8,10 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from cavvy import defaults
-from cavvy.core.effects import Assign, Reply, StopAttempt
+from cavvy.core.commands import RunAgain
+from cavvy.core.effects import Assign, Reply, ReplyCode, StopAttempt
 from cavvy.core.job import AttemptEnd, Effort, FailureCode, JobStatus, JobType, Needs, Policy, Terms
 from cavvy.core.prices import PRICES, policy_of, price_of
 from cavvy.core.ready import favourite
+from cavvy.store.base import header_of
 from cavvy.testing import FakeWorker, Stack
 
 BOTH = frozenset(JobType)
@@ -263,6 +265,42 @@ async def test_a_deadline_that_somebody_else_gave_is_called_a_deadline(stack: St
     failure = (await stack.job(job)).failure
     assert failure is not None
     assert failure.code is FailureCode.DEADLINE
+
+
+# Run again
+
+
+async def run_again(stack: Stack, job_id: str) -> ReplyCode:
+    await stack.do(RunAgain(ref=900, job=header_of(await stack.job(job_id))))
+    return stack.last(Reply).code
+
+
+async def test_one_that_is_run_again_has_its_whole_time_anew(stack: Stack) -> None:
+    job = await committed(stack, Policy.CHEAP, within_s=30)
+    await stack.later(300)
+    assert await run_again(stack, job) is ReplyCode.OK
+    await stack.later(28)
+    assert (await stack.job(job)).status is JobStatus.PENDING
+    await stack.later(2 + LATE_S)
+    failure = (await stack.job(job)).failure
+    assert failure is not None
+    assert failure.code is FailureCode.NO_ELIGIBLE_WORKER
+
+
+async def test_its_new_time_outlives_a_restart(stack: Stack) -> None:
+    job = await committed(stack, Policy.FAST, within_s=600)
+    await stack.later(900)
+    assert await run_again(stack, job) is ReplyCode.OK
+    await stack.restart()
+    await stack.later(5)
+    worker = await joined(stack, "w")
+    assert stack.assigned(job).session == worker.session
+
+
+async def test_a_deadline_that_somebody_else_gave_holds_for_the_next_run_too(stack: Stack) -> None:
+    job = await committed(stack, None, within_s=10)
+    await stack.later(10 + LATE_S)
+    assert await run_again(stack, job) is ReplyCode.DEADLINE_PASSED
 
 
 # What they cost

@@ -315,7 +315,7 @@ WRITES: list[Write] = [
     CompleteJob(result=BYTES, receipt=BYTES, output_hash="aa", model="m", usage=USAGE, ended_at_ms=1, **ATTEMPT),
     FailJob(failure=FAILURE, end=AttemptEnd.ABORTED, counted=True, cancel=ASKED, usage=USAGE, **ATTEMPT),
     BookUsage(worker="aa" * 32, usage=USAGE, **ATTEMPT),
-    RetryJob(retried_at_ms=9, **ATTEMPT),
+    RetryJob(retried_at_ms=9, terms=Terms(timeout_s=60.0), **ATTEMPT),
     AddWorkerToken(
         token_hash=BYTES,
         tenant="t",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -74,3 +77,28 @@ def test_a_task_that_is_not_known_is_no_result() -> None:
 
 def test_there_is_one_for_every_type_of_task() -> None:
     assert set(MODELS) == set(TaskType)
+
+
+#: Texts of sentences that weigh the same, hashed with their results: what decides must not be the order of a set.
+DIGEST = """
+import hashlib, random
+from cavvy.tasks.built_in import MODELS, run_task
+dice, digest = random.Random(3), hashlib.sha256()
+words = ["".join(dice.choices("abcdefghij", k=6)) for _ in range(60)]
+for _ in range(60):
+    text = " ".join(" ".join(dice.sample(words, 9)).capitalize() + "." for _ in range(40))
+    for task in MODELS:
+        digest.update(run_task(task, text + ' {"b": 1, "a": [2]} good but bad').result)
+print(digest.hexdigest())
+"""
+
+
+def test_a_result_is_the_same_in_every_process_and_under_every_locale() -> None:
+    digests = set()
+    for seed, locale in (("0", "C"), ("1", "C.UTF-8"), ("2", "tr_TR.UTF-8"), ("3", "C")):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": locale}
+        ended = subprocess.run(
+            [sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, check=True
+        )
+        digests.add(ended.stdout)
+    assert len(digests) == 1

@@ -50,7 +50,8 @@ def steps(writes: Iterable[Write]) -> Iterator[Single]:
 
 def _retry_job(write: RetryJob) -> Iterator[Single]:
     job_id, at_ms = write.job_id.encode(), write.retried_at_ms
-    yield Single("retry_job", {"job_id": job_id, "epoch": write.epoch, "retried_at_ms": at_ms})
+    terms = None if write.terms is None else msgspec.json.encode(write.terms)
+    yield Single("retry_job", {"job_id": job_id, "epoch": write.epoch, "retried_at_ms": at_ms, "terms": terms})
 
 
 def _book_usage(write: BookUsage) -> Iterator[Single]:

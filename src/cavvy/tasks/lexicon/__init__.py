@@ -62,11 +62,15 @@ class Lexicon:
     def negates(self, word: str) -> bool:
         return word in self._negations or word.endswith("n't")
 
-    def unspaced(self, run: str) -> Iterator[float]:
-        """The weights in a run of a script without spaces."""
+    def joins_negation(self, word: str) -> bool:
+        """Whether an apostrophe joins a negation to its beginning: n'aime."""
+        return word[: word.find("'") + 1] in self._negations
+
+    def unspaced(self, run: str) -> Iterator[float | None]:
+        """The weights in a run of a script without spaces; None is a "but"."""
         for found in east.EASTERN.finditer(run):
-            weight = east.WEIGHTS[found["word"]]
-            yield turned(weight) if found["before"] or found["after"] else weight
+            weight = east.WEIGHTS.get(found["word"])
+            yield turned(weight) if weight and (found["before"] or found["after"]) else weight
 
 
 def turned(weight: float) -> float:

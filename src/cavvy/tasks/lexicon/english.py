@@ -56,7 +56,8 @@ ENGLISH = Words(
         " mean-spirited stupid* idiot* ridiculous* nonsense absurd* incompeten* inferior inadequate* insufficient*"
         " unfair* unjust* biased hostile offensive* insult* reject* refus* terrified mediocre lousy shoddy flimsy"
         " waste* wasted pointless* hopeless* helpless* unusable unplayable unresponsive misleading mislead*"
-        " deceptive* falls_apart fell_apart stopped_working not_working doesn't_work didn't_work gave_up",
+        " deceptive* falls_apart fell_apart stopped_working not_working money_back expected_more never_buying"
+        " don't_care doesn't_care doesn't_work didn't_work gave_up",
         "lack lacks lacking lacked missing miss misses noisy loud hard harder weak weakly weakness* limited unclear"
         " uncertain doubt* doubtful* concern* concerned risk* risky negativ* tired tiring exhaust* unfortunat*"
         " unlucky messy mess clumsy awkward* heavy outdated old-fashioned cheaply cheap-looking so-so meh decline*"

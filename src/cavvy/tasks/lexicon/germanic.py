@@ -9,7 +9,8 @@ __all__ = ["DUTCH", "GERMAN"]
 GERMAN = Words(
     good=(
         "ausgezeichnet* hervorragend* fantastisch* großartig* grossartig* wunderbar* perfekt* exzellent* brillant*"
-        " genial* traumhaft* überragend* sensationell* begeister* liebe liebt lieben liebe* beste bester bestes"
+        " genial* wunderschön* traumhaft* überragend* sensationell* begeister* liebe liebt lieben liebe* beste bester"
+        " bestes"
         " besten herrlich* fabelhaft* phänomenal* makellos* vorzüglich* spitze spitzenmäßig* unschlagbar*"
         " sehr_empfehlenswert",
         "gut gute guter gutes guten gutem toll tolle toller tolles tollen super schön* freut freue freuen freude"
@@ -18,6 +19,7 @@ GERMAN = Words(
         " gelungen* erfolg* gewinn* gewonnen danke dank dankbar* lob* gelobt spaß spass lustig* interessant*"
         " spannend* bequem* komfortabel* elegant* einfach praktisch* sicher* schnell* pünktlich* sauber* preiswert*"
         " günstig* lohnt lohnen* gern gerne hoffnung* stolz* sympathisch* liebevoll* gemütlich* klasse prima wohl"
+        " jeden_cent ich_mag"
         " wohlfühl* höflich* kompetent* keine_probleme",
         "okay ok solide* ordentlich* brauchbar* nützlich* stabil* fair* ruhig* frisch* modern* hochwertig* passt"
         " läuft funktioniert einwandfrei* problemlos* tadellos* positiv* vorteil*",
@@ -33,7 +35,8 @@ GERMAN = Words(
         " teuer überteuert* schmerz* leid leiden* angst ängst* sorge* problem* schwierig* kompliziert* verwirr*"
         " beschwer* reklam* verlor* verlier* verlust* tot tote tod gestorben stirbt krieg* opfer gefahr* gefährlich*"
         " krank* krise* gewalt* angriff* dumm* blöd* idiot* unsinn sinnlos* nutzlos* wertlos* überfordert*"
-        " inkompetent* lüge* gelogen ungenießbar* versag* scheiter* gescheitert absturz abstürz* abgestürzt"
+        " inkompetent* lüge* gelogen ungenießbar* versag* zu_spät nicht_wert mehr_erwartet meckern scheiter*"
+        " gescheitert absturz abstürz* abgestürzt"
         " verschwend* zeitverschwendung geldverschwendung unbrauchbar* frustr* zweifel* bereu* lieblos*"
         " geschmacklos* versalzen* fade kalt_serviert",
         "laut* fehlt fehlen* fehlte schwach* schwer müde unklar* negativ* nachteil* kritik kritis* mäßig*"
@@ -63,7 +66,7 @@ DUTCH = Words(
         " defect* fout* beschadigd* traag* trage langzaam* laat onvriendelijk* onbeleefd* vies* vieze stinkt lelijk*"
         " saai* saaie duur* pijn* bang* angst* zorgen probleem* problemen moeilijk* ingewikkeld* klacht* klagen"
         " verlies* verloren dood oorlog* slachtoffer* gevaar* ziek* crisis geweld* dom* onzin nutteloos* leugen*"
-        " gefaald mislukt* vervelend*",
+        " gefaald werkt_niet mislukt* vervelend*",
         "luid* ontbreekt zwak* zwaar moe onduidelijk* negatief nadeel* kritiek matig* rommelig* koud",
     ),
     stronger="heel erg zeer echt ontzettend enorm extreem absoluut bijzonder zo super te",

@@ -27,7 +27,8 @@ FRENCH = Words(
         " sale* pue laid* moche* inconfortable* ennuyeu* ennui* cher chère chers chères douleur* souffr* peur*"
         " inquiet* inquiét* problème* difficile* compliqué* plaint* plainte* perdu* perte* perd* mort* guerre*"
         " victime* danger* malad* crise* violen* attaque* stupide* idiot* absurde* inutile* mensong* ment échec*"
-        " échou* gâch* regrett* froid_servi fade* bruyant* remboursement médiocre* incompéten* frustr*",
+        " échou* marche_pas fonctionne_pas vaut_pas gâch* regrett* froid_servi fade* bruyant* remboursement médiocre*"
+        " incompéten* frustr*",
         "manque* absent* faible* fatigu* lourd* flou* négatif* négative* inconvénient* critiqu* moyen moyenne bof"
         " désordre risque* doute* étroit*",
     ),
@@ -35,8 +36,9 @@ FRENCH = Words(
         "très vraiment extrêmement absolument totalement tellement si trop super hyper particulièrement complètement"
     ),
     weaker="peu assez plutôt légèrement presque parfois quasiment moyennement",
-    negations="pas ne jamais aucun aucune rien ni sans personne n'est n'a n'ai guère",
+    negations="pas ne n' jamais aucun aucune rien ni sans personne guère",
     buts="mais cependant pourtant toutefois néanmoins",
+    trailing="pas",
 )
 
 SPANISH = Words(
@@ -60,7 +62,8 @@ SPANISH = Words(
         " retras* groser* maleducad* antipátic* desagradable* suci* apesta feo fea feos feas incómod* aburrid* car*"
         " caro cara dolor* sufr* miedo* preocup* problema* difícil* complicad* confus* queja* perd* pérdida* muert*"
         " murió guerra* víctima* peligr* enferm* crisis violen* ataque* estúpid* idiota* absurd* inútil* mentir*"
-        " mentira* fracas* lástima arrepent* desperdici* mediocre* incompeten* sos* insípid* ruidos*",
+        " mentira* fracas* no_funciona no_funcionan lástima arrepent* arrepient* desperdici* mediocre* incompeten*"
+        " sos* insípid* ruidos*",
         "falta* débil* cansad* pesad* negativ* desventaj* crític* regular riesg* dud* estrech* desorden*",
     ),
     stronger=(
@@ -75,7 +78,8 @@ SPANISH = Words(
 ITALIAN = Words(
     good=(
         "eccellent* ottim* magnific* meraviglios* fantastic* perfett* geniale* straordinari* incredibil* stupend*"
-        " splendid* favolos* eccezional* migliore migliori adoro amo amore impeccabil* squisit* delizios* superb*",
+        " splendid* belliss* buoniss* gentiliss* favolos* eccezional* migliore migliori adoro amo amore impeccabil*"
+        " squisit* delizios* superb*",
         "buono buona buoni buone buon bene bello bella belli belle bel felic* content* soddisf* piacevol* consigl*"
         " consiglio consigliat* grazie piace piaciut* piacere gentil* simpatic* cordial* disponibil* utile*"
         " efficient* affidabil* veloc* comod* facil* pulit* success* vincere vinto vincent* vittori* divertent*"
@@ -91,7 +95,7 @@ ITALIAN = Words(
         " maleducat* antipatic* spiacevol* sporc* puzza* scomod* noios* noia car* caro cara costos* dolor* soffr*"
         " paura* preoccup* problem* difficil* complicat* confus* lament* reclam* pers* perdit* perd* mort* morto"
         " guerra* vittim* pericol* malat* crisi violen* attacc* stupid* idiot* assurd* inutil* bugi* fallit*"
-        " falliment* pent* sprec* mediocr* incompetent* insipid*",
+        " falliment* non_funziona non_funzionano non_vale pent* sprec* mediocr* incompetent* insipid*",
         "manca* mancanza debol* stanc* pesant* negativ* svantagg* critic* rischi* dubbi* rumoros* disordin*",
     ),
     stronger=(
@@ -111,7 +115,7 @@ PORTUGUESE = Words(
         " agradável recomend* obrigado obrigada gosto gostei gostamos gostos* simpátic* gentil* atencios* útil úteis"
         " eficien* confiáve* confiável rápid* confortáve* confortável fácil fáceis limp* sucesso* ganhar ganhou"
         " vitória* divertid* interessante* emocionante* impression* encantador* orgulh* esperança* prazer acolhedor*"
-        " elegante* barat* vale_a caprich*",
+        " elegante* barat* a_pena caprich*",
         "corret* sólid* tranquil* fresc* modern* clar* simples honest* estáve* estável positiv* adequad* vantage*",
     ),
     bad=(
@@ -122,7 +126,8 @@ PORTUGUESE = Words(
         " infeliz* infelizmente quebrad* quebrou defeit* falh* erro erros danific* destru* lent* atras* grosseir*"
         " mal-educad* antipátic* desagradáve* desagradável suj* fede feio feia desconfortáve* desconfortável chat*"
         " entediante* caro cara caros dor dores sofr* medo* preocup* problema* difícil difíceis complicad* confus*"
-        " reclam* perd* perda* mort* morreu guerra* vítima* perig* doente* doença* crise* violên* violent* ataque*"
+        " reclam* perd* perda* mort* morreu guerra* vítima* perig* não_funciona não_funcionam doente* doença* crise*"
+        " violên* violent* ataque*"
         " estúpid* idiota* absurd* inútil inúteis mentir* fracass* pena arrepend* desperdíc* desperdiç* medíocre*"
         " incompetent* insoss*",
         "falta* fraco fraca cansad* pesad* negativ* desvantage* crític* risco* dúvid* barulhent* desorganiz*",

@@ -11,7 +11,8 @@ __all__ = ["Words"]
 class Words(NamedTuple):
     """Words apart by blanks, pairs of words joined by `_`. `good` and `bad` are the strong, the plain, the weak ones.
 
-    `trailing` are negations that may come behind what they turn round.
+    `trailing` are negations that may come behind what they turn round. One that ends in an apostrophe is
+    joined to it.
     """
 
     good: tuple[str, str, str]

@@ -389,6 +389,7 @@ SET
     completed_at_ms = NULL,
     failure = NULL,
     cancel = NULL,
+    terms = COALESCE(:terms, terms),
     retried_epoch = epoch,
     retried_at_ms = :retried_at_ms
 WHERE id = :job_id AND epoch = :epoch AND status = 'failed';
