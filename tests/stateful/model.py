@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cavvy import defaults
 from cavvy.core.job import AttemptRef, FailureCode, JobStatus
 from cavvy.core.writes import FailJob, GrantJob, RequeueJob, ReviveAttempt, StartAttempt, Write
 from cavvy.store.base import JobRecord
@@ -28,11 +29,14 @@ class Attempt:
 @dataclass
 class Job:
     """`sure` says that the start of the newest attempt is surely written: it is a lazy write. `closed`: it was retried
-    since its newest attempt. `owner` is whose PRIVATE job it is.
+    since its newest attempt. `owner` is whose PRIVATE job it is, `task` says that it is a TASK. `committed`: it came
+    over Dispatch's routes, without a key.
     """
 
     id: str
     owner: str | None = None
+    task: bool = False
+    committed: bool = False
     status: str = "pending"
     code: str | None = None
     tries: int = 0
@@ -41,6 +45,10 @@ class Job:
     sure: bool = True
     closed: bool = False
     attempts: list[Attempt] = field(default_factory=list)
+
+    @property
+    def tenant(self) -> str:
+        return defaults.DISPATCH_TENANT if self.committed else defaults.TENANT
 
     @property
     def epoch(self) -> int:
@@ -147,9 +155,16 @@ class Model:
         self.keys: dict[str, str] = {}
         self.online: set[str] = set()
         self.trusted: set[tuple[str, str]] = set()  # which worker by which user
+        self.do_tasks: set[str] = set()
+        self.legacy: set[str] = set()
 
     def may_see(self, worker: str, job: Job) -> bool:
         return job.owner is None or (worker, job.owner) in self.trusted
+
+    def may_run(self, worker: str, job: Job) -> bool:
+        """TASKs take a worker that does them, and one of Dispatch's only what it can be told."""
+        able = worker in self.do_tasks or not job.task
+        return self.may_see(worker, job) and able and (job.committed or worker not in self.legacy)
 
     def mine(self, worker: str, ref: AttemptRef) -> Job | None:
         """The job, if this worker may still speak for it in this attempt."""
@@ -189,6 +204,7 @@ class Model:
         assert write.epoch == job.epoch + 1, f"epoch {write.epoch} after {job.epoch}"
         assert write.worker in self.online, "granted to a worker that is not there"
         assert self.may_see(write.worker, job), "P16: granted to a worker that its user does not trust"
+        assert self.may_run(write.worker, job), "granted to a worker that cannot run it"
         job.attempts.append(Attempt(write.worker))
         job.status, job.sure, job.closed = "assigned", True, False
 

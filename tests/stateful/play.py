@@ -1,4 +1,4 @@
-"""What the rules of the stateful test play with: two workers, one coordinator, a store, and the model beside them."""
+"""What the rules of the stateful test play with: three workers, a coordinator, a store, and the model beside them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from cavvy.core.effects import (
     Registered,
     Verdict,
 )
-from cavvy.core.job import AttemptRef
-from cavvy.store.base import Store
-from cavvy.testing import FakeWorker, Stack
+from cavvy.core.job import AttemptRef, JobType
+from cavvy.store.base import JobRecord, Store
+from cavvy.testing import FakeLegacyWorker, FakeWorker, Stack
 from tests.conformance.conftest import make_store
 from tests.stateful.model import Job, Model
 
@@ -33,8 +33,8 @@ T = TypeVar("T")
 class Player(FakeWorker):
     """A worker, what it holds, and whether it is connected."""
 
-    def __init__(self, stack: Stack, name: str, slots: int) -> None:
-        super().__init__(stack, name, slots=slots)
+    def __init__(self, stack: Stack, name: str, **offer: Any) -> None:
+        super().__init__(stack, name, **offer)
         self.holds: dict[AttemptRef, Assign] = {}
         self.started_here: set[AttemptRef] = set()
         self.online = False
@@ -44,6 +44,10 @@ class Player(FakeWorker):
     def drop(self, ref: AttemptRef) -> None:
         self.holds.pop(ref, None)
         self.started_here.discard(ref)
+
+
+class LegacyPlayer(FakeLegacyWorker, Player):
+    """One of Dispatch's."""
 
 
 class Play(RuleBasedStateMachine):
@@ -88,9 +92,12 @@ class Play(RuleBasedStateMachine):
 
     async def compare(self) -> None:
         for job_id in self.model.jobs:
-            self.model.compare(await self.stack.job(job_id))
+            self.model.compare(await self.stored(job_id))
         loaded = [row.id async for page in self.stack.store.load() for row in page if hasattr(row, "seq")]
         assert loaded == [job.id for job in self.model.jobs.values() if not job.over], "what a restart would take up"
+
+    async def stored(self, job_id: str) -> JobRecord:
+        return await self.stack.job(job_id, tenant=self.model.jobs[job_id].tenant)
 
     def deliver(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
@@ -114,6 +121,15 @@ class Play(RuleBasedStateMachine):
     def gone(self, player: Player) -> None:
         player.online = False
         self.model.online.discard(player.key)
+        if player.legacy:
+            self.reborn(player)
+
+    def reborn(self, player: Player) -> None:
+        """What it has was given to another process, or over another socket."""
+        player.holds.clear()
+        player.started_here.clear()
+        player.leaving = False
+        player.lives += 1
 
     def beats(self) -> list[Command]:
         return [one.beat(*one.holds) for one in self.players if one.online]
@@ -137,12 +153,13 @@ class Play(RuleBasedStateMachine):
 
     # -- what may be drawn
 
-    def pick_player(self, data: st.DataObject, *, online: bool) -> Player:
-        return data.draw(st.sampled_from([one for one in self.players if one.online is online]), "worker")
+    def pick_player(self, data: st.DataObject, *, online: bool, native: bool = False) -> Player:
+        found = [one for one in self.players if one.online is online and not (native and one.legacy)]
+        return data.draw(st.sampled_from(found), "worker")
 
-    def pick_held(self, data: st.DataObject) -> tuple[Player, AttemptRef]:
-        pairs = [(one, ref) for one in self.players if one.online for ref in one.holds]
-        return data.draw(st.sampled_from(pairs), "held")
+    def pick_held(self, data: st.DataObject, *, native: bool = False) -> tuple[Player, AttemptRef]:
+        found = [one for one in self.players if one.online and not (native and one.legacy)]
+        return data.draw(st.sampled_from([(one, ref) for one in found for ref in one.holds]), "held")
 
     def pick_job(self, data: st.DataObject) -> Job:
         return data.draw(st.sampled_from(list(self.model.jobs.values())), "job")
@@ -151,6 +168,14 @@ class Play(RuleBasedStateMachine):
     def somebody_holds(self) -> bool:
         return any(one.holds for one in self.players if one.online)
 
+    @property
+    def native_holds(self) -> bool:
+        return any(one.holds for one in self.players if one.online and not one.legacy)
+
+    @property
+    def native_online(self) -> bool:
+        return any(one.online for one in self.players if not one.legacy)
+
     @initialize()
     def open(self) -> None:
         self.run(self._open())
@@ -158,12 +183,21 @@ class Play(RuleBasedStateMachine):
     async def _open(self) -> None:
         store: Store = make_store(self.kind, self.directory)
         self.stack = Stack(store)
-        self.players = [Player(self.stack, "ann", 2), Player(self.stack, "bob", 1)]
+        both = frozenset(JobType)
+        self.players = [
+            Player(self.stack, "ann", slots=2, job_types=both),
+            Player(self.stack, "bob"),
+            LegacyPlayer(self.stack, "leg", job_types=both),
+        ]
         await self.stack.start()
         for player in self.players:
             await player.join()
             player.online = True
             self.model.online.add(player.key)
+            if JobType.TASK in player.profile.job_types:
+                self.model.do_tasks.add(player.key)
+            if player.legacy:
+                self.model.legacy.add(player.key)
 
     async def die(self) -> None:
         for player in self.players:
@@ -173,7 +207,7 @@ class Play(RuleBasedStateMachine):
 
     async def forget_unwritten_starts(self) -> None:
         for job in self.model.jobs.values():
-            job.forget_unwritten_start((await self.stack.job(job.id)).status)
+            job.forget_unwritten_start((await self.stored(job.id)).status)
         await self.compare()
 
     def decide_in_vain(self, command: Command) -> None:

@@ -1,6 +1,7 @@
 """P17: the life of jobs on every store, in any order Hypothesis thinks of; EXAMPLES is how many lives (make stateful).
 
-Two workers and one coordinator do what the rules say. After each commit every job in the store is what the model says.
+Three workers, one of them Dispatch's, and one coordinator do what the rules say. After each commit every job in the
+store is what the model says.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from cavvy.core.effects import (
     ReplyCode,
     Verdict,
 )
-from cavvy.core.job import AttemptRef, RejectReason
+from cavvy.core.job import AttemptRef, Policy, RejectReason, TaskType
 from cavvy.store.base import header_of
 from tests.stateful.model import Job
-from tests.stateful.play import Player
+from tests.stateful.play import LegacyPlayer, Player
 from tests.stateful.trust_rules import MAX_JOBS, TrustRules
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "40"))
@@ -41,6 +42,15 @@ class Lifecycle(TrustRules):
     def submit(self, key: str | None, twice: bool) -> None:
         """P11: whatever its key has made before is its job."""
         self.run(self._submit([self.stack.submission(key=key) for _ in range(1 + (twice and key is not None))]))
+
+    @precondition(lambda self: len(self.model.jobs) < MAX_JOBS)
+    @rule(committed=st.booleans(), task=st.sampled_from([None, *TaskType]))
+    def submit_another_kind(self, committed: bool, task: TaskType | None) -> None:
+        """A TASK, a job of somebody who sends no key, over Dispatch's routes, or both."""
+        tenant = defaults.DISPATCH_TENANT if committed else defaults.TENANT
+        command = self.stack.submission(tenant=tenant, policy=Policy.FAST if committed else None, task=task)
+        self.model.jobs[command.id] = Job(command.id, task=task is not None, committed=committed)
+        self.run(self.batch(command))
 
     async def _submit(self, commands: list[SubmitJob]) -> None:
         key = commands[0].idempotency and commands[0].idempotency.key
@@ -95,10 +105,10 @@ class Lifecycle(TrustRules):
         worker = next(one.key for one in self.players if one.session == answer.session)
         return "accepted" if stored == (worker, True) else "stale"
 
-    @precondition(lambda self: self.somebody_holds)
+    @precondition(lambda self: self.native_holds)
     @rule(data=st.data(), code=st.sampled_from(FINAL_CODES))
     def fail(self, data: st.DataObject, code: str) -> None:
-        player, ref = self.pick_held(data)
+        player, ref = self.pick_held(data, native=True)
         job = self.model.mine(player.key, ref)
         if job is not None and job.active:
             job.fail(code, "failed", counted=True)
@@ -109,13 +119,15 @@ class Lifecycle(TrustRules):
     @precondition(lambda self: self.somebody_holds)
     @rule(data=st.data())
     def fail_for_now(self, data: st.DataObject) -> None:
-        """P8: it is tried again after a while, three times in all."""
+        """P8: it is tried again after a while, three times in all. Dispatch's workers say so by an output."""
         player, ref = self.pick_held(data)
         job = self.model.mine(player.key, ref)
         if job is not None and job.active:
             job.fail_for_now()
         self.rejected = True
-        command = player.failed(player.holds[ref], retryable=True)
+        command: Command = player.failed(player.holds[ref], retryable=True)
+        if isinstance(player, LegacyPlayer):
+            command = player.answered(player.holds[ref], {"error": "broken"})
         player.drop(ref)
         self.run(self.batch(command))
 
@@ -126,16 +138,16 @@ class Lifecycle(TrustRules):
         self.run(self._run_again(data.draw(st.sampled_from(jobs), "job")))
 
     async def _run_again(self, job: Job) -> None:
-        command = RunAgain(ref=self.stack.next_ref(), job=header_of(await self.stack.job(job.id)))
+        command = RunAgain(ref=self.stack.next_ref(), job=header_of(await self.stored(job.id)))
         job.run_again()
         effects = await self.batch(command)
         assert [one.code for one in effects if isinstance(one, Reply)] == [ReplyCode.OK]
 
-    @precondition(lambda self: self.somebody_holds)
+    @precondition(lambda self: self.native_holds)
     @rule(data=st.data())
     def stop(self, data: st.DataObject) -> None:
         """A worker says that it has stopped it, asked or not."""
-        player, ref = self.pick_held(data)
+        player, ref = self.pick_held(data, native=True)
         job = self.model.mine(player.key, ref)
         if job is not None and job.active:
             job.fail("worker_lost", "lost", counted=True)
@@ -148,6 +160,7 @@ class Lifecycle(TrustRules):
     def reject(self, data: st.DataObject, reason: RejectReason) -> None:
         """A worker does not take what it was granted, or says that it leaves."""
         player, ref = self.pick_held(data)
+        reason = RejectReason.UNSUPPORTED if player.legacy else reason
         job = self.model.mine(player.key, ref)
         if job is not None and job.active:
             job.give_back("drained" if reason is RejectReason.DRAINING else "rejected")
@@ -157,11 +170,11 @@ class Lifecycle(TrustRules):
         player.drop(ref)
         self.run(self.batch(command))
 
-    @precondition(lambda self: self.model.online)
+    @precondition(lambda self: self.native_online)
     @rule(data=st.data())
     def drain(self, data: st.DataObject) -> None:
         """P12: it takes nothing new; what it still has when it goes is given back at once."""
-        player = self.pick_player(data, online=True)
+        player = self.pick_player(data, online=True, native=True)
         player.leaving = True
         self.run(self.batch(player.draining()))
 
@@ -170,7 +183,7 @@ class Lifecycle(TrustRules):
     def cancel(self, data: st.DataObject) -> None:
         job = self.pick_job(data)
         job.cancel()
-        self.run(self.batch(self.stack.cancellation(job.id)))
+        self.run(self.batch(self.stack.cancellation(job.id, tenant=job.tenant)))
 
     @precondition(lambda self: self.model.online)
     @rule(data=st.data(), dies=st.booleans())
@@ -180,6 +193,8 @@ class Lifecycle(TrustRules):
         self.gone(player)
         if player.leaving:
             self.expect_left(player)
+        elif player.legacy:
+            self.expect_registered(player, ())
         self.run(self.batch(SessionClosed(session=player.session)))
         if dies or player.leaving:
             self.reborn(player)
@@ -189,13 +204,7 @@ class Lifecycle(TrustRules):
             if job.active and job.newest.worker == player.key:
                 job.give_back("drained")
 
-    def reborn(self, player: Player) -> None:
-        player.holds.clear()
-        player.started_here.clear()
-        player.leaving = False
-        player.lives += 1
-
-    @precondition(lambda self: len(self.model.online) < 2)
+    @precondition(lambda self: len(self.model.online) < len(self.players))
     @rule(data=st.data())
     def connect(self, data: st.DataObject) -> None:
         self.run(self._connect(self.pick_player(data, online=False)))
@@ -249,7 +258,7 @@ class Lifecycle(TrustRules):
         waiting = [job for job in self.model.jobs.values() if job.status == "pending"]
         free = [one for one in self.players if one.online and not one.leaving and len(one.holds) < one.slots]
         for job in waiting:
-            idle = [one.name for one in free if self.model.may_see(one.key, job)]
+            idle = [one.name for one in free if self.model.may_run(one.key, job)]
             assert not idle, f"{job} waits although {idle} is free"
 
     @rule(data=st.data())

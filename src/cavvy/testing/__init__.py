@@ -11,10 +11,11 @@ from cavvy.testing.providers import ScriptedProvider
 from cavvy.testing.simulation import Simulation
 from cavvy.testing.stack import Stack, dice
 from cavvy.testing.stores import FailingStore
-from cavvy.testing.workers import FakeWorker
+from cavvy.testing.workers import FakeLegacyWorker, FakeWorker
 
 __all__ = [
     "FailingStore",
+    "FakeLegacyWorker",
     "FakeWorker",
     "LiveStack",
     "ScriptedProvider",

@@ -23,7 +23,7 @@ from cavvy.core.coordinator import Coordinator, Settings
 from cavvy.core.ed25519 import public_key
 from cavvy.core.effects import Assign, Effect, Reply
 from cavvy.core.identity import ApiKey, Tenant
-from cavvy.core.job import JobType, PrivacyClass, needs_of
+from cavvy.core.job import JobType, Policy, PrivacyClass, TaskType, needs_of
 from cavvy.core.receipt import Params
 from cavvy.core.worker_status import WorkerAction
 from cavvy.core.writes import AddApiKey, AddTenant, Idempotency, Write
@@ -138,11 +138,13 @@ class Stack:
         key: str | None = None,
         tenant: str = defaults.TENANT,
         private: bool = False,
+        policy: Policy | None = None,
+        task: TaskType | None = None,
         **fields: Any,
     ) -> SubmitJob:
         """The command that `submit` does."""
         user_id = fields.pop("user_id", defaults.USER)
-        body = f'{{"prompt":"{prompt}"}}'.encode()
+        body = canonical({"prompt": prompt} if task is None else {"task_type": task.value, "input": prompt})
         number = next(self._jobs)
         return SubmitJob(
             ref=next(self._refs),
@@ -151,9 +153,10 @@ class Stack:
             needs=needs_of(
                 tenant=tenant,
                 user_id=user_id,
-                job_type=JobType.LLM_INFER,
+                job_type=JobType.LLM_INFER if task is None else JobType.TASK,
                 privacy_class=PrivacyClass.PRIVATE if private else PrivacyClass.PUBLIC,
                 model=model,
+                policy=policy,
             ),
             input=body,
             params=canonical(Params(model=model)),
@@ -161,8 +164,8 @@ class Stack:
             **fields,
         )
 
-    def cancellation(self, job_id: str, reason: str | None = None) -> CancelJob:
-        return CancelJob(ref=next(self._refs), tenant="default", job_id=job_id, by="owner", reason=reason)
+    def cancellation(self, job_id: str, reason: str | None = None, *, tenant: str = defaults.TENANT) -> CancelJob:
+        return CancelJob(ref=next(self._refs), tenant=tenant, job_id=job_id, by="owner", reason=reason)
 
     async def token(
         self,
@@ -207,9 +210,9 @@ class Stack:
     def next_ref(self) -> int:
         return next(self._refs)
 
-    async def job(self, job_id: str) -> JobRecord:
+    async def job(self, job_id: str, *, tenant: str = defaults.TENANT) -> JobRecord:
         """What the store holds of the job."""
-        record = await self.store.job("default", job_id)
+        record = await self.store.job(tenant, job_id)
         assert record is not None, f"no job {job_id}"
         return record
 

@@ -6,7 +6,8 @@ import hashlib
 from itertools import count
 
 from cavvy import defaults
-from cavvy.core.canonical import canonical_flat, sha256_hex
+from cavvy.core import javascript
+from cavvy.core.canonical import canonical, canonical_flat, sha256_hex
 from cavvy.core.commands import (
     Heartbeat,
     JobCompleted,
@@ -27,9 +28,10 @@ from cavvy.core.matching import Profile
 from cavvy.core.receipt import ReceiptPayload, input_hash, seal
 from cavvy.core.results import Result
 from cavvy.core.writes import Usage
+from cavvy.testing.simulation.legacy_frames import LegacyVoice
 from cavvy.testing.stack import Stack
 
-__all__ = ["FakeWorker"]
+__all__ = ["FakeLegacyWorker", "FakeWorker"]
 
 _sessions = count(1)
 
@@ -37,7 +39,17 @@ _sessions = count(1)
 class FakeWorker:
     """One worker of a Stack. What it sends is a command; nothing happens by itself."""
 
-    def __init__(self, stack: Stack, name: str = "worker", *, slots: int = 1, models: tuple[str, ...] = ("m",)) -> None:
+    legacy = False
+
+    def __init__(
+        self,
+        stack: Stack,
+        name: str = "worker",
+        *,
+        slots: int = 1,
+        models: tuple[str, ...] = ("m",),
+        job_types: frozenset[JobType] = frozenset({JobType.LLM_INFER}),
+    ) -> None:
         self.stack = stack
         self.name = name
         self.slots = slots
@@ -46,6 +58,7 @@ class FakeWorker:
         self.instance = f"{name}-1"
         self.session = 0
         self.models = models
+        self.profile = Profile(tenant="", job_types=job_types, models=frozenset(models), legacy=self.legacy)
 
     async def join(
         self, *, tenant: str = defaults.TENANT, needs_approval: bool = False, pairs_with: str | None = None
@@ -84,7 +97,7 @@ class FakeWorker:
             worker_id=f"wrk_{self.name}",
             name=self.name,
             instance=self.instance,
-            profile=Profile(tenant="", job_types=frozenset({JobType.LLM_INFER}), models=frozenset(self.models)),
+            profile=self.profile,
             slots=self.slots,
             held=held,
             finished=finished,
@@ -97,7 +110,7 @@ class FakeWorker:
             session=self.session,
             worker=self.key,
             instance=self.instance,
-            profile=Profile(tenant="", job_types=frozenset({JobType.LLM_INFER}), models=frozenset(self.models)),
+            profile=self.profile,
             slots=self.slots,
             held=held,
             draining=draining,
@@ -140,6 +153,8 @@ class FakeWorker:
         """A completion with its receipt; `wrong` replaces fields of the receipt's payload before it is signed."""
         stored = (await self.stack.store.inputs([grant.job_id]))[grant.job_id]
         result = canonical_flat(Result(text=text, model="m", finish_reason="stop"))
+        if grant.job_type == JobType.TASK:
+            result = canonical({"method": text})
         hashed = input_hash(stored.salt, stored.input)
         payload = ReceiptPayload(
             **{  # type: ignore[arg-type]
@@ -173,3 +188,35 @@ class FakeWorker:
 
     def ref(self, grant: Assign) -> AttemptRef:
         return AttemptRef(grant.job_id, grant.epoch)
+
+
+class FakeLegacyWorker(FakeWorker):
+    """One that speaks Dispatch's dialect, as its socket tells the core: it has one slot, and holds nothing that it was
+    given over another socket.
+    """
+
+    legacy = True
+
+    @property
+    def _voice(self) -> LegacyVoice:
+        return LegacyVoice(self.seed)
+
+    async def join(self, **_: object) -> None:
+        """By the proof of its key alone."""
+        await self.connect()
+
+    async def completed(self, grant: Assign, text: str = "hello", **wrong: object) -> JobCompleted:
+        return self.answered(grant, {"text": text, "model": "m"}, **wrong)
+
+    def answered(self, grant: Assign, output: dict[str, str], **wrong: object) -> JobCompleted:
+        """Any output; `wrong` replaces fields of the receipt before it is signed."""
+        frame = self._voice.completion(grant.job_id, output, **wrong)
+        return JobCompleted(
+            session=self.session,
+            job_id=grant.job_id,
+            epoch=grant.epoch,
+            result=javascript.stringify(output),
+            receipt=self._voice.envelope(frame),
+            input_hash=None,
+            params_hash=None,
+        )

@@ -24,10 +24,10 @@ __all__ = ["Odd", "SimulatedLegacyWorker"]
 HEARTBEAT_S = 10.0
 #: How long after its answer to the challenge a worker says what it has left of earlier sockets.
 PROVEN_S = 0.5
-STUBS: tuple[Frame, ...] = (
+STUBS: tuple[Frame | None, ...] = (
     {"error": "the model is gone"},
     {"text": "[STUB] made up", "model": "stub-v1"},
-    {"text": 1.0},
+    None,
 )
 
 
