@@ -193,7 +193,7 @@ PAGES: dict[str, Page] = {
     ),
     "trust confirm": Page(
         "Which worker asks, where from, and its fingerprint; then it asks you. With --fingerprint what holds from now"
-        " on.",
+        " on. With --json, and no fingerprint, all that is known of who asks.",
         _WRITING,
         (
             "cavvy trust confirm tru_5d1f0c9a37be42e68817",
@@ -206,7 +206,10 @@ PAGES: dict[str, Page] = {
         " waiting.",
         _WRITING,
         ("cavvy trust create", "cavvy trust create --detach"),
-        {Exit.FAILED: "you said no, or nobody claimed the code in time"},
+        {
+            Exit.FAILED: "you said no, or nobody claimed the code in time",
+            Exit.INTERRUPTED: "interrupted; a code that nobody has claimed is withdrawn",
+        },
     ),
     "trust list": Page(
         "A line a worker that you trust or that asks for it, and a line a code; with --json all that is known of them.",

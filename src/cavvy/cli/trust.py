@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +14,10 @@ import typer
 from cavvy import defaults
 from cavvy.cli import _output
 from cavvy.cli._exits import Exit
+from cavvy.cli._limits import time_limit
 from cavvy.cli._options import Common, client_options, server_options
 from cavvy.cli.workers import find_worker
-from cavvy.errors import ClientError, RequestRefused
+from cavvy.errors import ClientError, JobTimeout, RequestRefused
 
 if TYPE_CHECKING:
     from cavvy.client import Cavvy
@@ -26,7 +29,18 @@ app = typer.Typer(
     help="Say which workers you trust with your PRIVATE jobs. Everybody trusts for themselves.", no_args_is_help=True
 )
 
-TrustId = Annotated[str, typer.Argument(metavar="ID", help="The id, as `cavvy trust list` shows it.")]
+WITHDRAW_WAIT_S = 2.0  # how long Ctrl-C waits for a code to be withdrawn
+
+
+def _not_empty(value: str) -> str:
+    if not value:
+        raise typer.BadParameter("it is empty")
+    return value
+
+
+TrustId = Annotated[
+    str, typer.Argument(metavar="ID", help="The id, as `cavvy trust list` shows it.", callback=_not_empty)
+]
 User = Annotated[
     str | None, typer.Option("--user", help="Whose trust, with a key that may act for users.", show_default="yours")
 ]
@@ -50,7 +64,7 @@ def create(
     operator: Operator = False,
 ) -> Exit:
     """Make a code for one worker, wait until it is claimed, and ask whether you trust who claimed it."""
-    with common.client(operator=operator) as client:
+    with _client(common, user, operator=operator) as client:
         made = client.create_trust_code(user=user)
         if common.json:
             _output.print_json(made)
@@ -58,9 +72,14 @@ def create(
         _output.print_text(f"code {made.pairing_code}, until {made.expires_at}: on the worker's machine type")
         _output.print_text(f"  cavvy trust claim {made.pairing_code}")
         if detach or not sys.stdin.isatty():
-            _output.note(f"when it is claimed: cavvy trust confirm {made.id}")
+            _note_how_to_confirm(made)
             return Exit.OK
-        return _ask(client, _claimed(client, made, user), user)
+        try:
+            claim = _claimed(client, made, user)
+        except KeyboardInterrupt:
+            _withdraw(client, made, user)
+            return Exit.INTERRUPTED
+        return _ask(common, client, claim, user)
 
 
 @app.command("claim")
@@ -95,14 +114,16 @@ def claim(
 @client_options
 def pair(
     common: Common,
-    worker: Annotated[str, typer.Argument(metavar="WORKER", help="The worker's id, or its name if only one has it.")],
+    worker: Annotated[
+        str,
+        typer.Argument(metavar="WORKER", help="The worker's id, or its name if only one has it.", callback=_not_empty),
+    ],
     user: User = None,
     operator: Operator = False,
 ) -> None:
     """Trust a worker that was let in, without a code."""
-    found = _worker_id(common, worker, operator=operator)
-    with common.client(operator=operator) as client:
-        paired = client.pair_worker(found, user=user)
+    with _client(common, user, operator=operator) as client:
+        paired = client.pair_worker(_worker_id(common, worker, operator=operator), user=user)
     _show(common, paired, "is paired")
 
 
@@ -110,7 +131,7 @@ def pair(
 @client_options
 def list_trust(common: Common, user: User = None, operator: Operator = False) -> None:
     """List whom you trust, who asks for it, and which codes nobody has claimed."""
-    with common.client(operator=operator) as client:
+    with _client(common, user, operator=operator) as client:
         found = client.trust(user=user)
     if common.json:
         _output.print_json(found)
@@ -134,21 +155,29 @@ def confirm(
     operator: Operator = False,
 ) -> Exit:
     """Trust the worker that has claimed a code of yours."""
-    with common.client(operator=operator) as client:
-        if fingerprint is not None:
-            _show(common, client.confirm_trust(trust_id, fingerprint, user=user), "is paired")
-            return Exit.OK
-        waiting = {each.id: each for each in client.trust(user=user).waiting}
-        return _ask(client, waiting.get(trust_id), user)
+    with _client(common, user, operator=operator) as client:
+        waiting = {} if fingerprint is not None else {each.id: each for each in client.trust(user=user).waiting}
+        if trust_id in waiting:
+            return _ask(common, client, waiting[trust_id], user)
+        _show(common, client.confirm_trust(trust_id, fingerprint or "", user=user), "is paired")
+        return Exit.OK
 
 
 @app.command("revoke")
 @client_options
 def revoke(common: Common, trust_id: TrustId, user: User = None, operator: Operator = False) -> None:
     """Trust a worker no more, at once; or refuse a claim, or withdraw a code."""
-    with common.client(operator=operator) as client:
+    with _client(common, user, operator=operator) as client:
         ended = client.end_trust(trust_id, user=user)
     _show(common, ended, "is not trusted any more" if ended.status == "paired" else "has ended")
+
+
+@contextmanager
+def _client(common: Common, user: str | None, *, operator: bool) -> Iterator[Cavvy]:
+    if operator and user is None:
+        raise typer.BadParameter("--operator is for users who send no key: say which one with --user")
+    with common.client(operator=operator) as client:
+        yield client
 
 
 def _worker_id(common: Common, worker: str, *, operator: bool) -> str:
@@ -165,22 +194,47 @@ def _worker_id(common: Common, worker: str, *, operator: bool) -> str:
 def _claimed(client: Cavvy, made: NewTrustCode, user: str | None) -> TrustView | None:
     """Waits for a worker to claim the code; None when it has ended without."""
     while True:
-        found = next((each for each in client.trust(user=user).waiting if each.id == made.id), None)
+        try:
+            waiting = client.trust(user=user).waiting
+        except ClientError:
+            _note_how_to_confirm(made)
+            raise
+        found = next((each for each in waiting if each.id == made.id), None)
         if found is None or found.fingerprint is not None:
             return found
         time.sleep(defaults.TRUST_POLL_S)
 
 
-def _ask(client: Cavvy, claim: TrustView | None, user: str | None) -> Exit:
+def _note_how_to_confirm(made: NewTrustCode) -> None:
+    _output.note(f"when it is claimed: cavvy trust confirm {made.id}")
+
+
+def _withdraw(client: Cavvy, made: NewTrustCode, user: str | None) -> None:
+    """Ends a code that nobody waits for any more, and says so."""
+    try:
+        with time_limit(WITHDRAW_WAIT_S, JobTimeout("no answer", made.id)):
+            client.end_trust(made.id, user=user)
+    except ClientError as error:
+        _output.note(f"the code may still be claimed ({error}); cavvy trust revoke {made.id}")
+    else:
+        _output.note("the code is withdrawn")
+
+
+def _ask(common: Common, client: Cavvy, claim: TrustView | None, user: str | None) -> Exit:
     """Shows who has claimed, asks, and does as the answer says."""
     if claim is None or claim.fingerprint is None:
         raise ClientError("no worker has claimed this code; `cavvy trust list` shows what there is")
-    where = f" at {claim.address}" if claim.address else ""
-    _output.print_text(_output.clean(f"{_name(claim)}{where} asks for your trust"))
-    _output.print_text(f"its fingerprint is {claim.fingerprint}")
-    if not sys.stdin.isatty():
-        _output.note(f"if the worker shows the same: cavvy trust confirm {claim.id} --fingerprint {claim.fingerprint}")
-        return Exit.FAILED
+    if common.json:
+        _output.print_json(claim)
+    else:
+        where = f" at {claim.address}" if claim.address else ""
+        _output.print_text(_output.clean(f"{_name(claim)}{where} asks for your trust"))
+        _output.print_text(f"its fingerprint is {claim.fingerprint}")
+    if common.json or not sys.stdin.isatty():
+        raise ClientError(
+            f"it is not confirmed yet: if the worker shows the same, cavvy trust confirm {claim.id}"
+            f" --fingerprint {claim.fingerprint}"
+        )
     if typer.confirm("Does the worker show the same?", err=True):
         client.confirm_trust(claim.id, claim.fingerprint, user=user)
         _output.print_text("it is paired: it is given your PRIVATE jobs from now on")

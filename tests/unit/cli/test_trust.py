@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 
 from cavvy.api.listening import Listen
 from cavvy.cli import trust
-from cavvy.errors import WorkerRefused
+from cavvy.client import Cavvy
+from cavvy.errors import NoCoordinator, WorkerRefused
 from cavvy.protocol.fingerprint import worker_fingerprint
 from cavvy.worker.claiming import claim_trust
 from cavvy.worker.identity import WorkerHome
@@ -117,6 +119,46 @@ def test_create_that_is_left_at_the_question_leaves_the_claim(
     assert [one["status"] for one in here.get("/v1/trust/list")["waiting"]] == ["awaiting_confirmation"]
 
 
+def test_ctrl_c_while_create_waits_withdraws_the_code(
+    cli: Cli, here: Live, types: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    types("")
+    monkeypatch.setattr(trust.time, "sleep", press_ctrl_c)
+    code, _, err = cli("trust", "create")
+    assert (code, "the code is withdrawn" in err) == (130, True)
+    assert here.get("/v1/trust/list") == {"providers": [], "waiting": []}
+
+
+def press_ctrl_c(_: float) -> None:
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_says_how_to_withdraw_a_code_that_it_could_not(
+    cli: Cli, here: Live, types: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(client: Cavvy, trust_id: str, **_: Any) -> None:
+        raise NoCoordinator("nothing answers")
+
+    types("")
+    monkeypatch.setattr(trust.time, "sleep", press_ctrl_c)
+    monkeypatch.setattr(Cavvy, "end_trust", lost)
+    code, _, err = cli("trust", "create")
+    (waiting,) = here.get("/v1/trust/list")["waiting"]
+    assert (code, f"cavvy trust revoke {waiting['id']}" in err) == (130, True)
+
+
+def test_create_that_loses_the_coordinator_says_how_to_confirm(
+    cli: Cli, here: Live, types: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(client: Cavvy, **_: Any) -> None:
+        raise NoCoordinator("nothing answers")
+
+    types("")
+    monkeypatch.setattr(Cavvy, "trust", lost)
+    code, _, err = cli("trust", "create")
+    assert (code, "cavvy trust confirm tru_" in err) == (3, True)
+
+
 def test_create_ends_when_its_code_does(cli: Cli, here: Live, types: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     types("")
 
@@ -140,6 +182,40 @@ def test_confirm_without_a_terminal_says_what_to_type_and_pairs_nobody(cli: Cli,
     code, _, err = cli("trust", "confirm", claim(here, home))
     assert (code, "--fingerprint" in err) == (1, True)
     assert paired(here) == []
+
+
+def test_confirm_without_a_fingerprint_prints_the_claim_as_one_json_value(
+    cli: Cli, here: Live, home: WorkerHome, types: Terminal
+) -> None:
+    types("y\n")
+    made = cli("trust", "confirm", claim(here, home), "--json")
+    assert json.loads(made.out.splitlines()[-1])["fingerprint"] == worker_fingerprint(home.identity().key)
+    assert (made.code, "--fingerprint" in json.loads(made.err)["detail"]) == (1, True)
+    assert paired(here) == []
+
+
+def test_confirm_of_a_code_that_nobody_has_claimed_says_so(cli: Cli, here: Live) -> None:
+    made = cli("trust", "confirm", str(here.post("/v1/trust/create")["id"]))
+    assert (made.code, "no worker has claimed this code" in made.err) == (1, True)
+
+
+def test_confirm_of_what_is_not_there_is_refused(cli: Cli, here: Live) -> None:
+    made = cli("trust", "confirm", "tru_nothing")
+    assert (made.code, "nothing of this id" in made.err) == (4, True)
+
+
+@pytest.mark.parametrize("command", ["confirm", "revoke", "pair"])
+def test_an_empty_id_is_no_id(cli: Cli, here: Live, command: str) -> None:
+    made = cli("trust", command, "")
+    assert (made.code, "it is empty" in made.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "command", [("create",), ("list",), ("pair", "desk"), ("confirm", "tru_1"), ("revoke", "tru_1")]
+)
+def test_the_operator_says_whose_trust_it_is_about(cli: Cli, here: Live, command: tuple[str, ...]) -> None:
+    made = cli("trust", *command, "--operator")
+    assert (made.code, "--user" in made.err) == (2, True)
 
 
 def test_claim_prints_the_fingerprint_while_the_worker_works(cli: Cli, here: Live, home: WorkerHome) -> None:
