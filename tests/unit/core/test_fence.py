@@ -9,7 +9,7 @@ import pytest
 from cavvy import defaults
 from cavvy.core.commands import Command
 from cavvy.core.effects import Assign, CompletionAnswered, FrameRefused, JobChanged, StopAttempt, Verdict
-from cavvy.core.job import AttemptEnd, AttemptRef, JobStatus
+from cavvy.core.job import AttemptEnd, AttemptRef, FailureCode, JobStatus
 from cavvy.testing import FakeWorker, Stack
 
 Frame = Callable[[FakeWorker, Assign], Awaitable[Command]]
@@ -103,6 +103,36 @@ async def test_p03_an_attempt_that_its_worker_has_given_back_does_not_come_back(
     await stack.do(await frame(worker, grant))
     assert await standing(stack, grant) == before
     assert all(one.verdict is Verdict.STALE for one in stack.all(CompletionAnswered))
+
+
+async def test_p15_who_sends_a_receipt_that_does_not_verify_is_told_why_and_to_forget_it(
+    stack: Stack, worker: FakeWorker
+) -> None:
+    grant = stack.assigned(await stack.submit())
+    await stack.do(await worker.completed(grant, job_id="another"))
+    assert stack.last(FrameRefused).code == "rejected_receipt"
+    assert stack.last(CompletionAnswered).verdict is Verdict.STALE
+
+
+async def test_an_output_that_is_too_long_fails_its_job_and_is_forgotten(
+    stack: Stack, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defaults, "MAX_OUTPUT_BYTES", 10)
+    grant = stack.assigned(await stack.submit())
+    await stack.do(await worker.completed(grant, "x" * 11))
+    failure = (await stack.job(grant.job_id)).failure
+    assert failure is not None
+    assert failure.code is FailureCode.OUTPUT_TOO_LARGE
+    assert stack.last(CompletionAnswered).verdict is Verdict.STALE
+
+
+async def test_an_output_as_long_as_it_may_be_is_taken(
+    stack: Stack, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defaults, "MAX_OUTPUT_BYTES", 10)
+    grant = stack.assigned(await stack.submit())
+    await stack.do(await worker.completed(grant, "x" * 10))
+    assert stack.last(CompletionAnswered).verdict is Verdict.ACCEPTED
 
 
 async def lost(stack: Stack, worker: FakeWorker) -> Assign:

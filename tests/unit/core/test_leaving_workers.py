@@ -225,18 +225,6 @@ async def test_an_attempt_stays_its_workers_when_another_one_that_claimed_to_hol
     assert await ends(stack, grant.job_id) == [(None, False)]
 
 
-async def test_the_slot_of_what_a_worker_comes_with_and_has_to_drop_is_free_when_it_says_so(
-    stack: Stack, worker: FakeWorker
-) -> None:
-    grant = stack.assigned(await stack.submit())
-    await stack.do(worker.failed(grant, "input_too_large"))
-    await worker.connect(held=(worker.ref(grant),))
-    waiting = await stack.submit()
-    assert (await stack.job(waiting)).status is JobStatus.PENDING
-    await stack.do(worker.beat())
-    assert (await stack.job(waiting)).status is JobStatus.ASSIGNED
-
-
 async def test_a_worker_that_fell_silent_is_given_nothing_before_its_socket_is_closed(
     stack: Stack, worker: FakeWorker
 ) -> None:

@@ -295,6 +295,31 @@ async def test_p16_a_grant_is_not_sent_again_to_a_worker_that_lost_its_trust_unn
     assert (await scene.job(grant.job_id)).status is JobStatus.PENDING
 
 
+async def test_p16_what_runs_at_a_worker_that_lost_its_trust_unnoticed_is_taken_back_when_it_says_so(
+    scene: Scene,
+) -> None:
+    grant = await scene.private()
+    done = await scene.friend.completed(grant)
+    (trust,) = await scene.store.trusts(defaults.TENANT, defaults.USER)
+    await scene.store.commit([DropTrust(id=trust.id)], term=1)
+    await scene.rebuild()
+    await scene.do(scene.friend.resumed(scene.friend.ref(grant)))
+    assert (await scene.job(grant.job_id)).attempts[-1].end is AttemptEnd.REVOKED
+    assert scene.last(StopAttempt).job_id == grant.job_id
+    await scene.do(done)
+    assert scene.last(CompletionAnswered).verdict is Verdict.STALE
+
+
+async def test_p16_who_is_not_trusted_takes_nothing_from_who_is_by_saying_that_he_has_it(scene: Scene) -> None:
+    grant = await scene.private()
+    ref = scene.friend.ref(grant)
+    await scene.do(scene.stranger.beat(ref))
+    await scene.stranger.connect(held=(ref,), finished=(ref,))
+    assert (await scene.job(grant.job_id)).status is JobStatus.ASSIGNED
+    await scene.do(await scene.friend.completed(grant))
+    assert scene.last(CompletionAnswered).verdict is Verdict.ACCEPTED
+
+
 # -- trust ends
 
 
