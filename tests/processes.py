@@ -27,6 +27,7 @@ from cavvy.client._sse import Event, SseParser
 from tests.ports import held_port
 
 __all__ = [
+    "BUSY_S",
     "ROOT",
     "Ended",
     "Installation",
@@ -42,6 +43,7 @@ __all__ = [
 ROOT = Path(__file__).resolve().parent.parent
 BYTECODE = ROOT / ".pytest_cache" / "bytecode"  # kept, since compiling costs more than all else a process does
 PATIENCE_S = 60.0  # what takes longer hangs, however busy the machine is
+BUSY_S = 10.0  # what a machine may be late with anything, where a time is promised
 LOOK_EVERY_S = 0.02
 MARK = "CAVVY_TEST_MARK"  # in the environment of every process started here, and so of their children
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from cavvy import defaults
-from tests.processes import Installation, Process, survivors, until
+from tests.processes import BUSY_S, Installation, Process, survivors, until
 from tests.scripted_worker import ANSWER
 
 pytestmark = pytest.mark.crash
@@ -51,7 +51,7 @@ def test_p12_a_second_signal_ends_up_at_once_and_the_job_goes_back_uncounted(
     told_s = time.monotonic()
     process.signal(signal.SIGINT)
     ended = process.ended()
-    assert time.monotonic() - told_s <= defaults.SHUTDOWN_S
+    assert time.monotonic() - told_s < defaults.SHUTDOWN_S + BUSY_S
     assert (ended.code, "Traceback" in ended.err) == (0, False)
     assert survivors(installation.mark) == []
     installation.start_coordinator()

@@ -195,7 +195,7 @@ def outages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futu
 
 @pytest.fixture(params=KINDS)
 def seen(request: pytest.FixtureRequest, outages: dict[str, Future[Outage]]) -> Outage:
-    return outages[request.param].result(110)
+    return outages[request.param].result(250)
 
 
 # An I/O error inside COMMIT: nobody can know what is there
