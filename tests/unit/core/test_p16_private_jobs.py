@@ -401,6 +401,16 @@ async def test_p16_a_lost_attempt_does_not_come_back_to_a_worker_that_is_not_tru
     assert (job.status, job.epoch, job.result) == (JobStatus.PENDING, 1, None)
 
 
+async def test_p16_a_lost_attempt_that_was_refused_for_want_of_trust_does_not_come_back_with_it(scene: Scene) -> None:
+    grant = await lost(scene)
+    await scene.unpair()
+    await scene.do(scene.friend.beat(scene.friend.ref(grant), free=0))
+    await scene.pair()
+    await scene.do(await scene.friend.completed(grant))
+    assert scene.last(CompletionAnswered).verdict is Verdict.STALE
+    assert (await scene.job(grant.job_id)).result is None
+
+
 async def test_p16_the_end_of_one_trust_touches_nothing_else_the_worker_holds() -> None:
     scene = Scene()
     await scene.open(slots=3)
