@@ -1,9 +1,9 @@
-"""The SDK. `Cavvy` and `AsyncCavvy` do the I/O; everything they know is in the modules they share:
+"""The SDK. `Cavvy` and `AsyncCavvy` (each with its `…_managing` and `…_wire`) do the I/O; what they know they share:
 
 `_protocol` (requests and answers), `_flow` (repeating, waiting, streaming; as generators that yield what to do next),
-`_sse` (the event stream), `_compute`, `_hosted` and `_routing` (what `ComputeRouter` asks, and whom), `_job` and
-`receipt` (what callers get), `config` (where the coordinator is, which key). The names below are loaded when first
-used: a coordinator reads its settings with `config` and needs no HTTP client.
+`_sse` (the event stream), `_work`, `_compute`, `_hosted` and `_routing` (what `ComputeRouter` is asked, what it says,
+and to whom), `_job` and `receipt` (what callers get), `config` (where the coordinator is, which key). The names below
+are loaded when first used: a coordinator reads its settings with `config` and needs no HTTP client.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 import httpx
 
 from cavvy import __version__
-from cavvy.client import _async, _http, _sync
+from cavvy.client import _async_wire, _http, _sync_wire
 from cavvy.client._compute import ComputeQuote
 from cavvy.client._hosted import Hosted, hosted_providers
 from cavvy.client._routing import At, ComputeResult, Journey, Routing, coordinators
@@ -116,7 +116,7 @@ class ComputeRouter(_Router[httpx.Client]):
         return self._carry_out(self._routing.quote(job_type, policy, chain_preference))
 
     def _carry_out(self, journey: Journey[T]) -> T:
-        wires = {route: _sync.Wire(client, self._timeout_s) for route, client in self._clients.items()}
+        wires = {route: _sync_wire.Wire(client, self._timeout_s) for route, client in self._clients.items()}
         take: Callable[[Any], At] = journey.send
         outcome: Any = None
         while True:
@@ -183,7 +183,7 @@ class AsyncComputeRouter(_Router[httpx.AsyncClient]):
         return await self._carry_out(self._routing.quote(job_type, policy, chain_preference))
 
     async def _carry_out(self, journey: Journey[T]) -> T:
-        wires = {route: _async.Wire(client, self._timeout_s) for route, client in self._clients.items()}
+        wires = {route: _async_wire.Wire(client, self._timeout_s) for route, client in self._clients.items()}
         take: Callable[[Any], At] = journey.send
         outcome: Any = None
         while True:
