@@ -136,7 +136,7 @@ TWINS: Table = {
     "a completion is bound to the job and not to the socket": (
         a_completion_is_bound_to_the_job_and_not_to_the_socket,
         "P3",
-        ODD,
+        replace(ODD, jobs=100, odd=0.9),
     ),
     "a made-up answer is passed on": (a_made_up_answer_is_passed_on, "P3", ODD),
     "jobs without a policy are told in Dispatch's dialect": (

@@ -67,8 +67,8 @@ class SimulatedLegacyWorker:
         self._earlier = self._voice.completion("an earlier one", {"text": "done", "model": "m"})
         self._life: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
-        self._given: set[str] = set()  # over this socket
-        self._busy: str | None = None  # with which of them
+        self._known: set[str] = set()  # what was given or answered over this socket
+        self._busy: str | None = None  # with which of it
         hand = Hand(job_types=frozenset(JobType(one) for one in self._job_types), legacy=True)
         history.enlisted(self.key, hand)
 
@@ -121,7 +121,7 @@ class SimulatedLegacyWorker:
         except OSError:
             return
         tasks: list[asyncio.Task[None]] = []
-        self._given, self._busy = set(), None
+        self._known, self._busy = set(), None
         try:
             tasks.append(asyncio.create_task(self._beat(link)))
             await link.send(as_text(self._voice.registration(link.worker, self._kind, self._job_types)))
@@ -156,8 +156,9 @@ class SimulatedLegacyWorker:
     async def _send(self, link: LegacyLink, frame: Frame) -> None:
         if "receipt" in frame:
             self.history.dispatched.said(self._voice.envelope(frame), link)
-        if frame.get("job_id") == self._busy:
-            self._busy = None
+        if "job_id" in frame:
+            self._known.add(frame["job_id"])  # it may be answered before it is given again
+            self._busy = None if frame["job_id"] == self._busy else self._busy
         try:
             await link.send(as_text(frame))
         except ConnectionClosedError:
@@ -168,11 +169,11 @@ class SimulatedLegacyWorker:
     async def _take(self, link: LegacyLink, job: Frame) -> None:
         """What comes first is there to prove its key, and looks like any job."""
         first, job_id = not link.proven, job["job_id"]
-        if job_id not in self._given:
+        if job_id not in self._known:
             if self._busy is not None and not first:
                 self.history.broken("slots", f"{self.name} was given a job before it answered {self._busy}", job_id)
             self._busy = job_id
-            self._given.add(job_id)
+            self._known.add(job_id)
         await asyncio.sleep(self.dice.expovariate(1 / (0.01 if first else self.piece_s)))
         output = right_output(JobType(job["job_type"]), job["payload"])
         whole = self._voice.completion(job_id, output)
