@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cavvy.tasks.lexicon import Lexicon, lexicon_of, turned
-from cavvy.tasks.words import SENTENCE_MARKS, UNSPACED, WORD, languages_of
+from cavvy.tasks.words import SENTENCE_MARKS, UNSPACED, WORD, languages_of, pieces
 
 __all__ = ["classify"]
 
@@ -26,7 +26,6 @@ _SHOUTED = 1.25  # in capitals, or with an exclamation mark
 _BALANCED = 0.2  # less difference than this share of all is no side
 _SPARSE = 0.008  # of a text longer than this many words …
 _LONG = 120  # … fewer words with a sentiment than that share are no sentiment of the text
-_BREATH = 4096  # tokens
 
 #: Confidence in a neutral text: nothing said anything, it said little, it said both.
 _NOTHING, _LITTLE, _BOTH = 0.3, 0.4, 0.5
@@ -74,10 +73,22 @@ def classify(text: str, breathe: Callable[[], None]) -> dict[str, Any]:
     """`sentiment` is positive, negative or neutral; `confidence` is from 0 to 1, and 0.3 when no word of the text told
     anything.
     """
-    languages = languages_of(found[0].casefold() for found in WORD.finditer(text))
+    languages = languages_of(_spoken(text, breathe))
     count, tally = _listen(text, lexicon_of(languages), breathe)
     sentiment, confidence = _verdict(tally, count)
     return {"sentiment": sentiment, "confidence": round(confidence, 2), "method": "lexicon"}
+
+
+def _spoken(text: str, breathe: Callable[[], None]) -> Iterator[str]:
+    for piece in pieces(text):
+        breathe()
+        yield from (found[0].casefold() for found in WORD.finditer(piece))
+
+
+def _tokens(text: str, breathe: Callable[[], None]) -> Iterator[re.Match[str]]:
+    for piece in pieces(text):
+        breathe()
+        yield from _TOKEN.finditer(piece)
 
 
 def _verdict(tally: _Tally, words: int) -> tuple[str, float]:
@@ -96,9 +107,7 @@ def _listen(text: str, lexicon: Lexicon, breathe: Callable[[], None]) -> tuple[i
     """How many words there are, and what they say."""
     tally = _Tally()
     ear, count = _Ear(lexicon, tally), 0
-    for number, token in enumerate(_TOKEN.finditer(text)):
-        if not number % _BREATH:
-            breathe()
+    for token in _tokens(text, breathe):
         kind, said = token.lastgroup, token[0]
         if kind == "word":
             count += 1

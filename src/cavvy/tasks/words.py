@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["FUNCTION_WORDS", "SENTENCE_MARKS", "UNSPACED", "WORD", "languages_of", "terms", "word_count"]
+__all__ = ["FUNCTION_WORDS", "SENTENCE_MARKS", "UNSPACED", "WORD", "languages_of", "pieces", "terms", "word_count"]
 
 #: Scripts that put no space between words: Han, kana, Thai, Lao, Burmese, Khmer, Tibetan.
 UNSPACED = "\u0e00-\u0eff\u0f40-\u0fbc\u1000-\u1049\u1780-\u17d3\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # noqa: E501
@@ -19,6 +19,7 @@ WORD = re.compile(rf"[{UNSPACED}]++|(?:[^\W_{UNSPACED}]|[{_SIGNS}])++(?:['\u2019
 _UNSPACED_RUN = re.compile(f"[{UNSPACED}]")
 #: What ends a sentence wherever it stands: no number and no abbreviation has it.
 SENTENCE_MARKS = "\u3002\uff01\uff1f\uff61\u061f\u06d4\u0964\u0965\u0589\u1362\u1367\u104b\u17d4\u17d5\u0f0d"
+_PIECE = 2048  # characters: one is searched in a few milliseconds, whatever is in it
 _LONGEST_WORD = 40  # characters: what is longer is an address or noise
 
 _FUNCTION_WORDS: Mapping[str, str] = {
@@ -78,6 +79,19 @@ FUNCTION_WORDS: Mapping[str, frozenset[str]] = {
     language: frozenset(words.split()) for language, words in _FUNCTION_WORDS.items()
 }
 _SAYS_LITTLE = frozenset().union(*FUNCTION_WORDS.values())
+
+
+def pieces(text: str) -> Iterator[str]:
+    """The text cut at white space, or anywhere if it has none. A search that finds nothing lets no other thread run
+    until its end; in a piece that is soon.
+    """
+    begin = 0
+    while len(text) - begin > _PIECE:
+        end = begin + _PIECE
+        end = max(text.rfind(" ", begin, end), text.rfind("\n", begin, end)) + 1 or end
+        yield text[begin:end]
+        begin = end
+    yield text[begin:]
 
 
 def terms(sentence: str) -> set[str]:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cavvy.tasks.sentiment import classify
+from cavvy.tasks.words import pieces
 
 POSITIVE = [
     "I really love this phone. The camera is amazing and the battery lasts all day!",
@@ -108,3 +109,20 @@ def test_whatever_the_text_the_answer_is_one_of_three(text: str | list[str]) -> 
     found = done(text if isinstance(text, str) else " ".join(text))
     assert found["sentiment"] in ("positive", "negative", "neutral")
     assert 0 <= found["confidence"] <= 1
+
+
+@pytest.mark.parametrize("filler", ["[", "不", "\u202e", "-", "a", "a ", "\u0301"])
+def test_no_stretch_of_a_text_is_searched_without_a_breath(filler: str) -> None:
+    """Which lets the event loop run beside it, where it is the coordinator's."""
+    breaths: list[None] = []
+    text = filler * (100_000 // len(filler))
+    classify(text, lambda: breaths.append(None))
+    assert len(breaths) >= 2 * len(text) // 2048
+
+
+def test_a_text_in_pieces_is_the_text_cut_between_words() -> None:
+    text = "Lovely good evening, my friends\n" * 500 + "x" * 5000
+    cut = list(pieces(text))
+    assert "".join(cut) == text
+    assert all(len(piece) <= 2048 for piece in cut)
+    assert all(piece[-1].isspace() for piece in cut if "x" * 9 not in piece)
