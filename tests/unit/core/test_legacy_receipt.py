@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cavvy import defaults
+from cavvy.core.canonical import sha256_hex
 from cavvy.core.ed25519 import public_key, sign
 from cavvy.core.legacy_receipt import check_legacy, is_legacy, open_legacy, seal_as_sent
 from cavvy.errors import ReceiptInvalid
@@ -33,7 +34,7 @@ def signed(receipt: dict[str, Any], seed: bytes = SEED) -> bytes:
 
 
 def checked(envelope: bytes, result: bytes = RESULT, **expected: Any) -> None:
-    check_legacy(open_legacy(envelope), result, **({"job_id": JOB, "worker": KEY} | expected))
+    check_legacy(open_legacy(envelope), sha256_hex(result), **({"job_id": JOB, "worker": KEY} | expected))
 
 
 def test_p15_the_vector_of_the_original_verifies() -> None:
