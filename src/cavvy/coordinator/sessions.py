@@ -183,5 +183,5 @@ class Sessions:
             session.put(CloseSession(session=session.id, code=CloseCode.RESTART, reason=reason))
 
     def end(self) -> None:
-        """Nothing comes any more."""
+        """All sockets are gone: whatever was still to be read of them is not."""
         self.aside.close()
