@@ -201,6 +201,7 @@ JSON_TASK_DEPTH: Final = 200  # deepest value that is extracted: every JSON read
 MAX_LEGACY_WORKERS: Final = 1000  # they enrol themselves, and each stays known: a loop that makes keys ends here
 LEGACY_PROOF_S: Final = 10.0  # for the challenge: they sign in 5 ms, and wait this long for their own answers
 LEGACY_SILENCE_S: Final = 30.0  # they send a heartbeat every 10 s, and Dispatch waits this long
+LEGACY_STOP_S: Final = 60.0  # for an answer after its job has ended: it cannot be told, and takes this long at most
 LEGACY_RECEIPT_S: Final = 10.0  # between an output and its receipt, when they come in two frames
 LEGACY_FIRST_FRAME_BYTES: Final = 64 << 10  # of a frame, before the proof: nobody strange is read for long
 MAX_LEGACY_FRAME_CHARS: Final = MAX_OUTPUT_BYTES + (64 << 10)  # an output and its receipt; more is not read (0.3 s)

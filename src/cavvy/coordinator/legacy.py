@@ -6,7 +6,8 @@ the socket is nobody's: it gets no work and displaces nobody. Afterwards identit
 only what it was given over this very socket counts.
 
 It does one job at a time, says nothing between taking and answering it, and cannot be told to stop: the coordinator
-says for it that it has begun and that it goes on, for as long as anything is heard of it.
+says for it that it has begun and that it goes on, for as long as anything is heard of it. One that does not answer soon
+after its job has ended is disconnected: it comes back, free.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from cavvy.coordinator.login import Closed, Sent
 from cavvy.coordinator.session import Receive, Send, Session
 from cavvy.core import javascript
 from cavvy.core.commands import Heartbeat, JobCompleted, JobFailed, JobRejected, JobStarted
-from cavvy.core.effects import Assign, Effect, FrameRefused, WorkerChanged
+from cavvy.core.effects import Assign, Effect, FrameRefused, HeartbeatAnswered, StopAttempt, WorkerChanged
 from cavvy.core.job import AttemptRef, FailureCode, RejectReason, WorkerStatus
 from cavvy.protocol import legacy as wire
 from cavvy.protocol.handshake import CloseCode
@@ -46,6 +47,7 @@ class LegacySession(Session):
         self._task: LegacyTask | None = None
         self._renewal: asyncio.TimerHandle | None = None
         self._overdue: asyncio.TimerHandle | None = None
+        self._ending: asyncio.TimerHandle | None = None
 
     async def answers(self, timeout_s: float) -> bool:
         """Whether it is there: it cannot be asked, so what counts is whether it was heard."""
@@ -81,7 +83,7 @@ class LegacySession(Session):
             self._condemn(Closed(CloseCode.RESTART, "it was drained"))
 
     def _stop_timers(self) -> None:
-        for timer in (self._renewal, self._overdue):
+        for timer in (self._renewal, self._overdue, self._ending):
             if timer is not None:
                 timer.cancel()
 
@@ -204,9 +206,10 @@ class LegacySession(Session):
 
     def _done(self, task: LegacyTask) -> None:
         """The worker has answered: it is free."""
-        if self._overdue is not None:
-            self._overdue.cancel()
-            self._overdue = None
+        for timer in (self._overdue, self._ending):
+            if timer is not None:
+                timer.cancel()
+        self._overdue = self._ending = None
         self._task, self.held = None, ()
         self._note_end(task.ref.job_id, task.ref.epoch)
         self._note(free=1)
@@ -232,6 +235,17 @@ class LegacySession(Session):
                 await self.refuse(code, text)
             case WorkerChanged():
                 self._leave_if_drained()
+            case StopAttempt():
+                self._end_soon(AttemptRef(effect.job_id, effect.epoch))
+            case HeartbeatAnswered(lost=lost):
+                for ref in lost:
+                    self._end_soon(ref)
+
+    def _end_soon(self, ref: AttemptRef) -> None:
+        """Nobody waits for its answer any more; until it comes, the worker can be given nothing else."""
+        if self._task is not None and self._task.ref == ref and self._ending is None:
+            closed = Closed(CloseCode.SILENT, "it did not answer a job that had ended")
+            self._ending = asyncio.get_running_loop().call_later(defaults.LEGACY_STOP_S, self._condemn, closed)
 
     async def _deliver_assign(self, effect: Assign) -> None:
         ref = AttemptRef(effect.job_id, effect.epoch)
