@@ -140,5 +140,9 @@ def test_p15_a_key_for_which_anybody_can_sign_is_refused() -> None:
         checked(forged, worker=everybodys)
 
 
+def test_p15_a_worker_that_was_not_told_the_jobs_payment_need_not_sign_it() -> None:
+    checked(signed(RECEIPT | {"payment_ref": None}), payment_ref="paid-1")
+
+
 def test_p15_the_jobs_own_payment_may_stand_in_it() -> None:
     checked(signed(RECEIPT | {"payment_ref": "paid-1"}), payment_ref="paid-1")
