@@ -365,6 +365,15 @@ async def test_a_task_that_is_cancelled_cancels_its_job(coordinator: FakeCoordin
     coordinator.wait_for("POST", CANCEL)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C means something, also where these tests were started in the background of a script."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_cancels_the_job(coordinator: FakeCoordinator) -> None:
     completes(coordinator, SILENCE)
     coordinator.on("POST", CANCEL, polled("failed", {"error": "aborted"}))

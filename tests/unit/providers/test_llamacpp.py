@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import psutil
@@ -31,12 +31,26 @@ def weights() -> Path:
     return WEIGHTS
 
 
-@pytest.fixture
-async def model() -> AsyncIterator[LlamaCpp]:
+@asynccontextmanager
+async def opened() -> AsyncIterator[LlamaCpp]:
     provider = LlamaCpp(weights(), threads=1)
     await provider.open()
     yield provider
     await provider.close()
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[LlamaCpp]:
+    """One whose process may be ended."""
+    async with opened() as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+async def shared() -> AsyncIterator[LlamaCpp]:
+    """One for all tests that do its process no harm: loading the model takes longer than most of them."""
+    async with opened() as provider:
+        yield provider
 
 
 def request(prompt: str, *, max_tokens: int | None = None, stop: tuple[str, ...] = ()) -> InferenceRequest:
@@ -83,8 +97,8 @@ def process_id(model: LlamaCpp) -> int:
     return model.process_id
 
 
-async def test_an_answer_streams_and_ends_with_what_it_used(model: LlamaCpp) -> None:
-    chunks = await answer(model, "What is the capital of France?")
+async def test_an_answer_streams_and_ends_with_what_it_used(shared: LlamaCpp) -> None:
+    chunks = await answer(shared, "What is the capital of France?")
     assert "Paris" in text(chunks)
     assert len([chunk for chunk in chunks if isinstance(chunk, TextChunk)]) > 3
     final = chunks[-1]
@@ -94,32 +108,32 @@ async def test_an_answer_streams_and_ends_with_what_it_used(model: LlamaCpp) -> 
     assert final.usage.output_tokens > 3
 
 
-async def test_max_tokens_and_stop_strings_end_an_answer(model: LlamaCpp) -> None:
-    final = (await answer(model, "Count from 1 to 100.", max_tokens=4))[-1]
+async def test_max_tokens_and_stop_strings_end_an_answer(shared: LlamaCpp) -> None:
+    final = (await answer(shared, "Count from 1 to 100.", max_tokens=4))[-1]
     assert isinstance(final, FinalChunk)
     assert (final.finish_reason, final.usage.output_tokens) == ("length", 4)
-    async with aclosing(model.stream(request("What is the capital of France?", stop=("Paris",)))) as stream:
+    async with aclosing(shared.stream(request("What is the capital of France?", stop=("Paris",)))) as stream:
         assert "Paris" not in text([chunk async for chunk in stream])
 
 
-async def test_two_answers_stream_side_by_side(model: LlamaCpp) -> None:
-    async with aclosing(model.stream(request("Tell a story about a horse."))) as first:
-        await begin(model, first)
-        async with aclosing(model.stream(request("Tell a story about a ship."))) as second:
-            await begin(model, second)
-            await begin(model, first)
+async def test_two_answers_stream_side_by_side(shared: LlamaCpp) -> None:
+    async with aclosing(shared.stream(request("Tell a story about a horse."))) as first:
+        await begin(shared, first)
+        async with aclosing(shared.stream(request("Tell a story about a ship."))) as second:
+            await begin(shared, second)
+            await begin(shared, first)
 
 
-async def test_leaving_a_stream_stops_it_long_before_its_end(model: LlamaCpp) -> None:
-    stream = model.stream(request("Write a very long story.", max_tokens=2000))
-    await begin(model, stream)
+async def test_leaving_a_stream_stops_it_long_before_its_end(shared: LlamaCpp) -> None:
+    stream = shared.stream(request("Write a very long story.", max_tokens=2000))
+    await begin(shared, stream)
     before_s = time.monotonic()
     await stream.aclose()
     assert time.monotonic() - before_s < 10  # all of it would take a minute
 
 
-async def test_leaving_while_a_long_prompt_is_read_stops_it_soon(model: LlamaCpp) -> None:
-    stream = model.stream(request("The quick brown fox jumps over the lazy dog. " * 150))
+async def test_leaving_while_a_long_prompt_is_read_stops_it_soon(shared: LlamaCpp) -> None:
+    stream = shared.stream(request("The quick brown fox jumps over the lazy dog. " * 150))
     async with asyncio.timeout(60):
         await anext(stream)
     before_s = time.monotonic()
@@ -179,15 +193,18 @@ async def test_two_that_are_left_at_once_do_not_wait_for_each_other(
     assert text(await answer(model, "Say hello."))
 
 
-async def test_closing_while_the_model_is_loaded_again_leaves_no_process(
-    model: LlamaCpp, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def model_processes() -> set[psutil.Process]:
+    return {child for child in psutil.Process().children() if "llamacpp_child" in " ".join(child.cmdline())}
+
+
+async def test_closing_while_the_model_is_loaded_again_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llamacpp_process, "STOP_SOON_S", 0.0)
-    stream = model.stream(request(LONG))
-    await until_it_reads(stream)
-    await stream.aclose()
-    await model.close()
-    assert not [child for child in psutil.Process().children() if "llamacpp_child" in " ".join(child.cmdline())]
+    before = model_processes()
+    async with opened() as model:
+        stream = model.stream(request(LONG))
+        await until_it_reads(stream)
+        await stream.aclose()
+    assert model_processes() <= before
 
 
 async def test_cancelling_the_reader_frees_its_slot() -> None:
@@ -210,10 +227,10 @@ async def test_cancelling_the_reader_frees_its_slot() -> None:
         await model.close()
 
 
-async def test_a_prompt_too_long_for_the_context_is_input_too_large(model: LlamaCpp) -> None:
+async def test_a_prompt_too_long_for_the_context_is_input_too_large(shared: LlamaCpp) -> None:
     with pytest.raises(InputTooLarge, match="2048"):
-        await answer(model, "word " * 4000)
-    assert text(await answer(model, "Say hello."))
+        await answer(shared, "word " * 4000)
+    assert text(await answer(shared, "Say hello."))
 
 
 async def test_a_killed_model_process_fails_its_answers_and_the_next_one_works(model: LlamaCpp) -> None:

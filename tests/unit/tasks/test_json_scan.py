@@ -82,17 +82,19 @@ def test_the_result_is_rfc_8785() -> None:
     assert done.result.decode() == '{"count":1,"extracted":[{"a":1e+21,"z":1,"ä":[1e-7]}],"method":"scanner"}'
 
 
+names = st.text(max_size=5)
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
     max_leaves=20,
 )  # fmt: skip
+containers = st.lists(values, min_size=2, max_size=4) | st.dictionaries(names, values, max_size=4)
 prose = st.text(alphabet=st.characters(codec="utf-8", exclude_characters='[]{}"'), max_size=20)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(prose, st.lists(values, min_size=2) | st.dictionaries(st.text(), values))), prose)
+@given(st.lists(st.tuples(prose, containers), max_size=5), prose)
 def test_values_among_prose_are_found_each_and_whole(parts: list[tuple[str, Any]], rest: str) -> None:
     text = "".join(before + json.dumps(value) for before, value in parts) + rest
     assert done(text) == [json.loads(json.dumps(value)) for _, value in parts]

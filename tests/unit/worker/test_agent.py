@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from cavvy import defaults
 from cavvy.core import ed25519
 from cavvy.core.job import AttemptRef, RejectReason, WorkerStatus
+from cavvy.core.writes import Usage
 from cavvy.errors import StartError, WorkerRefused
 from cavvy.protocol.handshake import CloseCode
 from cavvy.protocol.messages import (
@@ -211,6 +212,8 @@ class TestReconnecting:
             await coordinator.drop()
             await coordinator.login()
             assert (await coordinator.receive(JobStoppedMessage)).job_id == job_id(1)
+            stale = await coordinator.receive(JobStoppedMessage)
+            assert (stale.job_id, stale.usage) == (job_id(2), Usage(output_tokens=1))  # what it used is paid
             await until_heartbeat(coordinator, lambda beat: beat.held == () and beat.free == 2)
             assert site.provider.idle == 2
             assert coordinator.frames.empty()
