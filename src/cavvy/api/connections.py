@@ -183,7 +183,7 @@ class HttpConnection(HttpToolsProtocol):
 
     config: LimitedConfig
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
         super().connection_made(transport)
         self._open = self.config.open
         self._limits = self._open.limits

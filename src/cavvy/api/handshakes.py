@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from cavvy import defaults
 from cavvy.api.connections import HttpConnection, LimitedConfig
@@ -45,7 +45,7 @@ class TlsHandshake(asyncio.Protocol):
                 self._task = self.loop.create_task(self._shake_hands())
         else:
             self._open.turned_away(self.loop.time())
-        transport.abort()  # type: ignore[attr-defined]
+        cast("asyncio.WriteTransport", transport).abort()
 
     def time_out(self) -> None:
         """Too slow, or in the way of a newer connection."""
@@ -75,6 +75,6 @@ class _Secured(HttpConnection):
         super().__init__(**shared)
         self._handshake_done = handshake_done
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in HttpConnection
         self._handshake_done()
         super().connection_made(transport)

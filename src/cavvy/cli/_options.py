@@ -73,7 +73,7 @@ def _with_options(command: Callable[..., Any], names: tuple[str, ...]) -> Callab
         *(parameter.replace(kind=kind.KEYWORD_ONLY) for parameter in own),
         *(kind(name, kind.KEYWORD_ONLY, default=_ADDED[name][1], annotation=_ADDED[name][0]) for name in names),
     ]
-    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect looks for it
     wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     del wrapped.__wrapped__
     return wrapped

@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
-from time import perf_counter
 from typing import Protocol
 
 from cavvy import defaults, logs
 from cavvy.coordinator.ahead import Ahead
-from cavvy.coordinator.asked import Answer, Asked
-from cavvy.coordinator.inbox import Inbox
+from cavvy.coordinator.asked import Answer
+from cavvy.coordinator.commits import Commits
+from cavvy.coordinator.door import CommandFailed, Door, StoreUnavailable
 from cavvy.coordinator.known import known
 from cavvy.core.census import Census
 from cavvy.core.commands import Command, SubmitJob
 from cavvy.core.coordinator import Batch, Coordinator, Settings
-from cavvy.core.effects import Effect, HeartbeatAnswered, Registered, Reply, StopChanged
+from cavvy.core.effects import Effect, Registered, Reply, StopChanged
 from cavvy.core.foresight import StopCommand
 from cavvy.core.job import Now
 from cavvy.core.latch import StopLatch
@@ -38,18 +38,6 @@ log = logs.get_logger()
 EXIT_UNDECIDED = 75
 EXIT_DAMAGED = 6
 _FINAL = (CommitUnknown, Fenced, StoreDamaged)
-
-
-class StoreUnavailable(Exception):
-    """The store takes no writes now. `accepted` is False when this command was surely not taken, None when unknown."""
-
-    def __init__(self, reason: str, accepted: bool | None) -> None:
-        super().__init__(reason)
-        self.accepted = accepted
-
-
-class CommandFailed(Exception):
-    """This command cannot be carried out: the store refused it, or deciding it raised."""
 
 
 class Outlet(Protocol):
@@ -77,20 +65,16 @@ class Engine:
     ) -> None:
         self.store = store
         self.exit_code: int | None = None
-        self.shut: str | None = "starting"
         self.handled = 0  # commands so far: how busy it is
         self.settings = settings
         self._clock = clock
         self._dice = dice
         self._outlet = outlet
-        self._committed = committed
         self._core = Coordinator(settings, dice)
         self._opened: Opened | None = None
-        self._inbox = Inbox()
-        self._asked = Asked()
+        self._door = Door()
+        self._commits = Commits(store, self._door, outlet.release, committed)
         self._refs = count(1)
-        self._stopping = False
-        self._failing = False
         self._ahead = Ahead()
         self._committing: Sequence[Effect] = ()  # of the batch that is being committed
 
@@ -101,43 +85,21 @@ class Engine:
 
     def post(self, command: Command) -> None:
         """Hands over a command nobody waits for."""
-        self._inbox.put(command)
+        self._door.inbox.put(command)
 
     async def ask(self, command: Command, ref: int) -> Answer:
         """Hands over the command that carries `ref` and waits until its answer is durable.
 
         Raises StoreUnavailable (at the door, or after an outage) and CommandFailed.
         """
-        if self.shut is not None:
-            raise StoreUnavailable(self.shut, accepted=False)
-        future = self._asked.expect(ref)
-        self.post(command)
-        try:
-            return await future
-        finally:
-            self._asked.forget(ref)
+        return await self._door.ask(command, ref)
 
     async def ask_all(self, commands: Sequence[SubmitJob]) -> list[Answer | CommandFailed]:
         """Hands over commands that are decided together and in one commit; the answers in their order.
 
         Raises StoreUnavailable.
         """
-        if self.shut is not None:
-            raise StoreUnavailable(self.shut, accepted=False)
-        futures = [self._asked.expect(command.ref) for command in commands]
-        for command in commands:
-            self.post(command)
-        try:
-            answers = await asyncio.gather(*futures, return_exceptions=True)
-        finally:
-            for command in commands:
-                self._asked.forget(command.ref)
-        answered: list[Answer | CommandFailed] = []
-        for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, CommandFailed):
-                raise answer
-            answered.append(answer)
-        return answered
+        return await self._door.ask_all(commands)
 
     async def stop_work(self, command: StopCommand) -> tuple[Reply, bool]:
         """Carries out a stop, whatever the store does: what it said, and whether it is durable.
@@ -145,17 +107,17 @@ class Engine:
         If it is not within `defaults.STOP_AHEAD_S`, it holds all the same from then on, and is written as soon as the
         store allows. Raises StoreUnavailable when the coordinator starts or stops, and CommandFailed.
         """
-        failing = self._failing and not self._stopping and self.exit_code is None
+        failing = self._door.failing and not self._door.stopping and self.exit_code is None
         if self.shut is not None and not failing:
             raise StoreUnavailable(self.shut, accepted=False)
         if (before := self._ahead.answered(command)) is not None:
             return before, False
-        future = self._asked.expect(command.ref)
+        future = self._door.asked.expect(command.ref)
         self.post(command)
         try:
             await asyncio.wait([future], timeout=0 if failing else defaults.STOP_AHEAD_S)
         finally:
-            self._asked.forget(command.ref)
+            self._door.asked.forget(command.ref)
         if not future.done():
             return self._go_ahead(command), False
         reply = future.result()
@@ -206,15 +168,21 @@ class Engine:
         return self._core.census
 
     @property
+    def shut(self) -> str | None:
+        """Why nobody may ask for anything now; None: everybody may."""
+        return self._door.shut
+
+    @property
     def failing(self) -> bool:
         """Whether the store takes no writes now."""
-        return self._failing
+        return self._door.failing
 
     # -- life
 
     async def open(self) -> Opened:
         """Opens the store and takes up what it holds. Raises SchemaTooNew or DataHeld."""
         self._opened = await self.store.open()
+        self._commits.term = self._opened.term
         grace_until_s = self._clock().mono_s + self.settings.restart_grace_s
         await self._load(self._opened.last_seq, self._opened.last_number, grace_until_s)
         return self._opened
@@ -227,34 +195,32 @@ class Engine:
 
     async def run(self) -> None:
         """Runs until `stop`, or until `exit_code` says that this process must not go on."""
-        self.shut = None
+        self._door.open()
         try:
             await self._rounds()
         except RolledBack as error:
             log.error("stopped_without_the_last_writes", error=str(error), hint="nothing accepted is lost")
             self._ahead.tell_lost()
         finally:
-            self._shut_door("the coordinator is stopping", unknown=True)
+            self._door.end()
 
     def stop(self) -> None:
         """Takes no new asks; what waits is still decided and committed."""
-        self._stopping = True
-        self.shut = "the coordinator is stopping"
-        self._inbox.wake()
+        self._door.close()
 
     async def _rounds(self) -> None:
         """Raises RolledBack when told to stop while the store takes no writes."""
-        while self.exit_code is None and not (self._stopping and not self._inbox):
+        while self.exit_code is None and not (self._door.stopping and not self._door.inbox):
             await self._wait()
-            await self._inbox.gather()
-            await self._round(self._inbox.take())
+            await self._door.inbox.gather()
+            await self._round(self._door.inbox.take())
         if self.exit_code is None:
             await self._settle(self._core.take(self._clock(), final=True), [])
 
     async def _wait(self) -> None:
-        if not self._inbox and not self._stopping:
+        if not self._door.inbox and not self._door.stopping:
             due_s = self._core.due_s - self._clock().mono_s
-            await self._inbox.sleep(min(self.settings.sweep_s / 2, due_s))
+            await self._door.inbox.sleep(min(self.settings.sweep_s / 2, due_s))
 
     async def _round(self, commands: list[Command]) -> None:
         self.handled += len(commands)
@@ -275,7 +241,7 @@ class Engine:
         self._committing = batch.effects
         try:
             if batch.writes:
-                await self._commit(batch.writes, commands)
+                await self._commits.commit(batch.writes, commands)
         except Refused as error:
             log.warning("commit_refused", error=str(error), commands=len(commands))
             await self._replay(commands)
@@ -290,71 +256,11 @@ class Engine:
         for effect in effects:
             if isinstance(effect, (Reply, Registered)):
                 self._ahead.settle(effect.ref)
-                self._asked.answer(effect)
+                self._door.asked.answer(effect)
             else:
                 self._outlet.release(effect)
 
-    # -- failed commits
-
-    async def _commit(self, writes: list[Write], commands: list[Command]) -> None:
-        assert self._opened is not None
-        began_s = perf_counter()  # the loop's own clock stands still during a turn
-        try:
-            await self.store.commit(writes, term=self._opened.term)
-        except RolledBack as error:
-            await self._outlast(writes, commands, error)
-        else:
-            self._committed(perf_counter() - began_s, len(writes))
-
-    async def _outlast(self, writes: list[Write], commands: list[Command], error: RolledBack) -> None:
-        """Keeps the core and tries the same writes until they go through; heartbeats are answered meanwhile.
-
-        Raises RolledBack if the coordinator stops before they do.
-        """
-        assert self._opened is not None
-        log.error("store_takes_no_writes", error=str(error), hint="it is tried again until it does; see to the disk")
-        self._failing = True
-        self._shut_door(f"The store takes no writes now ({error}); nothing accepted is lost.", unknown=False)
-        began_s = asyncio.get_running_loop().time()
-        while True:
-            waited_s = asyncio.get_running_loop().time() - began_s
-            patient = waited_s >= defaults.COMMIT_RETRY_S
-            if patient:
-                reason = f"The store takes no writes now ({error}); this is tried again until it does."
-                self._asked.fail(commands, StoreUnavailable(reason, accepted=None))
-            await self._pause(defaults.COMMIT_PROBE_S if patient else defaults.COMMIT_RETRY_PAUSE_S)
-            try:
-                await self.store.commit(writes, term=self._opened.term)
-            except RolledBack:
-                if self._stopping:
-                    raise
-                continue
-            except Refused:
-                self._open_door(waited_s)
-                raise
-            self._open_door(waited_s)
-            return
-
-    def _open_door(self, waited_s: float) -> None:
-        log.info("store_takes_writes_again", after_s=round(waited_s, 3))
-        self._failing = False
-        self.shut = "the coordinator is stopping" if self._stopping else None
-
-    def _shut_door(self, reason: str, *, unknown: bool) -> None:
-        """From now on asks are refused; those the core has not seen are told that nothing was taken. Stops stay."""
-        self.shut = reason
-        self._asked.fail(self._inbox.take_asks(), StoreUnavailable(reason, accepted=False))
-        if unknown:
-            self._asked.fail_all(StoreUnavailable(reason, accepted=None))
-
-    async def _pause(self, seconds: float) -> None:
-        """Waits, unless told to stop, and answers heartbeats; no lease can lapse meanwhile, since gaps are forgiven."""
-        loop = asyncio.get_running_loop()
-        end_s = loop.time() + seconds
-        while (left_s := end_s - loop.time()) > 0 and not self._stopping:
-            for beat in self._inbox.take_heartbeats():
-                self._outlet.release(HeartbeatAnswered(session=beat.session))
-            await self._inbox.sleep(left_s)
+    # -- what did not go through
 
     async def _replay(self, commands: list[Command]) -> None:
         """Rebuilds, then decides each command in a transaction of its own: only the guilty one fails."""
@@ -372,12 +278,12 @@ class Engine:
             self._core.tick(now)
             batch = self._core.take(now)
             if batch.writes:
-                await self._commit(batch.writes, [command])
+                await self._commits.commit(batch.writes, [command])
         except (RolledBack, *_FINAL):
             raise
         except Exception as error:
             log.exception("command_failed", command=type(command).__name__)
-            self._asked.fail([command], CommandFailed(type(error).__name__))
+            self._door.asked.fail([command], CommandFailed(type(error).__name__))
             self._ahead.settle(getattr(command, "ref", 0))
             await self._rebuild()
         else:
@@ -396,7 +302,7 @@ class Engine:
         batch = self._core.take(now)
         if batch.writes:
             try:
-                await self._commit(batch.writes, [])
+                await self._commits.commit(batch.writes, [])
             except Refused as error:
                 raise CommitUnknown(f"the store refuses what it was asked for after a rebuild: {error}") from error
         self._release(batch.effects)

@@ -206,7 +206,7 @@ class Login:
         return wire.ResumeEntry(
             job_id=entry.job_id,
             epoch=entry.epoch,
-            verdict=verdict.value,  # type: ignore[arg-type]
+            verdict=verdict.value,  # type: ignore[arg-type]  # it is not UNKNOWN any more
             offset=offset,
         )
 

@@ -160,7 +160,7 @@ async def test_signs_of_life_do_not_pile_up_while_the_store_takes_nothing(rig: R
         rig.engine.post(Progress(session=7, refs=(AttemptRef("job", 1),)))
     rig.engine.post(Heartbeat(session=7, held=(), free=1))
     await rig.until(HeartbeatAnswered)
-    assert not [command for command in rig.engine._inbox if isinstance(command, Progress)]
+    assert not [command for command in rig.engine._door.inbox if isinstance(command, Progress)]
     rig.store.fail_commits.clear()
     await first
 

@@ -100,9 +100,9 @@ async def test_a_clock_set_a_year_ahead_takes_nothing_at_once(rig: Rig) -> None:
 async def test_a_store_that_takes_no_writes_is_left_alone(rig: Rig) -> None:
     await rig.ended()
     await rig.look_after(2 * DAY_S - 60)
-    rig.engine.shut = "the disk is full"
+    rig.engine._door.shut = "the disk is full"
     assert not await rig.look_after(600)
-    rig.engine.shut = None
+    rig.engine._door.shut = None
     assert await rig.look_after(60)
 
 

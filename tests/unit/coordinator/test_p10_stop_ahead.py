@@ -248,9 +248,9 @@ async def test_a_stop_repeated_in_an_outage_gets_the_same_answer_and_fills_nothi
     await running(rig)
     await outage(rig)
     first = await rig.engine.stop_work(stop(rig))
-    waiting = len(rig.engine._inbox)
+    waiting = len(rig.engine._door.inbox)
     assert await rig.engine.stop_work(stop(rig)) == first
-    assert len(rig.engine._inbox) == waiting
+    assert len(rig.engine._door.inbox) == waiting
 
 
 async def test_a_stop_is_refused_while_the_coordinator_stops(rig: Rig) -> None:
