@@ -201,7 +201,7 @@ MAX_LEGACY_WORKERS: Final = 1000  # they enrol themselves, and each stays known:
 LEGACY_PROOF_S: Final = 10.0  # for the challenge: they sign in 5 ms, and wait this long for their own answers
 LEGACY_SILENCE_S: Final = 30.0  # they send a heartbeat every 10 s, and Dispatch waits this long
 LEGACY_RECEIPT_S: Final = 10.0  # between an output and its receipt, when they come in two frames
-LEGACY_FIRST_FRAME_BYTES: Final = 64 << 10  # of a frame, before the proof: nobody strange is read for long
+LEGACY_FIRST_FRAME_BYTES: Final = 8 << 10  # of a frame, before the proof: a receipt fits ten times, and 5 ms read it
 MAX_LEGACY_FRAME_CHARS: Final = MAX_OUTPUT_BYTES + (64 << 10)  # an output and its receipt; more is not read (0.3 s)
 MAX_LEGACY_RECEIPT_BYTES: Final = 4 << 10  # five short fields and a signature
 

@@ -363,7 +363,7 @@ async def test_a_second_register_on_a_socket_changes_nothing(dispatch: Dispatch,
 
 # -- frames that killed the original (A14.7)
 
-NESTED = '{"type":"heartbeat","x":' + "[" * 20_000 + "]" * 20_000 + "}"
+NESTED = '{"type":"heartbeat","x":' + "[" * 4_000 + "]" * 4_000 + "}"
 FRAMES = [
     "null",
     "[]",
@@ -610,3 +610,17 @@ async def test_a_web_page_of_another_site_does_not_come_in(worker: DispatchWorke
 async def test_a_plain_request_finds_nothing_there(dispatch: Dispatch) -> None:
     answer = await dispatch.http.get("/")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_a_huge_receipt_is_refused_like_any_that_is_none(dispatch: Dispatch, worker: DispatchWorker) -> None:
+    job = await given(dispatch, worker)
+    huge = {"job_id": job["job_id"], "more": ["\ud83d"] * 50_000}
+    await worker.send(worker.done_with(job) | {"receipt": huge})
+    assert (await worker.expect("error"))["code"] == "rejected_receipt"
+    assert (await worker.expect("job_assign"))["job_id"] == job["job_id"]
+
+
+async def test_a_huge_reason_turns_a_job_down_like_any_other(dispatch: Dispatch, worker: DispatchWorker) -> None:
+    job = await given(dispatch, worker)
+    await worker.send({"type": "job_reject", "job_id": job["job_id"], "reason": "\ud83d" * 100_000})
+    assert (await worker.expect("job_assign"))["job_id"] == job["job_id"]

@@ -21,7 +21,10 @@ TASK_MODEL = "dispatch/task"
 UNNAMED_MODEL = "dispatch/unnamed"
 
 _STUB_MODEL = "stub-v1"
-_STUB_TEXT = "[STUB]"
+_STUB_TEXT = b'"[STUB]'
+_NULL = msgspec.Raw(b"null")
+#: What else is in an output may be long, and is nobody's business here.
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class LegacyOutput(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,26 +38,29 @@ class LegacyOutput(msgspec.Struct, frozen=True, kw_only=True):
 def judge(job_type: JobType, result: bytes) -> LegacyOutput:
     """What an output (its JSON) is worth."""
     try:
-        output = javascript.parse(javascript.as_unicode(result).decode())
-    except ValueError as error:
-        return _unfit(f"The worker's output cannot be read: {error}.")
-    if not isinstance(output, dict):
+        output = _members(javascript.as_unicode(result))
+    except msgspec.ValidationError:
         return _unfit("The worker's output is not an object.")
-    if output.get("error") is not None:
-        return _failed(f"The worker failed: {_words(output['error'])}")
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        return _unfit(f"The worker's output cannot be read: {error}.")
+    if (said := _value(output, "error")) is not None:
+        return _failed(f"The worker failed: {_words(said)}")
     if _is_stub(output):
         return _failed("The worker could not reach its model and made up an answer, which is not passed on.")
     if job_type is JobType.TASK:
         return LegacyOutput(model=TASK_MODEL)
-    if not isinstance(output.get("text"), str):
+    if not bytes(output.get("text", _NULL)).startswith(b'"'):
         return _unfit("The worker's output has no text.")
-    return LegacyOutput(model=_model(output.get("model")))
+    return LegacyOutput(model=_model(_value(output, "model")))
 
 
-def _is_stub(output: dict[str, Any]) -> bool:
-    text = output.get("text")
-    made_up = isinstance(text, str) and text.startswith(_STUB_TEXT)
-    return bool(output.get("stub")) or output.get("model") == _STUB_MODEL or made_up
+def _value(output: dict[str, msgspec.Raw], name: str) -> Any:
+    return javascript.parse(bytes(output.get(name, _NULL)))
+
+
+def _is_stub(output: dict[str, msgspec.Raw]) -> bool:
+    made_up = bytes(output.get("text", _NULL)).startswith(_STUB_TEXT)
+    return bool(_value(output, "stub")) or _value(output, "model") == _STUB_MODEL or made_up
 
 
 def _model(name: Any) -> str:

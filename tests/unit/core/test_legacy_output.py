@@ -6,7 +6,7 @@ import pytest
 
 from cavvy import defaults
 from cavvy.core.job import FailureCode, JobType
-from cavvy.core.legacy_output import TASK_MODEL, UNNAMED_MODEL, judge
+from cavvy.core.legacy_output import TASK_MODEL, UNNAMED_MODEL, LegacyOutput, judge
 
 LLM, TASK = JobType.LLM_INFER, JobType.TASK
 
@@ -70,3 +70,13 @@ def test_the_error_of_a_worker_is_told_within_bounds() -> None:
 def test_a_result_names_its_model(job_type: JobType, output: bytes, model: str) -> None:
     judged = judge(job_type, output)
     assert (judged.failure, judged.model) == (None, model)
+
+
+@pytest.mark.parametrize("output", [b"\xff", b"{", b"[" * 100_000, b'{"text":"a","n":' + b"[" * 100_000])
+def test_what_cannot_be_read_is_unfit(output: bytes) -> None:
+    assert judge(LLM, output).failure is FailureCode.INVALID_OUTPUT
+
+
+def test_what_an_output_holds_besides_changes_nothing() -> None:
+    output = b'{"0":[1e400,{"error":"inner"}],"text":"a","model":"m","stub":false,"error":null}'
+    assert judge(LLM, output) == LegacyOutput(model="m")
