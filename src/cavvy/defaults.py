@@ -73,6 +73,7 @@ STOP_AHEAD_S: Final = 1.0  # a stop that is not durable by then holds all the sa
 COMMIT_PROBE_S: Final = 1.0  # … and this often afterwards, the door shut
 GATHER_TURNS: Final = 8  # event-loop turns a batch may wait for more while more keeps coming
 THREAD_SWITCH_S: Final = 0.00005  # a busy event loop otherwise keeps the writer thread waiting for seconds: measured
+ASIDE_BYTES: Final = 16 << 10  # of a result: more is read in a thread; so much of the dearest JSON takes 10 ms
 GC_THRESHOLDS: Final = (
     20_000,
     50,
@@ -200,6 +201,7 @@ JSON_TASK_DEPTH: Final = 200  # deepest value that is extracted: every JSON read
 MAX_LEGACY_WORKERS: Final = 1000  # they enrol themselves, and each stays known: a loop that makes keys ends here
 LEGACY_PROOF_S: Final = 10.0  # for the challenge: they sign in 5 ms, and wait this long for their own answers
 LEGACY_SILENCE_S: Final = 30.0  # they send a heartbeat every 10 s, and Dispatch waits this long
+LEGACY_STOP_S: Final = 60.0  # for an answer after its job has ended: it cannot be told, and takes this long at most
 LEGACY_RECEIPT_S: Final = 10.0  # between an output and its receipt, when they come in two frames
 LEGACY_FIRST_FRAME_BYTES: Final = 8 << 10  # of a frame, before the proof: a receipt fits ten times, and 5 ms read it
 MAX_LEGACY_FRAME_CHARS: Final = MAX_OUTPUT_BYTES + (64 << 10)  # an output and its receipt; more is not read (0.3 s)

@@ -90,6 +90,41 @@ async def test_a_worker_that_works_longer_than_a_lease_keeps_its_job(
         await worker.close()
 
 
+async def test_a_worker_that_never_answers_a_job_that_has_ended_is_disconnected_and_comes_back_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defaults, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(defaults, "LEGACY_STOP_S", 0.1)
+    async for dispatch in opened(tmp_path / "data"):
+        hung = new_worker(dispatch)
+        await hung.come_in()
+        hung_id = await dispatch.commit()
+        await hung.expect("job_assign")
+        waiting_id = await dispatch.commit()
+        await dispatch.http.post(f"/v1/jobs/{hung_id}/cancel")
+        assert await hung.closed() == (4408, "it did not answer a job that had ended")
+        again = new_worker(dispatch)
+        await again.come_in()
+        assert (await again.expect("job_assign"))["job_id"] == waiting_id
+        await again.close()
+
+
+async def test_a_worker_that_answers_late_what_has_ended_keeps_its_connection_and_works_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defaults, "LEGACY_STOP_S", 30.0)
+    async for dispatch in opened(tmp_path / "data"):
+        worker = new_worker(dispatch)
+        await worker.come_in()
+        late_id, next_id = await dispatch.commit(), await dispatch.commit()
+        job = await worker.expect("job_assign")
+        await dispatch.http.post(f"/v1/jobs/{late_id}/cancel")
+        shown = (await dispatch.ended(late_id))["failure"]["code"]
+        await worker.send(worker.done_with(job))
+        assert ((await worker.expect("job_assign"))["job_id"], shown) == (next_id, "aborted")
+        await worker.close()
+
+
 async def test_an_output_whose_receipt_never_comes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(defaults, "LEGACY_RECEIPT_S", 0.1)
     async for dispatch in opened(tmp_path / "data"):

@@ -230,6 +230,7 @@ class CoordinatorServer:
         if self._maintenance is not None:
             self._maintenance.cancel()
             await asyncio.gather(self._maintenance, return_exceptions=True)
+        here.sessions.end()
         await self._store.close()
 
     def _open_connections(self) -> int:

@@ -15,6 +15,7 @@ from cavvy.protocol.rest_receipt import ReceiptView
 __all__ = ["Job", "JobPage"]
 
 _NULL = b"null"
+_MENDED = "\ufffd".encode()
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +88,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def receipt(self) -> Receipt | None:
         """The worker's signed statement about the result; None unless the job is completed.
 
-        It knows the result, and the key of the worker that completed the job by the coordinator's word.
+        It knows the result, and the key of the worker that completed the job by the coordinator's word. Where one of
+        Dispatch's workers answered with half a character, it wants the exact bytes: `verify(result=cavvy.result(id))`.
         """
         if self.receipt_view is None:
             return None
@@ -97,6 +99,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             key=self._holder(),
             result=None if result == _NULL else result,
             job_id=self.id,
+            mended=self.receipt_view.v is None and _MENDED in result,
         )
 
     @property

@@ -27,6 +27,7 @@ from cavvy.core.job import Now
 from cavvy.core.latch import StopLatch
 from cavvy.core.matching import Offer
 from cavvy.core.queued import Queued
+from cavvy.core.reading import ResultForm
 from cavvy.core.writes import Write
 from cavvy.errors import CommitUnknown, Fenced, Refused, RolledBack, StoreDamaged, StoreError
 from cavvy.store.base import Opened, Store
@@ -139,6 +140,10 @@ class Engine:
     def stands(self, session: int, job_id: str, epoch: int) -> bool:
         """Whether this grant may still be sent; see Coordinator.stands."""
         return self._core.stands(session, job_id, epoch) and not self._ahead.stops(self._core, job_id)
+
+    def form_of(self, session: int, job_id: str, epoch: int) -> ResultForm | None:
+        """What a result of this attempt, from this session, has to be; None if none is wanted."""
+        return self._core.form_of(session, job_id, epoch)
 
     def offers(self) -> list[Offer]:
         """What the workers online offer."""

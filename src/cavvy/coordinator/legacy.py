@@ -6,12 +6,14 @@ the socket is nobody's: it gets no work and displaces nobody. Afterwards identit
 only what it was given over this very socket counts.
 
 It does one job at a time, says nothing between taking and answering it, and cannot be told to stop: the coordinator
-says for it that it has begun and that it goes on, for as long as anything is heard of it.
+says for it that it has begun and that it goes on, for as long as anything is heard of it. One that does not answer soon
+after its job has ended is disconnected: it comes back, free.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,10 +23,10 @@ from cavvy.coordinator.legacy_login import LegacyLogin
 from cavvy.coordinator.legacy_task import LegacyTask, pseudonym
 from cavvy.coordinator.login import Closed, Sent
 from cavvy.coordinator.session import Receive, Send, Session
-from cavvy.core import javascript, legacy_output
+from cavvy.core import javascript
 from cavvy.core.commands import Heartbeat, JobCompleted, JobFailed, JobRejected, JobStarted
-from cavvy.core.effects import Assign, Effect, FrameRefused, WorkerChanged
-from cavvy.core.job import AttemptRef, FailureCode, JobType, RejectReason, WorkerStatus
+from cavvy.core.effects import Assign, Effect, FrameRefused, HeartbeatAnswered, StopAttempt, WorkerChanged
+from cavvy.core.job import AttemptRef, FailureCode, RejectReason, WorkerStatus
 from cavvy.protocol import legacy as wire
 from cavvy.protocol.handshake import CloseCode
 
@@ -45,6 +47,7 @@ class LegacySession(Session):
         self._task: LegacyTask | None = None
         self._renewal: asyncio.TimerHandle | None = None
         self._overdue: asyncio.TimerHandle | None = None
+        self._ending: asyncio.TimerHandle | None = None
 
     async def answers(self, timeout_s: float) -> bool:
         """Whether it is there: it cannot be asked, so what counts is whether it was heard."""
@@ -80,8 +83,7 @@ class LegacySession(Session):
             self._condemn(Closed(CloseCode.RESTART, "it was drained"))
 
     def _stop_timers(self) -> None:
-        super()._stop_timers()
-        for timer in (self._renewal, self._overdue):
+        for timer in (self._renewal, self._overdue, self._ending):
             if timer is not None:
                 timer.cancel()
 
@@ -97,7 +99,7 @@ class LegacySession(Session):
     async def _decoded(self, text: str) -> wire.LegacyFrame | None:
         self.heard_s = self.all.clock().mono_s
         try:
-            return wire.decode_legacy_frame(text)
+            return await self._beside(len(text), functools.partial(wire.decode_legacy_frame, text))
         except wire.RegistrationError as error:
             await self.refuse_registration(str(error))
         except wire.UnknownFrameError as error:
@@ -115,8 +117,8 @@ class LegacySession(Session):
                     await self.refuse("NOT_YOURS", "This socket speaks for another key.")
                 case wire.LegacyComplete(job_id=job_id) as frame:
                     await self._take_output(self._own(job_id), frame)
-                case wire.LegacyReceiptSubmit(receipt=receipt, signature=signature):
-                    await self._take_receipt(self._own(receipt.get("job_id")), receipt, signature)
+                case wire.LegacyReceiptSubmit(job_id=job_id, receipt=receipt):
+                    await self._take_receipt(self._own(job_id), receipt)
                 case wire.LegacyReject(job_id=job_id, reason=reason):
                     await self._take_rejection(self._own(job_id), reason)
                 case wire.LegacyRegister():
@@ -141,17 +143,19 @@ class LegacySession(Session):
             await self._refuse_foreign()
             return
         task.take(frame)
-        if task.receipt is not None or self._is_failure(task):
+        if task.reading is None and task.result is not None:
+            task.reading = await self.read_result(task.ref, task.result)
+        if task.receipt is not None or task.reading is None or task.reading.failure is not None:
             self._complete(task)
         elif self._overdue is None:
             wait = asyncio.get_running_loop().call_later
             self._overdue = wait(defaults.LEGACY_RECEIPT_S, self._complete, task)
 
-    async def _take_receipt(self, task: LegacyTask | None, receipt: dict[str, Any], signature: Any) -> None:
+    async def _take_receipt(self, task: LegacyTask | None, receipt: bytes) -> None:
         if task is None:
             await self._refuse_foreign()
             return
-        task.take_receipt(receipt, signature)
+        task.take_receipt(receipt)
         if task.result is not None:
             self._complete(task)
 
@@ -160,7 +164,7 @@ class LegacySession(Session):
             await self._refuse_foreign()
             return
         self._done(task)
-        said = javascript.mended(reason)[: defaults.MAX_FAILURE_CHARS]
+        said = javascript.mended(reason[: defaults.MAX_FAILURE_CHARS])
         self.engine.post(
             JobRejected(
                 session=self.id,
@@ -170,10 +174,6 @@ class LegacySession(Session):
                 message=f"Its worker did not take it: {said}" if said else "",
             )
         )
-
-    def _is_failure(self, task: LegacyTask) -> bool:
-        """Whether the output says that there is none: that needs no receipt."""
-        return legacy_output.judge(JobType.TASK, task.result or b"").failure is not None
 
     def _complete(self, task: LegacyTask) -> None:
         """Hands over what came of the task, as it is; the core judges it."""
@@ -187,6 +187,7 @@ class LegacySession(Session):
                 receipt=task.vouched,
                 input_hash=None,
                 params_hash=None,
+                reading=task.reading,
             )
         )
 
@@ -205,9 +206,10 @@ class LegacySession(Session):
 
     def _done(self, task: LegacyTask) -> None:
         """The worker has answered: it is free."""
-        if self._overdue is not None:
-            self._overdue.cancel()
-            self._overdue = None
+        for timer in (self._overdue, self._ending):
+            if timer is not None:
+                timer.cancel()
+        self._overdue = self._ending = None
         self._task, self.held = None, ()
         self._note_end(task.ref.job_id, task.ref.epoch)
         self._note(free=1)
@@ -233,6 +235,17 @@ class LegacySession(Session):
                 await self.refuse(code, text)
             case WorkerChanged():
                 self._leave_if_drained()
+            case StopAttempt():
+                self._end_soon(AttemptRef(effect.job_id, effect.epoch))
+            case HeartbeatAnswered(lost=lost):
+                for ref in lost:
+                    self._end_soon(ref)
+
+    def _end_soon(self, ref: AttemptRef) -> None:
+        """Nobody waits for its answer any more; until it comes, the worker can be given nothing else."""
+        if self._task is not None and self._task.ref == ref and self._ending is None:
+            closed = Closed(CloseCode.SILENT, "it did not answer a job that had ended")
+            self._ending = asyncio.get_running_loop().call_later(defaults.LEGACY_STOP_S, self._condemn, closed)
 
     async def _deliver_assign(self, effect: Assign) -> None:
         ref = AttemptRef(effect.job_id, effect.epoch)
@@ -266,5 +279,5 @@ class LegacySession(Session):
 
 def _said(message: str) -> str:
     """A message that may hold what its reader sent, as text that can be sent."""
-    said: str = javascript.mended(message)
-    return said[: defaults.MAX_NAME_CHARS]
+    said: str = javascript.mended(message[: defaults.MAX_NAME_CHARS])
+    return said

@@ -12,6 +12,7 @@ from cavvy import defaults, logs
 from cavvy.coordinator.engine import CommandFailed, StoreUnavailable
 from cavvy.coordinator.legacy_task import LegacyTask
 from cavvy.coordinator.login import Closed, OnlineWorker, worker_id
+from cavvy.core.canonical import sha256_hex
 from cavvy.core.commands import RegisterWorker
 from cavvy.core.ed25519 import is_valid_key
 from cavvy.core.effects import Registered, ReplyCode
@@ -78,7 +79,7 @@ class LegacyLogin:
         try:
             check_legacy(
                 open_legacy(challenge.vouched),
-                challenge.result,
+                sha256_hex(challenge.result),
                 job_id=challenge.ref.job_id,
                 worker=register.provider_pubkey,
             )
@@ -92,8 +93,8 @@ class LegacyLogin:
                 await self._session.send(wire.LegacyHeartbeatAck())
             case wire.LegacyComplete(job_id=job_id) if job_id == challenge.ref.job_id:
                 challenge.take(frame)
-            case wire.LegacyReceiptSubmit(receipt=receipt) if receipt.get("job_id") == challenge.ref.job_id:
-                challenge.take_receipt(receipt, frame.signature)
+            case wire.LegacyReceiptSubmit(job_id=job_id, receipt=receipt) if job_id == challenge.ref.job_id:
+                challenge.take_receipt(receipt)
             case None:
                 pass
             case wire.LegacyRegister():

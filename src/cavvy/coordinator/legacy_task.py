@@ -9,10 +9,9 @@ from typing import Any
 
 import msgspec
 
-from cavvy.core import javascript
 from cavvy.core.canonical import sha256_hex
 from cavvy.core.job import AttemptRef, JobType, PrivacyClass
-from cavvy.core.legacy_receipt import seal_as_sent
+from cavvy.core.reading import Reading
 from cavvy.protocol import legacy as wire
 
 __all__ = ["LegacyTask", "pseudonym"]
@@ -32,14 +31,15 @@ class LegacyTask:
         self.result: bytes | None = None
         self.receipt: bytes | None = None
         self.hash_said: Any = None
+        self.reading: Reading | None = None
 
     def take(self, frame: wire.LegacyComplete) -> None:
         """Notes the first output; whatever comes after it is not asked for."""
         if self.result is not None:
             return
-        self.result, self.hash_said = _written(frame.output), frame.output_hash
-        if frame.receipt is not None or frame.receipt_signature is not None:
-            self.take_receipt(frame.receipt, frame.receipt_signature)
+        self.result, self.hash_said = frame.output, frame.output_hash
+        if frame.receipt is not None:
+            self.take_receipt(frame.receipt)
 
     @property
     def vouched(self) -> bytes:
@@ -47,10 +47,10 @@ class LegacyTask:
         said = self.result is not None and self.hash_said == sha256_hex(self.result)
         return self.receipt if self.receipt is not None and said else _NO_RECEIPT
 
-    def take_receipt(self, receipt: Any, signature: Any) -> None:
+    def take_receipt(self, receipt: bytes) -> None:
         """Notes the first receipt."""
         if self.receipt is None:
-            self.receipt = _sealed(receipt, signature)
+            self.receipt = receipt
 
     def as_challenge(self) -> wire.LegacyAssign:
         """The frame that gives it to a worker that is to prove its key; it looks like any job."""
@@ -70,18 +70,3 @@ def pseudonym(seed: bytes, worker: str, tenant: str, user_id: str) -> str:
     """
     named = msgspec.json.encode(["cavvy/pseudonym/v1", worker, tenant, user_id])
     return "user_" + hmac.new(seed, named, hashlib.sha256).hexdigest()[:20]
-
-
-def _written(output: Any) -> bytes:
-    """JSON.stringify(output); nothing for what is nested deeper than any reader likes."""
-    try:
-        return javascript.stringify(output)
-    except ValueError:
-        return b""
-
-
-def _sealed(receipt: Any, signature: Any) -> bytes:
-    try:
-        return seal_as_sent(receipt, signature)
-    except ValueError:
-        return _NO_RECEIPT

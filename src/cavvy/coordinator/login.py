@@ -21,7 +21,7 @@ from cavvy.protocol import messages as wire
 from cavvy.protocol.handshake import CloseCode, Transcript
 
 if TYPE_CHECKING:
-    from cavvy.coordinator.session import Session
+    from cavvy.coordinator.native import NativeSession
 
 __all__ = ["Closed", "Login", "OnlineWorker", "Sent", "worker_id"]
 
@@ -74,7 +74,7 @@ class OnlineWorker(msgspec.Struct, frozen=True, kw_only=True):
 class Login:
     """One login. Raises Closed when the socket is to be refused."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: NativeSession) -> None:
         self._session = session
 
     async def run(self, audience: str) -> wire.RegisterAck:

@@ -1,53 +1,28 @@
-"""One worker's WebSocket: frames become commands (text goes straight to the hub), effects become frames.
+"""One worker's WebSocket, whatever it speaks: effects are queued for it, and what it has is known.
 
-Effects leave through one ordered, bounded queue, whose pump asks the core once more before a grant is sent.
+Effects leave through one ordered, bounded queue. The dialects (native.py, legacy.py) turn frames into commands and
+effects into frames.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from cavvy import defaults, logs
 from cavvy.coordinator.engine import Engine
-from cavvy.coordinator.login import Closed, Login, OnlineWorker, Sent
+from cavvy.coordinator.login import Closed, OnlineWorker, Sent
 from cavvy.coordinator.stopping_slots import StoppingSlots
-from cavvy.coordinator.trust_codes import claim_of, no_result, trust_result
-from cavvy.core.canonical import sha256_hex
-from cavvy.core.commands import (
-    Command,
-    Heartbeat,
-    JobCompleted,
-    JobFailed,
-    JobRejected,
-    JobStarted,
-    JobStopped,
-    Progress,
-    SessionDraining,
-    SessionResumed,
-    Undelivered,
-)
-from cavvy.core.effects import (
-    Assign,
-    CloseSession,
-    CompletionAnswered,
-    Effect,
-    FrameRefused,
-    HeartbeatAnswered,
-    StopAttempt,
-    StopUnanswered,
-    TrustAnswered,
-    Verdict,
-    WorkerChanged,
-    WorkerCooled,
-)
-from cavvy.core.job import AttemptRef, RejectReason, WorkerStatus
-from cavvy.core.receipt import input_hash
-from cavvy.protocol import messages as wire
+from cavvy.core.commands import Command, Heartbeat, JobStarted, SessionResumed, Undelivered
+from cavvy.core.effects import Assign, CloseSession, Effect, StopAttempt, StopUnanswered, WorkerChanged, WorkerCooled
+from cavvy.core.job import AttemptRef, WorkerStatus
+from cavvy.core.reading import Reading, read
 from cavvy.protocol.handshake import CloseCode
 
 if TYPE_CHECKING:
@@ -59,9 +34,10 @@ log = logs.get_logger()
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
+T = TypeVar("T")
 
 
-class Session:
+class Session(ABC):
     """One socket."""
 
     def __init__(
@@ -82,10 +58,8 @@ class Session:
         self._queued = asyncio.Event()
         self.held: tuple[AttemptRef, ...] = ()
         self.heard_s = sessions.clock().mono_s
-        self._alive: dict[str, int] = {}
-        self._report: asyncio.TimerHandle | None = None
+        self.busy = False  # with a frame that takes long to read
         self._stopping = StoppingSlots()
-        self._heard = asyncio.Event()
         self._condemned: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
 
     # -- effects in
@@ -135,36 +109,35 @@ class Session:
         if not self._condemned.done():
             self._condemned.set_result(closed)
 
+    # -- what it has
+
     def resume_commands(self) -> list[Command]:
         if self.info is None:
             return []
         self._queue = deque(one for one in self._queue if not isinstance(one, Assign))
-        mine = {job_id: one for job_id, one in self.all.sent.items() if one.session == self.id}
-        held = dict.fromkeys([*self.held, *(AttemptRef(job_id, one.epoch) for job_id, one in mine.items())])
         resumed = SessionResumed(
             session=self.id,
             worker=self.worker,
             instance=self.instance,
             profile=self.info.profile,
             slots=self.info.slots,
-            held=tuple(held),
+            held=self._known_held(),
             draining=self.info.leaving,
         )
         started = [
-            JobStarted(session=self.id, job_id=job_id, epoch=one.epoch) for job_id, one in mine.items() if one.started
+            JobStarted(session=self.id, job_id=job_id, epoch=one.epoch)
+            for job_id, one in self._sent().items()
+            if one.started
         ]
         return [resumed, *started]
 
-    async def answers(self, timeout_s: float) -> bool:
-        """Whether this socket says anything within `timeout_s` of being asked."""
-        self._heard.clear()
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self.send(wire.Ping())
-                await self._heard.wait()
-        except (TimeoutError, OSError):
-            return False
-        return True
+    def _sent(self) -> dict[str, Sent]:
+        return {job_id: one for job_id, one in self.all.sent.items() if one.session == self.id}
+
+    def _known_held(self) -> tuple[AttemptRef, ...]:
+        """What it said last that it holds, and what it was sent since."""
+        sent = (AttemptRef(job_id, one.epoch) for job_id, one in self._sent().items())
+        return tuple(dict.fromkeys([*self.held, *sent]))
 
     # -- life
 
@@ -173,7 +146,7 @@ class Session:
         try:
             await self._log_in(audience)
             pump = asyncio.create_task(self._pump())
-            await (self._read(pump) if self.info is not None else self._be_visited(pump))
+            await self._stay(pump)
         except Closed as closed:
             await self._close(closed)
         except OSError:
@@ -184,31 +157,23 @@ class Session:
             self._stop_timers()
             self.show(None)
 
+    @abstractmethod
     async def _log_in(self, audience: str) -> None:
-        """Returns when it may be given work. Raises Closed when it is refused."""
-        ack = await Login(self).run(audience)
-        self.proven()
-        async with asyncio.timeout(defaults.HANDSHAKE_TIMEOUT_S):
-            await self.send(ack)
+        """Returns when it is proven whose it is. Raises Closed when it is refused."""
 
+    @abstractmethod
+    async def answers(self, timeout_s: float) -> bool:
+        """Whether it is still there; to know takes `timeout_s` at most."""
+
+    @abstractmethod
     def _stop_timers(self) -> None:
-        if self._report is not None:
-            self._report.cancel()
-
-    async def stored_verdict(self, job_id: str, epoch: int) -> Verdict:
-        """What became of a job that is not live: accepted if it was this very completion, else stale."""
-        stored = await self.engine.store.accepted(job_id, epoch)
-        accepted = stored is not None and stored[0] == self.worker and stored[1]
-        return Verdict.ACCEPTED if accepted else Verdict.STALE
+        """It has ended: nothing comes of it any more."""
 
     # -- frames in
 
-    async def _be_visited(self, pump: asyncio.Task[None]) -> None:
-        try:
-            async with asyncio.timeout(defaults.VISIT_S):
-                await self._read(pump)
-        except TimeoutError as error:
-            raise Closed(CloseCode.SILENT, "the visit was too long") from error
+    async def _stay(self, pump: asyncio.Task[None]) -> None:
+        """Until it goes, is to go, or cannot be reached."""
+        await self._read(pump)
 
     async def _read(self, pump: asyncio.Task[None]) -> None:
         reader = asyncio.create_task(self._read_frames())
@@ -222,16 +187,9 @@ class Session:
         finally:
             reader.cancel()
 
+    @abstractmethod
     async def _read_frames(self) -> None:
-        while True:
-            frame = await self.next_frame()
-            self._heard.set()
-            try:
-                message = wire.decode_worker_message(frame)
-            except msgspec.DecodeError as error:
-                await self.send(wire.ErrorMessage(code="invalid_frame", message=str(error)))
-            else:
-                await self._take(message)
+        """Takes one frame after the other, for ever."""
 
     async def next_frame(self) -> str:
         event = await self._receive()
@@ -242,111 +200,35 @@ class Session:
             raise Closed(CloseCode.BAD_FRAME, "frames are JSON text, not binary")
         return str(text)
 
-    async def _take(self, message: wire.WorkerMessage) -> None:
-        match message:
-            case wire.TrustClaim(code=code) if self.engine.shut is None:
-                self.engine.post(claim_of(self, code))
-            case wire.TrustClaim():
-                await self.send(no_result())
-            case _ if self.info is None:
-                await self.send(wire.ErrorMessage(code="visiting", message="who visits takes no work"))
-            case wire.JobDelta():
-                await self._take_delta(message)
-            case wire.JobStartedMessage(job_id=job_id, epoch=epoch):
-                sent = self.all.sent.get(job_id)
-                if sent is not None and sent.session == self.id and sent.epoch == epoch:
-                    self.all.sent[job_id] = sent._replace(started=True)
-                self.engine.post(JobStarted(session=self.id, job_id=job_id, epoch=epoch))
-            case wire.JobComplete():
-                self._note_end(message.job_id, message.epoch)
-                await self._take_completion(message)
-            case wire.HeartbeatMessage(held=held, free=free):
-                self.held, self.heard_s = held, self.all.clock().mono_s
-                self._stopping.beat(held, self.info.slots - free)
-                self._note(free=free, stopping=self._stopping.count)
-                self.engine.post(Heartbeat(session=self.id, held=held, free=free))
-            case wire.JobFailedMessage():
-                self._note_end(message.job_id, message.epoch)
-                self.engine.post(
-                    JobFailed(
-                        session=self.id,
-                        job_id=message.job_id,
-                        epoch=message.epoch,
-                        code=message.code,
-                        message=message.message[: defaults.MAX_FAILURE_CHARS],
-                        retryable=message.retryable,
-                        usage=message.usage,
-                    )
-                )
-            case wire.JobStoppedMessage():
-                self._note_end(message.job_id, message.epoch)
-                self.engine.post(
-                    JobStopped(
-                        session=self.id,
-                        job_id=message.job_id,
-                        epoch=message.epoch,
-                        usage=message.usage,
-                        stopped_ms=message.stopped_ms,
-                    )
-                )
-            case wire.JobReject(job_id=job_id, epoch=epoch, reason=reason):
-                if reason is RejectReason.DRAINING:
-                    self._note(leaving=True)
-                text = message.message[: defaults.MAX_FAILURE_CHARS]
-                self.engine.post(JobRejected(session=self.id, job_id=job_id, epoch=epoch, reason=reason, message=text))
-            case wire.Draining():
-                self._note(leaving=True)
-                self.engine.post(SessionDraining(session=self.id))
-            case wire.Register():
-                await self.send(wire.ErrorMessage(code="already_registered", message="register comes once"))
+    async def _beside(self, size: int, work: Callable[[], T]) -> T:
+        """What pure `work` on so much (bytes or characters) gives. Of much, only this socket waits for it, so that its
+        frames stay in order; and its worker, whose heartbeats wait behind this one, loses nothing by it.
+        """
+        if size <= defaults.ASIDE_BYTES:
+            return work()
+        working = self.all.aside.begin(work)
+        self.busy = True
+        try:
+            while not (await asyncio.wait((working,), timeout=self._until_stand_in_s()))[0]:
+                self._stand_in()
+            return working.result()
+        finally:
+            self.busy = False
+            working.cancel()
 
-    async def _take_delta(self, message: wire.JobDelta) -> None:
-        sent = self.all.sent.get(message.job_id)
-        if sent is None or sent.session != self.id or sent.epoch != message.epoch:
-            return
-        self._note_life(message.job_id, message.epoch)
-        if message.kind == "reasoning":
-            self.all.hub.thought(message.job_id, message.epoch, message.text)
-            return
-        refusal = self.all.hub.delta(message.job_id, message.epoch, message.offset, message.text)
-        if refusal is not None:
-            error = wire.ErrorMessage(code="delta_refused", message=refusal, job_id=message.job_id, epoch=message.epoch)
-            await self.send(error)
+    def _until_stand_in_s(self) -> float:
+        return max(0.0, self.heard_s + defaults.HEARTBEAT_S - self.all.clock().mono_s)
 
-    def _note_life(self, job_id: str, epoch: int) -> None:
-        """Text, reasoning or a delta of nothing: the core hears of it once a second, not of each."""
-        self._alive[job_id] = epoch
-        if self._report is None:
-            self._report = asyncio.get_running_loop().call_later(defaults.PROGRESS_S, self._report_life)
+    def _stand_in(self) -> None:
+        """Says for the worker what it has."""
+        self.heard_s = self.all.clock().mono_s
+        if self.info is not None:
+            self.engine.post(Heartbeat(session=self.id, held=self._known_held(), free=self.info.free))
 
-    def _report_life(self) -> None:
-        refs = tuple(AttemptRef(job_id, epoch) for job_id, epoch in self._alive.items())
-        self._alive, self._report = {}, None
-        self.engine.post(Progress(session=self.id, refs=refs))
-
-    async def _take_completion(self, message: wire.JobComplete) -> None:
-        sent = self.all.sent.get(message.job_id)
-        if sent is None or sent.epoch != message.epoch or sent.input_hash is None:
-            input_hashed, params_hashed = await self._stored_hashes(message.job_id)
-        else:
-            input_hashed, params_hashed = sent.input_hash, sent.params_hash
-        self.engine.post(
-            JobCompleted(
-                session=self.id,
-                job_id=message.job_id,
-                epoch=message.epoch,
-                result=bytes(message.result),
-                receipt=bytes(message.receipt),
-                input_hash=input_hashed,
-                params_hash=params_hashed,
-            )
-        )
-
-    async def _stored_hashes(self, job_id: str) -> tuple[str | None, str | None]:
-        stored = (await self.engine.store.inputs([job_id])).get(job_id)
-        if stored is None:
-            return None, None
-        return input_hash(stored.salt, stored.input), sha256_hex(stored.params)
+    async def read_result(self, ref: AttemptRef, result: bytes) -> Reading | None:
+        """What a result of this attempt is by itself; None if nobody wants it."""
+        form = self.engine.form_of(self.id, *ref)
+        return None if form is None else await self._beside(len(result), functools.partial(read, result, form))
 
     # -- frames out
 
@@ -357,55 +239,9 @@ class Session:
             self._queued.clear()
             await self._queued.wait()
 
+    @abstractmethod
     async def _deliver(self, effect: Effect) -> None:
-        match effect:
-            case Assign():
-                await self._deliver_assign(effect)
-            case CompletionAnswered(job_id=job_id, epoch=epoch, verdict=verdict):
-                if verdict is Verdict.UNKNOWN:
-                    verdict = await self.stored_verdict(job_id, epoch)
-                word: Literal["accepted", "stale"] = "accepted" if verdict is Verdict.ACCEPTED else "stale"
-                await self.send(wire.CompleteAck(job_id=job_id, epoch=epoch, verdict=word))
-            case HeartbeatAnswered(lost=lost):
-                await self.send(wire.HeartbeatAck(lost=lost))
-            case StopAttempt(job_id=job_id, epoch=epoch, reason=reason):
-                await self.send(wire.JobCancel(job_id=job_id, epoch=epoch, reason=reason))
-            case WorkerChanged(status=status):
-                await self.send(wire.Drain() if status is WorkerStatus.DRAINING else wire.StatusMessage(status=status))
-            case FrameRefused(code=code, message=text, job_id=job_id, epoch=epoch):
-                error = wire.ErrorMessage(code=code, message=text, job_id=job_id, epoch=epoch)
-                await self.send(error)
-            case TrustAnswered():
-                await self.send(trust_result(effect))
-            case _:
-                raise AssertionError(f"no frame for {type(effect).__name__}")
-
-    async def _deliver_assign(self, effect: Assign) -> None:
-        """Loads what is missing, asks the core once more, sends. What cannot be sent goes back."""
-        texts = await self._texts(effect)
-        if texts is None:
-            return self._undelivered(effect)
-        body, params, salt = texts
-        frame = wire.encode(
-            wire.JobAssign(
-                job_id=effect.job_id,
-                epoch=effect.epoch,
-                job_type=effect.job_type,
-                privacy_class=effect.privacy_class,
-                payment_ref=effect.payment_ref,
-                salt=salt.hex(),
-                input=msgspec.Raw(body),
-                params=msgspec.Raw(params),
-            )
-        )
-        if not self.engine.stands(self.id, effect.job_id, effect.epoch):
-            return self._undelivered(effect)
-        if len(frame) > defaults.MAX_FRAME_BYTES // 4 and len(frame.encode()) > defaults.MAX_FRAME_BYTES:
-            return self._undelivered(effect, code="input_too_large")
-        hashes = input_hash(salt, body), sha256_hex(params)
-        self.all.sent[effect.job_id] = Sent(self.id, effect.epoch, False, *hashes)
-        await self._transmit({"type": "websocket.send", "text": frame})
-        return None
+        """Sends what the worker is to hear of it."""
 
     async def _texts(self, effect: Assign) -> tuple[bytes, bytes, bytes] | None:
         """Input, params and salt of what was granted, loaded if they did not come with it."""
@@ -417,9 +253,6 @@ class Session:
     def _undelivered(self, effect: Assign, code: str | None = None) -> None:
         command = Undelivered(session=self.id, job_id=effect.job_id, epoch=effect.epoch, code=code)
         self.engine.post(command)
-
-    async def send(self, message: wire.CoordinatorMessage) -> None:
-        await self._transmit({"type": "websocket.send", "text": wire.encode(message)})
 
     async def _close(self, closed: Closed) -> None:
         if closed.code:

@@ -8,9 +8,11 @@ from itertools import count
 from typing import Protocol
 
 from cavvy import logs
+from cavvy.coordinator.aside import Aside
 from cavvy.coordinator.engine import Engine
 from cavvy.coordinator.hub import Hub
 from cavvy.coordinator.login import OnlineWorker, Sent
+from cavvy.coordinator.native import NativeSession
 from cavvy.coordinator.session import Receive, Send, Session
 from cavvy.core.commands import Command, SessionClosed
 from cavvy.core.ed25519 import public_key
@@ -85,6 +87,7 @@ class Sessions:
         self.clock = clock
         self.watch: Watch = watch or NobodyWatches()
         self.sent: dict[str, Sent] = {}
+        self.aside = Aside()
         self._sessions: dict[int, Session] = {}
         self._ids = count(1)
 
@@ -159,7 +162,7 @@ class Sessions:
         *,
         proven: Callable[[], None] = lambda: None,
         address: str = "",
-        kind: type[Session] = Session,
+        kind: type[Session] = NativeSession,
     ) -> None:
         """Runs one accepted socket, which comes from `address` and speaks the dialect of `kind`, to its end.
 
@@ -178,3 +181,7 @@ class Sessions:
         """Closes every socket as at a restart: workers go on and come back."""
         for session in list(self._sessions.values()):
             session.put(CloseSession(session=session.id, code=CloseCode.RESTART, reason=reason))
+
+    def end(self) -> None:
+        """All sockets are gone: whatever was still to be read of them is not."""
+        self.aside.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cavvy import defaults
-from cavvy.core import legacy_output
 from cavvy.core import receipt as receipts
 from cavvy.core.board import Board
 from cavvy.core.commands import JobCompleted, JobFailed, JobRejected, JobStarted, JobStopped, Undelivered
@@ -15,7 +14,7 @@ from cavvy.core.job import AttemptRef, FailureCode, JobHeader, JobStatus, Now
 from cavvy.core.legacy_receipt import check_legacy, open_legacy
 from cavvy.core.lifecycle import Event, phase_of, step
 from cavvy.core.outbox import Outbox
-from cavvy.core.results import Result, TaskResult
+from cavvy.core.reading import Reading, ResultForm, read
 from cavvy.core.retrying import Retrying
 from cavvy.core.settings import Settings
 from cavvy.core.writes import BookUsage, CompleteJob, StartAttempt, Usage
@@ -28,12 +27,10 @@ _OfAttempt = JobStarted | JobFailed | JobStopped | JobRejected | JobCompleted
 
 
 class _Vouched(NamedTuple):
-    """What a good receipt vouches for; `size` is that of the output in bytes."""
+    """What a good receipt says besides the hash of the result."""
 
-    output_hash: str
     model: str
     usage: Usage
-    size: int
 
 
 class Attempts:
@@ -95,26 +92,27 @@ class Attempts:
                 self._answer(command, Verdict.STALE)
             return
         session, job = found
-        judged = legacy_output.judge(job.needs.job_type, command.result) if session.profile.legacy else None
-        if judged is not None and judged.failure is not None:
-            self._failed_in_disguise(session, job, command, judged, now)
+        reading = self._reading(command, _form(session, job))
+        if reading.failure is not None:
+            self._failed_in_disguise(session, job, command, reading, now)
             return
         try:
-            if judged is not None:
-                vouched = self._legacy_vouched(job, command, judged)
+            if session.profile.legacy:
+                vouched = self._legacy_vouched(job, command, reading)
             else:
                 opened = receipts.open_envelope(command.receipt)
                 if opened.payload.provider_pubkey != session.worker:
                     self._refuse(command, "not_yours", "The receipt names another worker's key.")
                     return
-                vouched = self._vouched(opened, job, command)
+                receipts.check(opened, reading, self._expected(job, command))
+                vouched = _Vouched(opened.payload.model, opened.payload.usage)
         except ReceiptInvalid as error:
             self._refuse(command, "rejected_receipt", f"The receipt was refused: {error}")
             self._retrying.receipt_rejected(session, job, str(error), now)
             self._answer(command, Verdict.STALE)
             return
         session.occupied.discard(ref)
-        if vouched.size > defaults.MAX_OUTPUT_BYTES:
+        if reading.size > defaults.MAX_OUTPUT_BYTES:
             self._too_large(job, now)
             self._answer(command, Verdict.STALE)
             return
@@ -124,7 +122,7 @@ class Attempts:
             epoch=job.epoch,
             result=command.result,
             receipt=command.receipt,
-            output_hash=vouched.output_hash,
+            output_hash=reading.output_hash,
             model=vouched.model,
             usage=vouched.usage,
             ended_at_ms=now.wall_ms,
@@ -132,29 +130,35 @@ class Attempts:
         self._board.complete(job, write)
         self._answer(command, Verdict.ACCEPTED)
 
-    def _vouched(self, opened: receipts.OpenedReceipt, job: JobHeader, command: JobCompleted) -> _Vouched:
-        """Raises ReceiptInvalid."""
-        result = receipts.check(opened, command.result, self._expected(job, command))
-        payload, size = opened.payload, _output_bytes(result, command.result)
-        return _Vouched(payload.output_hash, payload.model, payload.usage, size)
+    def form_of(self, session_id: int, job_id: str, epoch: int) -> ResultForm | None:
+        """What a result of this attempt, from this session, has to be; None if none is wanted."""
+        session, job = self._board.fleet.get(session_id), self._board.jobs.get(job_id)
+        if session is None or job is None or job.epoch != epoch or job.worker != session.worker:
+            return None
+        return _form(session, job)
 
-    def _legacy_vouched(self, job: JobHeader, command: JobCompleted, judged: legacy_output.LegacyOutput) -> _Vouched:
+    def _reading(self, command: JobCompleted, form: ResultForm) -> Reading:
+        """What came with the command, if it is of this result; a reading of anything else counts for nothing."""
+        found = command.reading
+        return found if found is not None and found.is_of(command.result, form) else read(command.result, form)
+
+    def _legacy_vouched(self, job: JobHeader, command: JobCompleted, reading: Reading) -> _Vouched:
         """Raises ReceiptInvalid, also for a receipt that names another key: who answered is who was asked."""
         opened = open_legacy(command.receipt)
-        check_legacy(opened, command.result, job_id=job.id, worker=job.worker or "", payment_ref=job.payment_ref)
-        return _Vouched(opened.payload.output_hash, judged.model, Usage(), len(command.result))
+        check_legacy(opened, reading.output_hash, job_id=job.id, worker=job.worker or "", payment_ref=job.payment_ref)
+        return _Vouched(reading.model or "", Usage())
 
     def _failed_in_disguise(
-        self, session: Session, job: JobHeader, command: JobCompleted, judged: legacy_output.LegacyOutput, now: Now
+        self, session: Session, job: JobHeader, command: JobCompleted, reading: Reading, now: Now
     ) -> None:
         """What looks like a result says that there is none."""
-        assert judged.failure is not None
+        assert reading.failure is not None
         failed = JobFailed(
             session=command.session,
             job_id=command.job_id,
             epoch=command.epoch,
-            code=judged.failure,
-            message=judged.message,
+            code=reading.failure,
+            message=reading.message,
             retryable=True,
         )
         self._retrying.failed(session, job, failed, now)
@@ -174,7 +178,6 @@ class Attempts:
             params_hash=command.params_hash or "",
             privacy_class=job.needs.privacy_class.value,
             payment_ref=job.payment_ref,
-            job_type=job.needs.job_type,
         )
 
     def failed(self, command: JobFailed, now: Now) -> None:
@@ -238,6 +241,5 @@ class Attempts:
         return session.worker if session else None
 
 
-def _output_bytes(result: Result | TaskResult, data: bytes) -> int:
-    """How long an output is: a model's text as it was streamed, a task's object as it was signed."""
-    return len(result.text.encode()) if isinstance(result, Result) else len(data)
+def _form(session: Session, job: JobHeader) -> ResultForm:
+    return ResultForm(job.needs.job_type, session.profile.legacy)

@@ -7,6 +7,7 @@ import msgspec
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.job import DEFAULT_TERMS, AttemptRef, Effort, JobHeader, Needs, RejectReason, Terms
 from cavvy.core.matching import Profile
+from cavvy.core.reading import Reading
 from cavvy.core.retention import Due, Horizons
 from cavvy.core.worker_status import WorkerAction
 from cavvy.core.writes import Idempotency, Usage
@@ -296,7 +297,10 @@ class JobStarted(CommandBase, frozen=True, kw_only=True, tag=True):
 
 
 class JobCompleted(CommandBase, frozen=True, kw_only=True, tag=True):
-    """A result with its receipt. The two hashes are the coordinator's own, of what it sent; None if it sent nothing."""
+    """A result with its receipt. The two hashes are the coordinator's own, of what it sent; None if it sent nothing.
+
+    `reading` saves the core the work of `read`, if it is of this result; it changes nothing of what is decided.
+    """
 
     session: int
     job_id: str
@@ -305,6 +309,7 @@ class JobCompleted(CommandBase, frozen=True, kw_only=True, tag=True):
     receipt: bytes
     input_hash: str | None
     params_hash: str | None
+    reading: Reading | None = None
 
 
 class JobFailed(CommandBase, frozen=True, kw_only=True, tag=True):

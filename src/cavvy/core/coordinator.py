@@ -60,6 +60,7 @@ from cavvy.core.lifecycle import Event
 from cavvy.core.matching import Offer
 from cavvy.core.outbox import Batch, Outbox
 from cavvy.core.queued import Queued, queued
+from cavvy.core.reading import ResultForm
 from cavvy.core.retrying import Retrying
 from cavvy.core.roster import Roster
 from cavvy.core.settings import Settings
@@ -224,6 +225,10 @@ class Coordinator:
             return False
         mine = job.epoch == epoch and lease.session == session and job.active and job.cancel is None
         return mine and (lease.taken or holder.serving) and holder.profile.may_see(job.needs)
+
+    def form_of(self, session: int, job_id: str, epoch: int) -> ResultForm | None:
+        """What a result of this attempt, from this session, has to be; None if none is wanted."""
+        return self._attempts.form_of(session, job_id, epoch)
 
     def header(self, job_id: str) -> JobHeader | None:
         """A job that is not terminal."""

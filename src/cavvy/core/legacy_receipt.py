@@ -15,7 +15,6 @@ from msgspec import Meta
 
 from cavvy import defaults
 from cavvy.core import ed25519, javascript
-from cavvy.core.canonical import sha256_hex
 from cavvy.core.receipt import Stamp
 from cavvy.errors import ReceiptInvalid
 
@@ -94,16 +93,16 @@ def check_legacy_signature(opened: OpenedLegacyReceipt) -> None:
 
 
 def check_legacy(
-    opened: OpenedLegacyReceipt, result: bytes, *, job_id: str, worker: str, payment_ref: str | None = None
+    opened: OpenedLegacyReceipt, output_hash: str, *, job_id: str, worker: str, payment_ref: str | None = None
 ) -> None:
-    """The coordinator's full check of a result (JSON.stringify of it). Raises ReceiptInvalid naming the first thing
-    that is wrong. A worker is not told the job's `payment_ref`, so that its receipt need not carry it.
+    """The coordinator's full check, against the hash of what came. Raises ReceiptInvalid naming the first thing that
+    is wrong. A worker is not told the job's `payment_ref`, so that its receipt need not carry it.
     """
     payload = opened.payload
     claims = (
         ("job_id", payload.job_id, job_id),
         ("provider_pubkey", payload.provider_pubkey, worker),
-        ("output_hash", payload.output_hash, sha256_hex(result)),
+        ("output_hash", payload.output_hash, output_hash),
         ("payment_ref", payload.payment_ref or payment_ref, payment_ref),
     )
     for name, claimed, known in claims:

@@ -17,8 +17,7 @@ from msgspec import Meta
 from cavvy import defaults
 from cavvy.core import ed25519
 from cavvy.core.canonical import canonical, canonical_flat, sha256_hex
-from cavvy.core.job import JobType
-from cavvy.core.results import Result, TaskResult, parse_result, parse_task_result
+from cavvy.core.reading import Reading
 from cavvy.core.writes import Usage
 from cavvy.errors import ReceiptInvalid
 
@@ -107,7 +106,6 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     params_hash: str
     privacy_class: str
     payment_ref: str | None = None
-    job_type: JobType = JobType.LLM_INFER
 
 
 class OpenedReceipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,13 +176,15 @@ def _check_signed_by(key: bytes, receipt: OpenedReceipt) -> None:
         raise ReceiptInvalid("the signature is wrong")
 
 
-def check(receipt: OpenedReceipt, result: bytes, expected: Expected) -> Result | TaskResult:
+def check(receipt: OpenedReceipt, reading: Reading, expected: Expected) -> None:
     """The coordinator's full check of a completion. Raises ReceiptInvalid naming the first thing that is wrong.
 
-    `expected.worker` was found to be a sound key when it enrolled.
+    `expected.worker` was found to be a sound key when it enrolled; `reading` is of the bytes that came, in the form
+    that was asked for.
     """
+    if reading.flaw is not None:
+        raise ReceiptInvalid(reading.flaw)
     payload = receipt.payload
-    parsed = parse_task_result(result) if expected.job_type is JobType.TASK else parse_result(result)
     claims = (
         ("v", payload.v, 2),
         ("status", payload.status, "completed"),
@@ -195,8 +195,8 @@ def check(receipt: OpenedReceipt, result: bytes, expected: Expected) -> Result |
         ("privacy_class", payload.privacy_class, expected.privacy_class),
         ("input_hash", payload.input_hash, expected.input_hash),
         ("params_hash", payload.params_hash, expected.params_hash),
-        ("output_hash", payload.output_hash, sha256_hex(result)),
-        ("model", payload.model, parsed.model if isinstance(parsed, Result) else payload.model),
+        ("output_hash", payload.output_hash, reading.output_hash),
+        ("model", payload.model, payload.model if reading.model is None else reading.model),
         ("payment_ref", payload.payment_ref, expected.payment_ref),
     )
     for name, claimed, known in claims:
@@ -205,7 +205,6 @@ def check(receipt: OpenedReceipt, result: bytes, expected: Expected) -> Result |
     if not 1 <= len(payload.model) <= defaults.MAX_NAME_CHARS:
         raise ReceiptInvalid(f"model must have 1 to {defaults.MAX_NAME_CHARS} characters")
     _check_signed_by(bytes.fromhex(expected.worker), receipt)
-    return parsed
 
 
 def _pae(body: bytes) -> bytes:

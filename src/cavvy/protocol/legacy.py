@@ -6,6 +6,7 @@ kept as JavaScript reads it (core/javascript.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,6 +15,7 @@ from msgspec import Meta
 from cavvy import defaults
 from cavvy.core import javascript
 from cavvy.core.job import JobType
+from cavvy.core.legacy_receipt import seal_as_sent
 
 __all__ = [
     "LegacyAssign",
@@ -61,13 +63,14 @@ class LegacyHeartbeat(msgspec.Struct, frozen=True, kw_only=True, tag_field="type
 
 
 class LegacyComplete(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="job_complete"):
-    """An output, and what its worker signed; neither is more than what came."""
+    """An output, as JSON.stringify writes it, and what its worker signed, as `seal_as_sent` keeps it (None if nothing).
+    Neither is more than what came; both are nothing (b"") where it is nested deeper than any reader likes.
+    """
 
     job_id: Id
-    output: Any = None
+    output: bytes
     output_hash: Any = None
-    receipt: Any = None
-    receipt_signature: Any = None
+    receipt: bytes | None = None
 
 
 class LegacyReject(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="job_reject"):
@@ -76,10 +79,10 @@ class LegacyReject(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", 
 
 
 class LegacyReceiptSubmit(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="receipt_submit"):
-    """A receipt that comes by itself."""
+    """A receipt that comes by itself, as above; `job_id` is what it names as its job."""
 
-    receipt: dict[str, Any]
-    signature: Any
+    job_id: Any
+    receipt: bytes
 
 
 LegacyFrame = LegacyRegister | LegacyHeartbeat | LegacyComplete | LegacyReject | LegacyReceiptSubmit
@@ -122,16 +125,44 @@ def decode_legacy_frame(text: str) -> LegacyFrame:
     if value["type"] not in _TYPES:
         raise UnknownFrameError("this type of frame is not known")
     try:
-        return _frame(value)
+        frame: LegacyFrame = msgspec.convert(_READ.get(value["type"], dict)(value), LegacyFrame)
     except msgspec.ValidationError as error:
         if value["type"] == "register":
             raise RegistrationError(str(error)) from error
         raise
-
-
-def _frame(value: dict[str, Any]) -> LegacyFrame:
-    frame: LegacyFrame = msgspec.convert(value, LegacyFrame)
     return frame
+
+
+def _complete(value: dict[str, Any]) -> dict[str, Any]:
+    receipt, signature = value.get("receipt"), value.get("receipt_signature")
+    signed = receipt is not None or signature is not None
+    return {
+        **value,
+        "output": _written(javascript.stringify, value.get("output")),
+        "receipt": _written(seal_as_sent, receipt, signature) if signed else None,
+    }
+
+
+def _receipt(value: dict[str, Any]) -> dict[str, Any]:
+    receipt = value.get("receipt")
+    if not isinstance(receipt, dict):
+        raise ValueError("a receipt is a JSON object")
+    return {
+        "type": value["type"],
+        "job_id": receipt.get("job_id"),
+        "receipt": _written(seal_as_sent, receipt, value.get("signature")),
+    }
+
+
+def _written(write: Callable[..., bytes], *what: Any) -> bytes:
+    try:
+        return write(*what)
+    except ValueError:
+        return b""
+
+
+#: What is made of the frames whose content is signed.
+_READ: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"job_complete": _complete, "receipt_submit": _receipt}
 
 
 def payload_of(job_type: str, body: bytes, params: bytes) -> dict[str, Any]:

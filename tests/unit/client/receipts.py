@@ -9,6 +9,7 @@ import msgspec
 
 from cavvy.core import ed25519
 from cavvy.core.canonical import canonical_flat, sha256_hex
+from cavvy.core.javascript import stringify
 from cavvy.core.receipt import PAYLOAD_TYPE, ReceiptPayload, seal
 from cavvy.core.results import Result
 from cavvy.core.writes import Usage
@@ -47,6 +48,16 @@ def shown() -> dict[str, Any]:
     signature = msgspec.json.decode(sealed())["signatures"][0]["sig"]
     view: dict[str, Any] = msgspec.to_builtins(payload()) | {"signature": signature, "verified": True}
     return view
+
+
+def legacy(result: bytes) -> dict[str, Any]:
+    """A receipt of a worker of Dispatch's for `result`, as a job shows it."""
+    signed = {
+        "job_id": JOB_ID, "provider_pubkey": KEY, "output_hash": sha256_hex(result),
+        "completed_at": "2026-01-01T00:00:01.000Z", "payment_ref": None,
+    }  # fmt: skip
+    signature = base64.b64encode(ed25519.sign(SEED, stringify(signed))).decode()
+    return signed | {"signature": signature, "verified": True}
 
 
 def tampered() -> bytes:

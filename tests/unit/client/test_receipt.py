@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from cavvy.client import Job, Receipt
+from cavvy.core.javascript import as_unicode
 from cavvy.errors import ReceiptInvalid, ReceiptUndecidable
 from tests.unit.client.fake_coordinator import completed
 from tests.unit.client.receipts import (
@@ -13,6 +14,7 @@ from tests.unit.client.receipts import (
     OTHER_KEY,
     RESULT,
     SMALL_ORDER_KEY,
+    legacy,
     of_small_order,
     sealed,
     shown,
@@ -100,6 +102,37 @@ def test_the_receipt_of_a_job_verifies_with_what_the_job_brings() -> None:
     assert job.receipt is not None
     assert job.receipt.envelope == sealed()
     job.receipt.verify()
+
+
+HALF = rb'{"text":"horse \ud83d..."}'
+
+
+def with_half_a_character(result: bytes) -> Receipt:
+    """The receipt, for the output HALF, of a job that shows this result."""
+    view = completed("horse", receipt=legacy(HALF)) | {"result": msgspec.Raw(result)}
+    receipt = msgspec.json.decode(msgspec.json.encode(view), type=Job).receipt
+    assert receipt is not None
+    return receipt
+
+
+def test_p15_a_result_that_a_job_cannot_show_exactly_is_undecidable() -> None:
+    with pytest.raises(ReceiptUndecidable, match=r"U\+FFFD for half a character"):
+        with_half_a_character(as_unicode(HALF)).verify(key=KEY)
+
+
+def test_p15_its_exact_bytes_are_valid() -> None:
+    with_half_a_character(as_unicode(HALF)).verify(key=KEY, result=HALF)
+
+
+@pytest.mark.parametrize("other", [b'{"text":"cow ..."}', as_unicode(HALF)])
+def test_p15_bytes_that_are_given_and_are_others_are_invalid(other: bytes) -> None:
+    with pytest.raises(ReceiptInvalid, match="output hash"):
+        with_half_a_character(as_unicode(HALF)).verify(key=KEY, result=other)
+
+
+def test_p15_a_result_that_shows_no_half_character_and_is_another_is_invalid() -> None:
+    with pytest.raises(ReceiptInvalid, match="output hash"):
+        with_half_a_character(b'{"text":"cow ..."}').verify(key=KEY)
 
 
 def test_a_job_that_has_not_completed_has_no_receipt() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cavvy import defaults
+from cavvy.core.canonical import sha256_hex
 from cavvy.core.ed25519 import public_key, sign
 from cavvy.core.legacy_receipt import check_legacy, is_legacy, open_legacy, seal_as_sent
 from cavvy.errors import ReceiptInvalid
@@ -33,7 +34,7 @@ def signed(receipt: dict[str, Any], seed: bytes = SEED) -> bytes:
 
 
 def checked(envelope: bytes, result: bytes = RESULT, **expected: Any) -> None:
-    check_legacy(open_legacy(envelope), result, **({"job_id": JOB, "worker": KEY} | expected))
+    check_legacy(open_legacy(envelope), sha256_hex(result), **({"job_id": JOB, "worker": KEY} | expected))
 
 
 def test_p15_the_vector_of_the_original_verifies() -> None:
@@ -137,6 +138,10 @@ def test_p15_a_key_for_which_anybody_can_sign_is_refused() -> None:
     forged = seal_as_sent(RECEIPT | {"provider_pubkey": everybodys}, base64.b64encode(bytes([1] + [0] * 63)).decode())
     with pytest.raises(ReceiptInvalid, match="sound"):
         checked(forged, worker=everybodys)
+
+
+def test_p15_a_worker_that_was_not_told_the_jobs_payment_need_not_sign_it() -> None:
+    checked(signed(RECEIPT | {"payment_ref": None}), payment_ref="paid-1")
 
 
 def test_p15_the_jobs_own_payment_may_stand_in_it() -> None:

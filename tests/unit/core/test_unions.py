@@ -86,6 +86,7 @@ from cavvy.core.job import (
 )
 from cavvy.core.latch import StopLatch, Stopped
 from cavvy.core.matching import Profile
+from cavvy.core.reading import Reading, ResultForm
 from cavvy.core.retention import Due, DueJob, Horizons
 from cavvy.core.trust import Trust
 from cavvy.core.worker_status import WorkerAction
@@ -142,6 +143,16 @@ URGENT: dict[str, Any] = {
     "effort": Effort.DEEP, "thread_id": TEXT, "terms": TERMS, "estimated_tokens": 8, "payment_ref": TEXT
 }  # fmt: skip
 PROFILE = Profile(tenant="t", job_types=frozenset(JobType), models=frozenset({"m", "n"}))
+READING = Reading(
+    result=BYTES,
+    form=ResultForm(JobType.TASK, legacy=True),
+    output_hash="ab" * 32,
+    size=256,
+    model="m",
+    flaw="none",
+    failure=FailureCode.WORKER_ERROR,
+    message=TEXT,
+)
 USAGE = Usage(input_tokens=7, output_tokens=2**53 - 1)
 KEYED = Idempotency(key="k", fingerprint=BYTES)
 ASKED = CancelRequest(by="owner", reason=TEXT, at_ms=5)
@@ -232,7 +243,7 @@ COMMANDS: list[Command] = [
     Heartbeat(session=9, held=(REF, OTHER_REF), free=2),
     Progress(session=9, refs=(REF, OTHER_REF)),
     JobStarted(session=9, **ATTEMPT),
-    JobCompleted(session=9, result=BYTES, receipt=BYTES, input_hash="aa", params_hash="bb", **ATTEMPT),
+    JobCompleted(session=9, result=BYTES, receipt=BYTES, input_hash="aa", params_hash="bb", reading=READING, **ATTEMPT),
     JobFailed(session=9, code="worker_error", message=TEXT, retryable=True, usage=USAGE, **ATTEMPT),
     JobStopped(session=9, usage=USAGE, stopped_ms=7, **ATTEMPT),
     JobRejected(session=9, reason=RejectReason.BUSY, message=TEXT, **ATTEMPT),

@@ -8,6 +8,8 @@ import msgspec
 import pytest
 
 from cavvy.core.canonical import canonical, sha256_hex
+from cavvy.core.job import JobType
+from cavvy.core.reading import ResultForm, read
 from cavvy.core.receipt import Expected, check, check_signature, input_hash, open_envelope
 from cavvy.core.results import Result
 from cavvy.core.worker_messages import Assignment, AttemptFailed, AttemptFinished, AttemptRefused, AttemptStopped
@@ -94,7 +96,7 @@ async def test_the_receipt_passes_the_coordinators_check() -> None:
         params_hash=sha256_hex(one.params),
         privacy_class="PUBLIC",
     )
-    check(opened, finished.result, expected)
+    check(opened, read(finished.result, ResultForm(JobType.LLM_INFER)), expected)
     assert opened.payload.usage == Usage(input_tokens=3, output_tokens=2)
     assert opened.payload.started_at == opened.payload.completed_at == "2026-02-02T02:40:00.250Z"
 

@@ -10,8 +10,8 @@ import pytest
 
 from cavvy.core.canonical import canonical, sha256_hex
 from cavvy.core.job import JobType
+from cavvy.core.reading import ResultForm, read
 from cavvy.core.receipt import Expected, check, input_hash, open_envelope
-from cavvy.core.results import TaskResult
 from cavvy.core.worker_messages import Assignment, AttemptFailed, AttemptFinished, AttemptRefused, AttemptStopped
 from cavvy.core.writes import Usage
 from cavvy.errors import ProviderError
@@ -82,10 +82,9 @@ async def test_a_tasks_result_and_receipt_pass_the_coordinators_check() -> None:
         input_hash=input_hash(bytes.fromhex(SALT), assignment(TASK).input),
         params_hash=sha256_hex(b"{}"),
         privacy_class="PUBLIC",
-        job_type=JobType.TASK,
     )
     opened = open_envelope(finished.receipt)
-    assert check(opened, finished.result, expected) == TaskResult(method="lexicon")
+    check(opened, read(finished.result, ResultForm(JobType.TASK)), expected)
     assert (opened.payload.model, opened.payload.usage) == ("cavvy/classify-1", Usage(input_tokens=0, output_tokens=0))
 
 

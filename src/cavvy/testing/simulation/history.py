@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from cavvy.core.job import TERMINAL, AttemptRef, JobStatus
 from cavvy.core.pairings import User
 from cavvy.core.writes import (
@@ -142,8 +144,9 @@ class History:
             self.broken("P3", f"ended {before}, and then {status}", write.job_id)
 
     def _retried(self, write: RetryJob) -> None:
-        """The one way out of `failed`."""
-        job = self.live[write.job_id] = self.jobs[write.job_id]
+        """The one way out of `failed`. The new run may have other times."""
+        job = self.jobs[write.job_id]
+        job = self.jobs[job.id] = self.live[job.id] = replace(job, terms=write.terms or job.terms)
         if self.ended.pop(job.id, None) is not JobStatus.FAILED:
             self.broken("P3", "was retried and had not failed", job.id)
         if self._stopped.keeps_out(job):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cavvy.coordinator.engine import Engine
 from cavvy.coordinator.hub import Hub
 from cavvy.coordinator.legacy import LegacySession
-from cavvy.coordinator.session import Session
+from cavvy.coordinator.native import NativeSession
 from cavvy.coordinator.sessions import Sessions
 from cavvy.core.commands import Command
 from cavvy.core.effects import Effect
@@ -165,7 +165,7 @@ class Process:
 
     async def serve(self, link: Link) -> None:
         self.links.append(link)
-        kind = LegacySession if isinstance(link, LegacyLink) else Session
+        kind = LegacySession if isinstance(link, LegacyLink) else NativeSession
         try:
             with contextlib.suppress(OSError):
                 await self.sessions.serve(self.engine, URL, link.receive, self._sender(link), kind=kind)

@@ -15,7 +15,7 @@ def doubt(write: CompleteJob, worker: str) -> str | None:
     """What is wrong with the receipt of a completion that was taken of `worker`, if anything."""
     try:
         if is_legacy(write.receipt):
-            check_legacy(open_legacy(write.receipt), write.result, job_id=write.job_id, worker=worker)
+            check_legacy(open_legacy(write.receipt), sha256_hex(write.result), job_id=write.job_id, worker=worker)
             return None
         opened = open_envelope(write.receipt)
         check_signature(opened)
