@@ -73,7 +73,7 @@ STOP_AHEAD_S: Final = 1.0  # a stop that is not durable by then holds all the sa
 COMMIT_PROBE_S: Final = 1.0  # … and this often afterwards, the door shut
 GATHER_TURNS: Final = 8  # event-loop turns a batch may wait for more while more keeps coming
 THREAD_SWITCH_S: Final = 0.00005  # a busy event loop otherwise keeps the writer thread waiting for seconds: measured
-ASIDE_BYTES: Final = 16 << 10  # of a result: more is read in a thread; so much of the dearest JSON takes 10 ms
+ASIDE_BYTES: Final = 16 << 10  # of JSON from outside: more is read in a thread; so much takes 10 ms at the most
 GC_THRESHOLDS: Final = (
     20_000,
     50,

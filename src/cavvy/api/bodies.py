@@ -32,7 +32,7 @@ async def read_object(request: Request[Any, Any, Any], *, optional: bool = False
         shown = kind or "missing"
         detail = f"Send the body as application/json, not compressed; Content-Type is {shown!r}."
         raise ProblemError("unsupported_media_type", detail)
-    value = strict_json(raw) if len(raw) <= defaults.MAX_BODY_BYTES else await asyncio.to_thread(strict_json, raw)
+    value = strict_json(raw) if len(raw) <= defaults.ASIDE_BYTES else await asyncio.to_thread(strict_json, raw)
     if not isinstance(value, dict):
         raise ProblemError("invalid_field", 'The body must be a JSON object, such as {"prompt": "hello"}.')
     return value

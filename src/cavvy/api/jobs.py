@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import re
 from typing import Annotated, Any
 
@@ -80,14 +82,14 @@ async def submit_job(request: AnyRequest) -> Response[bytes]:
             here.ring.check(caller, job_id=made.id)
     if not made.new:
         return await _answer_replay(here, caller, made.id, wait_s)
-    return _job_response(here, await find_job(here, caller, made.id), 201)
+    return await _job_response(here, await find_job(here, caller, made.id), 201)
 
 
 async def _answer_replay(here: Services, caller: Caller, job_id: str, wait_s: int) -> Response[bytes]:
     record = await _wait_for(here, caller, job_id, wait_s)
     if (refusal := refused_before(record)) is not None:
         raise refusal
-    return _job_response(here, record, 200, {"Idempotent-Replayed": "true"})
+    return await _job_response(here, record, 200, {"Idempotent-Replayed": "true"})
 
 
 @get(
@@ -105,7 +107,7 @@ async def get_job(request: AnyRequest, job_id: FromPath[str]) -> Response[bytes]
     caller = here.caller_or_anonymous(request, *READS)
     known_query(request, "wait")
     record = await _wait_for(here, caller, job_id, _seconds(request.query_params.get("wait"), "wait"))
-    return _job_response(here, record, 200)
+    return await _job_response(here, record, 200)
 
 
 @post(
@@ -134,11 +136,11 @@ async def cancel_job(request: AnyRequest, job_id: FromPath[str]) -> Response[byt
     reply, durable = await here.engine.stop_work(command)
     record = await find_job(here, caller, job_id)
     if record.status in TERMINAL:
-        return _job_response(here, record, 200)
-    body = _view(here, record)
+        return await _job_response(here, record, 200)
+    body = job_view(record, here.waits(), here.hub.peek(record.id))
     if not durable and record.cancel is None and reply.cancel is not None:
         body = msgspec.structs.replace(body, cancel_requested=cancel_view(reply.cancel, durable=False))
-    return _json(body, 202, {"Location": f"/v1/jobs/{record.id}"})
+    return _json(_encode(body), 202, {"Location": f"/v1/jobs/{record.id}"})
 
 
 @get(
@@ -200,18 +202,17 @@ async def _wait_for(here: Services, caller: Caller, job_id: str, wait_s: int) ->
     return await find_job(here, caller, job_id)
 
 
-def _job_response(
+async def _job_response(
     here: Services, record: JobRecord, status: int, headers: dict[str, str] | None = None
 ) -> Response[bytes]:
-    return _json(_view(here, record), status, {"Location": f"/v1/jobs/{record.id}", **(headers or {})})
+    view = functools.partial(job_view, record, here.waits(), here.hub.peek(record.id))
+    large = record.result is not None and len(record.result) > defaults.ASIDE_BYTES
+    shown = await asyncio.to_thread(lambda: _encode(view())) if large else _encode(view())
+    return _json(shown, status, {"Location": f"/v1/jobs/{record.id}", **(headers or {})})
 
 
-def _view(here: Services, record: JobRecord) -> Job:
-    return job_view(record, here.waits(), here.hub.peek(record.id))
-
-
-def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response[bytes]:
-    return Response(_encode(body), status_code=status, media_type="application/json", headers=headers or {})
+def _json(shown: bytes, status: int, headers: dict[str, str]) -> Response[bytes]:
+    return Response(shown, status_code=status, media_type="application/json", headers=headers)
 
 
 def _exact(data: bytes | None, record: JobRecord) -> Response[bytes]:

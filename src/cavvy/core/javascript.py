@@ -21,6 +21,8 @@ __all__ = ["as_unicode", "mended", "parse", "stringify"]
 _INDEX = re.compile("0|[1-9][0-9]{0,9}")
 _MAX_INDEX = 2**32 - 2
 _MAX_EXACT = 2**53  # below it every integer is a double
+#: One after the other, so that a backslash is never taken for the beginning of one; the group: perhaps half a pair.
+_ESCAPE = re.compile(rb"\\(?:u([dD][89a-fA-F])|.)", re.DOTALL)
 _LONE = re.compile("[\ud800-\udfff]")
 
 
@@ -39,7 +41,7 @@ def stringify(value: Any, *, depth: int = defaults.MAX_JSON_DEPTH) -> bytes:
 
 def as_unicode(data: bytes) -> bytes:
     """The same JSON for readers to whom half of a surrogate pair is no text: U+FFFD stands for it."""
-    if b"\\ud" not in data:
+    if not any(escape[1] for escape in _ESCAPE.finditer(data)):
         return data
     value = parse(data)
     whole = mended(value)

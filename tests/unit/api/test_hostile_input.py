@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from cavvy import defaults
+from cavvy.api import bodies
+from cavvy.api.bodies import strict_json
 from cavvy.api.problems import CODES
 from cavvy.store.sqlite import SqliteStore
 from cavvy.testing import LiveStack, live_stack
@@ -251,3 +256,23 @@ async def test_a_bad_query_is_refused(stack: LiveStack, query: str, code: str) -
 
 async def test_every_code_has_a_status_and_a_title() -> None:
     assert all(400 <= status < 600 and title for status, title in CODES.values())
+
+
+async def test_a_large_body_is_read_beside_the_others(stack: LiveStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, begun, go = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def slow(raw: bytes) -> Any:
+        if len(raw) > defaults.ASIDE_BYTES:
+            loop.call_soon_threadsafe(begun.set)
+            go.wait(60)
+        return strict_json(raw)
+
+    monkeypatch.setattr(bodies, "strict_json", slow)
+    large = asyncio.create_task(stack.http.post("/v1/jobs", json={"prompt": "x" * defaults.ASIDE_BYTES}))
+    try:
+        async with asyncio.timeout(60):
+            await begun.wait()
+        assert (await stack.http.post("/v1/jobs", json={"prompt": "small"})).status_code == 201
+    finally:
+        go.set()
+    assert (await large).status_code == 201

@@ -86,6 +86,10 @@ def test_half_a_pair_is_shown_as_a_sign_that_something_is_missing() -> None:
     assert as_unicode(b'{"t":"a\\ud83d","u":"\xf0\x9f\x98\x80"}') == '{"t":"a\ufffd","u":"😀"}'.encode()
 
 
+def test_an_escape_in_capitals_is_half_a_pair_too() -> None:
+    assert as_unicode(b'{"t":"\\\\\\uD83D"}') == '{"t":"\\\\\ufffd"}'.encode()
+
+
 @pytest.mark.parametrize("data", [b'{"t":"\\\\ud83d"}', b'{"b":1,"a":"\xf0\x9f\x98\x80"}'])
 def test_whole_text_is_shown_as_it_is(data: bytes) -> None:
     assert as_unicode(data) == data
