@@ -80,11 +80,11 @@ def test_a_job_has_the_fields_that_are_read_of_it(client: Client) -> None:
     milliseconds(job.body["created_at"])
 
 
-def test_an_idle_worker_is_given_the_job_within_100_ms_of_its_commit(client: Client) -> None:
-    """By the coordinator's own clock: it is one step."""
+def test_an_idle_worker_is_given_the_job_in_the_step_that_takes_it(client: Client) -> None:
+    """How long that step takes is for the benchmark to say."""
+    client.run_llm("whatever came before is done", USER, poll_s=0.02)
     job = client.job(client.run_llm("hi", USER, poll_s=0.02).receipt["job_id"]).body
-    waited = milliseconds(job["attempts"][0]["granted_at"]) - milliseconds(job["created_at"])
-    assert waited.total_seconds() <= 0.1
+    assert job["attempts"][0]["granted_at"] == job["created_at"]
 
 
 def test_the_receipt_has_the_five_fields_and_says_that_it_was_verified(client: Client) -> None:
