@@ -204,7 +204,10 @@ class FoundJobs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """The durable truth. All methods may be called concurrently; commits are serialised."""
+    """The durable truth. All methods may be called concurrently; commits are serialised.
+
+    Whatever reads raises StoreDamaged when what is stored is not what was written; then nothing is committed any more.
+    """
 
     async def open(self) -> Opened:
         """Opens, migrates and raises the term. Raises SchemaTooNew or DataHeld; then nothing was changed."""
@@ -216,7 +219,7 @@ class Store(Protocol):
         """In pages: every job that is not terminal, in order of `seq`; every worker; every token not used up; every
         tenant; every key that is not revoked; every stop; all trust. No bodies.
 
-        One state of the data only while nothing is committed. Raises StoreDamaged.
+        One state of the data only while nothing is committed.
         """
 
     async def commit(self, writes: Sequence[Write], *, term: int) -> None:
@@ -227,7 +230,7 @@ class Store(Protocol):
         """
 
     async def inputs(self, job_ids: Sequence[str]) -> Mapping[str, AssignInput]:
-        """What to send for these jobs; an unknown id is left out. Raises StoreDamaged."""
+        """What to send for these jobs; an unknown id is left out."""
 
     async def job(self, tenant: str, job_id: str) -> JobRecord | None:
         """One job, whole; None when the tenant has no such job."""

@@ -10,7 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from cavvy.store.sqlite.batch import parcels
 from cavvy.store.sqlite.reader import JobName, Reader
 from cavvy.store.sqlite.writer import Writer
 from tests.conformance.samples import (
+    TENANT,
     WORKER,
     OpenStore,
     cancelled,
@@ -32,6 +33,7 @@ from tests.conformance.samples import (
     failed,
     granted,
     inserted,
+    job_id,
     key,
     requeued,
     revived,
@@ -381,6 +383,28 @@ async def test_nothing_is_written_any_more_once_what_is_to_be_sent_cannot_be_rea
     (first, *_) = await opened.loaded()
     with pytest.raises(StoreDamaged, match="cannot be read"):
         await store.inputs([first.id])
+    with pytest.raises(StoreDamaged, match="cannot be read"):
+        await opened.commit(failed(1))
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("table", "read"),
+    [
+        ("job_input", lambda store, job: store.job(TENANT, job)),
+        ("attempt", lambda store, job: store.accepted(job, 1)),
+        ("idempotency", lambda store, _: store.idempotent(TENANT, ["key"], not_before_ms=0)),
+        ("job_input", lambda store, _: store.find_jobs(TENANT, JobFilter(text="x"), before=None, limit=1)),
+    ],
+    ids=["a job", "an attempt", "a key that was used", "a search"],
+)
+async def test_nothing_is_written_any_more_once_anything_was_found_damaged(
+    tmp_path: Path, table: str, read: Callable[[SqliteStore, str], Awaitable[Any]]
+) -> None:
+    store = await damaged(tmp_path, table)
+    opened = OpenStore(store, (await store.open()).term)
+    with pytest.raises(StoreDamaged, match="cannot be read"):
+        await read(store, job_id(1))
     with pytest.raises(StoreDamaged, match="cannot be read"):
         await opened.commit(failed(1))
     await store.close()

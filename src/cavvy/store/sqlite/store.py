@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 from cavvy.core.identity import ApiKey, Tenant
 from cavvy.core.retention import Due, Horizons
@@ -33,6 +35,9 @@ from cavvy.store.sqlite.thread import SerialThread
 from cavvy.store.sqlite.writer import Writer
 
 __all__ = ["SqliteStore"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _BEFORE_ALL = -(2**63)
 _LOAD_PAGE = 1000
@@ -129,18 +134,25 @@ class SqliteStore:
         await connected.writing.call(connected.writer.commit, parcels(writes), term)
 
     async def load(self) -> AsyncIterator[Sequence[LoadRow]]:
-        try:
+        with self._noticing():
             async for page in self._load():
                 yield page
-        except sqlite3.Error as error:
-            raise self._noted(error) from error
 
-    def _noted(self, error: sqlite3.Error) -> Exception:
-        """What it means that this cannot be read. Nothing is written any more to what is damaged: it could spread."""
-        found = unreadable(error)
-        if isinstance(found, StoreDamaged):
-            self._damage = found
-        return found
+    async def _read(self, query: Callable[Concatenate[Reader, P], T], *given: P.args, **_: P.kwargs) -> T:
+        connected = self._now_connected()
+        with self._noticing():
+            return await connected.reading.call(query, connected.reader, *given)
+
+    @contextlib.contextmanager
+    def _noticing(self) -> Iterator[None]:
+        """Nothing is written any more to what was found damaged, whoever wanted to read it: it could spread."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            found = unreadable(error)
+            if isinstance(found, StoreDamaged):
+                self._damage = found
+            raise found from error
 
     async def _load(self) -> AsyncIterator[Sequence[LoadRow]]:
         connected = self._now_connected()
@@ -159,53 +171,40 @@ class SqliteStore:
         yield await call(reader.all_trust)
 
     async def inputs(self, job_ids: Sequence[str]) -> Mapping[str, AssignInput]:
-        connected = self._now_connected()
-        try:
-            return await connected.reading.call(connected.reader.inputs, job_ids)
-        except sqlite3.Error as error:
-            raise self._noted(error) from error
+        return await self._read(Reader.inputs, job_ids)
 
     async def job(self, tenant: str, job_id: str) -> JobRecord | None:
-        connected = self._now_connected()
-        return await connected.job_reads.job(tenant, job_id)
+        with self._noticing():
+            return await self._now_connected().job_reads.job(tenant, job_id)
 
     async def jobs(self, tenant: str, *, before: int | None, limit: int) -> Sequence[JobRecord]:
-        connected = self._now_connected()
-        return await connected.reading.call(connected.reader.jobs, tenant, before, limit)
+        return await self._read(Reader.jobs, tenant, before, limit)
 
     async def find_jobs(self, tenant: str, wanted: JobFilter, *, before: int | None, limit: int) -> FoundJobs:
-        connected = self._now_connected()
-        return await connected.reading.call(connected.reader.find_jobs, tenant, wanted, before, limit)
+        return await self._read(Reader.find_jobs, tenant, wanted, before, limit)
 
     async def idempotent(
         self, tenant: str, keys: Sequence[str], *, not_before_ms: int
     ) -> Mapping[str, IdempotencyRecord]:
-        connected = self._now_connected()
-        return await connected.reading.call(connected.reader.idempotent, tenant, keys, not_before_ms)
+        return await self._read(Reader.idempotent, tenant, keys, not_before_ms)
 
     async def accepted(self, job_id: str, epoch: int) -> tuple[str, bool] | None:
-        connected = self._now_connected()
-        return await connected.reading.call(connected.reader.accepted, job_id, epoch)
+        return await self._read(Reader.accepted, job_id, epoch)
 
     async def trusts(self, tenant: str, user_id: str) -> Sequence[Trust]:
-        connected = self._now_connected()
-        return await connected.reading.call(connected.reader.trusts, tenant, user_id)
+        return await self._read(Reader.trusts, tenant, user_id)
 
     async def workers(self, tenant: str) -> Sequence[WorkerRecord]:
-        connected = self._now_connected()
-        return await connected.reading.call(connected.reader.workers, tenant)
+        return await self._read(Reader.workers, tenant)
 
     async def api_keys(self) -> Sequence[ApiKey]:
-        connected = self._now_connected()
-        return await connected.reading.call(connected.reader.api_keys)
+        return await self._read(Reader.api_keys)
 
     async def tenants(self) -> Sequence[Tenant]:
-        connected = self._now_connected()
-        return await connected.reading.call(connected.reader.tenants)
+        return await self._read(Reader.tenants)
 
     async def due(self, horizons: Horizons, *, limit: int) -> Due:
-        connected = self._now_connected()
-        return await connected.reading.call(connected.reader.due, horizons, limit)
+        return await self._read(Reader.due, horizons, limit)
 
     async def scrub(self, *, term: int) -> bool:
         connected = self._now_connected()
