@@ -1,6 +1,7 @@
 """The real command line with one part exchanged: a store whose commits do as the file CAVVY_TEST_ORDERS says.
 
-The file holds what shall happen and to which commits: those that hold this statement of write.sql, or `any`.
+The file holds what shall happen and to which commits: those that hold this statement of write.sql, or `any`. Beside it
+stands `orders.hangs` as soon as a commit hangs, from which only a signal that ends the process helps.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,11 +19,19 @@ from cavvy.store.sqlite.batch import Parcel
 from cavvy.store.sqlite.singles import Single
 from cavvy.store.sqlite.writer import Writer
 
-__all__ = ["DIE_AFTER_COMMIT", "DIE_BEFORE_COMMIT", "FAIL_AFTER_COMMIT", "FAIL_BEFORE_COMMIT", "FULL", "READ_ONLY"]
+__all__ = [
+    "DIE_AFTER_COMMIT",
+    "DIE_BEFORE_COMMIT",
+    "FAIL_AFTER_COMMIT",
+    "FAIL_BEFORE_COMMIT",
+    "FULL",
+    "HANG",
+    "READ_ONLY",
+]
 
 DIE_BEFORE_COMMIT, DIE_AFTER_COMMIT = "die-before-commit", "die-after-commit"
 FAIL_BEFORE_COMMIT, FAIL_AFTER_COMMIT = "fail-before-commit", "fail-after-commit"
-READ_ONLY, FULL = "read-only", "full"
+READ_ONLY, FULL, HANG = "read-only", "full", "hang"
 
 
 class Troubled(Writer):
@@ -37,6 +47,9 @@ class Troubled(Writer):
     def _commit_transaction(self) -> None:
         if self._order == DIE_BEFORE_COMMIT:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self._order == HANG:
+            Path(os.environ["CAVVY_TEST_ORDERS"]).with_suffix(".hangs").touch()
+            threading.Event().wait()
         if self._order != FAIL_BEFORE_COMMIT:
             super()._commit_transaction()
         if self._order == DIE_AFTER_COMMIT:

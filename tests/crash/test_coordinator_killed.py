@@ -228,7 +228,7 @@ def told_to_stop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         yield Told(ended, took_s, [reader.finish() for reader in readers], polled, worker, here.ended_job(job_id))
 
 
-def test_term_ends_it_with_0_within_5_s_whoever_is_connected(told_to_stop: Told) -> None:
+def test_term_ends_it_with_0_and_soon_whoever_is_connected(told_to_stop: Told) -> None:
     assert told_to_stop.coordinator.code == 0
     assert told_to_stop.took_s < defaults.SHUTDOWN_S + BUSY_S
 

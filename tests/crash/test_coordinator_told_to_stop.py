@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from cavvy import defaults
+from tests import troubled_coordinator as trouble
 from tests.processes import BUSY_S, PATIENCE_S, Ended, Installation, installed, until
 
 pytestmark = pytest.mark.crash
@@ -50,6 +51,7 @@ class Caller:
 HEAD = "Host: 127.0.0.1:{port}\nAuthorization: Bearer {key}\n"
 IDLE = f"GET /v1/workers HTTP/1.1\n{HEAD}Connection: keep-alive\n\n"
 UPLOAD = f"POST /v1/jobs HTTP/1.1\n{HEAD}Content-Type: application/json\nContent-Length: 1000\n\n" + '{{"prompt": '
+SUBMIT = f"POST /v1/jobs HTTP/1.1\n{HEAD}Content-Type: application/json\nContent-Length: 16\n\n" + '{{"prompt": "hi"}}'
 HALF_A_HEADER = "GET /v1/workers HTTP/1.1\nHost: 127.0"
 WEBSOCKET = (
     "GET /v1/workers/connect HTTP/1.1\nHost: 127.0.0.1:{port}\nConnection: Upgrade\nUpgrade: websocket\n"
@@ -120,19 +122,18 @@ def test_it_ends_without_a_complaint(told: Told) -> None:
     assert "stopped_with_error" not in told.ended.err
 
 
-def test_a_second_signal_ends_it_at_once(installation: Installation) -> None:
-    coordinator = installation.start_coordinator()
-    holding = Caller(installation, UPLOAD)
-    slow = Caller(installation, WEBSOCKET, deaf=True)
+def test_a_second_signal_ends_it_at_once_whatever_it_waits_for(installation: Installation) -> None:
+    """It waits for a commit without an end."""
+    coordinator = installation.start_coordinator(module="tests.troubled_coordinator")
+    installation.orders.write_text(f"{trouble.HANG} any")
+    submitting = Caller(installation, SUBMIT)
+    until("its commit hangs", installation.orders.with_suffix(".hangs").exists)
     coordinator.signal(signal.SIGTERM)
     until("it takes no connections any more", lambda: refused(installation))
-    told_s = time.monotonic()
-    if coordinator.alive:
-        coordinator.signal(signal.SIGTERM)
-    assert coordinator.ended().code in (0, -signal.SIGTERM)
-    assert time.monotonic() - told_s < defaults.SHUTDOWN_S + BUSY_S
-    for one in (holding, slow):
-        one.close()
+    assert coordinator.alive
+    coordinator.signal(signal.SIGTERM)
+    assert coordinator.ended().code == -signal.SIGTERM
+    submitting.close()
 
 
 def refused(here: Installation) -> bool:

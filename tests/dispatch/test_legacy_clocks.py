@@ -71,10 +71,10 @@ def listen_for_heartbeats(dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch) -
     return heard
 
 
-async def test_a_worker_that_works_longer_than_a_lease_keeps_its_job(
+async def test_while_a_worker_works_its_session_says_again_and_again_that_it_holds_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it is heard of, its session says again and again what it holds, as a worker of our own does."""
+    """As a worker of our own does itself: it is what renews a lease."""
     monkeypatch.setattr(defaults, "HEARTBEAT_S", 0.01)
     async for dispatch in opened(tmp_path / "data"):
         worker = new_worker(dispatch)
