@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -49,6 +50,19 @@ Operator = Annotated[
 ]
 
 
+class _Whose(NamedTuple):
+    """Whose trust a command is about."""
+
+    user: str | None
+    operator: bool
+
+    @property
+    def options(self) -> str:
+        """What another command needs to be about the same user."""
+        user = "" if self.user is None else f" --user {shlex.quote(self.user)}"
+        return user + (" --operator" if self.operator else "")
+
+
 @app.callback()
 @client_options
 def _trust(common: Common) -> None:
@@ -64,6 +78,7 @@ def create(
     operator: Operator = False,
 ) -> Exit:
     """Make a code for one worker, wait until it is claimed, and ask whether you trust who claimed it."""
+    whose = _Whose(user, operator)
     with _client(common, user, operator=operator) as client:
         made = client.create_trust_code(user=user)
         if common.json:
@@ -72,14 +87,14 @@ def create(
         _output.print_text(f"code {made.pairing_code}, until {made.expires_at}: on the worker's machine type")
         _output.print_text(f"  cavvy trust claim {made.pairing_code}")
         if detach or not sys.stdin.isatty():
-            _note_how_to_confirm(made)
+            _note_how_to_confirm(made, whose)
             return Exit.OK
         try:
-            claim = _claimed(client, made, user)
+            claim = _claimed(client, made, whose)
         except KeyboardInterrupt:
-            _withdraw(client, made, user)
+            _withdraw(client, made, whose)
             return Exit.INTERRUPTED
-        return _ask(common, client, claim, user)
+        return _ask(common, client, claim, whose)
 
 
 @app.command("claim")
@@ -158,7 +173,7 @@ def confirm(
     with _client(common, user, operator=operator) as client:
         waiting = {} if fingerprint is not None else {each.id: each for each in client.trust(user=user).waiting}
         if trust_id in waiting:
-            return _ask(common, client, waiting[trust_id], user)
+            return _ask(common, client, waiting[trust_id], _Whose(user, operator))
         _show(common, client.confirm_trust(trust_id, fingerprint or "", user=user), "is paired")
         return Exit.OK
 
@@ -191,13 +206,13 @@ def _worker_id(common: Common, worker: str, *, operator: bool) -> str:
         return worker
 
 
-def _claimed(client: Cavvy, made: NewTrustCode, user: str | None) -> TrustView | None:
+def _claimed(client: Cavvy, made: NewTrustCode, whose: _Whose) -> TrustView | None:
     """Waits for a worker to claim the code; None when it has ended without."""
     while True:
         try:
-            waiting = client.trust(user=user).waiting
+            waiting = client.trust(user=whose.user).waiting
         except ClientError:
-            _note_how_to_confirm(made)
+            _note_how_to_confirm(made, whose)
             raise
         found = next((each for each in waiting if each.id == made.id), None)
         if found is None or found.fingerprint is not None:
@@ -205,22 +220,22 @@ def _claimed(client: Cavvy, made: NewTrustCode, user: str | None) -> TrustView |
         time.sleep(defaults.TRUST_POLL_S)
 
 
-def _note_how_to_confirm(made: NewTrustCode) -> None:
-    _output.note(f"when it is claimed: cavvy trust confirm {made.id}")
+def _note_how_to_confirm(made: NewTrustCode, whose: _Whose) -> None:
+    _output.note(f"when it is claimed: cavvy trust confirm {made.id}{whose.options}")
 
 
-def _withdraw(client: Cavvy, made: NewTrustCode, user: str | None) -> None:
+def _withdraw(client: Cavvy, made: NewTrustCode, whose: _Whose) -> None:
     """Ends a code that nobody waits for any more, and says so."""
     try:
         with time_limit(WITHDRAW_WAIT_S, JobTimeout("no answer", made.id)):
-            client.end_trust(made.id, user=user)
+            client.end_trust(made.id, user=whose.user)
     except ClientError as error:
-        _output.note(f"the code may still be claimed ({error}); cavvy trust revoke {made.id}")
+        _output.note(f"the code may still be claimed ({error}); cavvy trust revoke {made.id}{whose.options}")
     else:
         _output.note("the code is withdrawn")
 
 
-def _ask(common: Common, client: Cavvy, claim: TrustView | None, user: str | None) -> Exit:
+def _ask(common: Common, client: Cavvy, claim: TrustView | None, whose: _Whose) -> Exit:
     """Shows who has claimed, asks, and does as the answer says."""
     if claim is None or claim.fingerprint is None:
         raise ClientError("no worker has claimed this code; `cavvy trust list` shows what there is")
@@ -233,13 +248,13 @@ def _ask(common: Common, client: Cavvy, claim: TrustView | None, user: str | Non
     if common.json or not sys.stdin.isatty():
         raise ClientError(
             f"it is not confirmed yet: if the worker shows the same, cavvy trust confirm {claim.id}"
-            f" --fingerprint {claim.fingerprint}"
+            f" --fingerprint {claim.fingerprint}{whose.options}"
         )
     if typer.confirm("Does the worker show the same?", err=True):
-        client.confirm_trust(claim.id, claim.fingerprint, user=user)
+        client.confirm_trust(claim.id, claim.fingerprint, user=whose.user)
         _output.print_text("it is paired: it is given your PRIVATE jobs from now on")
         return Exit.OK
-    client.end_trust(claim.id, user=user)
+    client.end_trust(claim.id, user=whose.user)
     _output.note("it is refused, and the code is worth nothing any more")
     return Exit.FAILED
 

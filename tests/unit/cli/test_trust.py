@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,28 @@ def test_confirm_of_a_code_that_nobody_has_claimed_says_so(cli: Cli, here: Live)
 def test_confirm_of_what_is_not_there_is_refused(cli: Cli, here: Live) -> None:
     made = cli("trust", "confirm", "tru_nothing")
     assert (made.code, "nothing of this id" in made.err) == (4, True)
+
+
+def test_what_create_says_to_type_next_is_about_the_same_user(cli: Cli, here: Live, home: WorkerHome) -> None:
+    made = cli("trust", "create", "--detach", "--user", "bob b")
+    next_line = made.err.splitlines()[-1].partition("cavvy ")[2]
+    here.portal.call(claim_trust, home, made.out.split()[-1])
+    asked = cli(*shlex.split(next_line))
+    assert "desk (wrk_" in asked.out
+    confirmed = cli(*shlex.split(asked.err.rpartition("cavvy ")[2]))
+    assert (confirmed.code, "is paired" in confirmed.out) == (0, True)
+
+
+def test_ctrl_c_names_the_user_whose_code_it_could_not_withdraw(
+    cli: Cli, here: Live, types: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(client: Cavvy, trust_id: str, **_: Any) -> None:
+        raise NoCoordinator("nothing answers")
+
+    types("")
+    monkeypatch.setattr(trust.time, "sleep", press_ctrl_c)
+    monkeypatch.setattr(Cavvy, "end_trust", lost)
+    assert cli("trust", "create", "--user", "bob").err.rstrip().endswith(" --user bob")
 
 
 @pytest.mark.parametrize("command", ["confirm", "revoke", "pair"])
