@@ -38,11 +38,14 @@ class LegacyOutput(msgspec.Struct, frozen=True, kw_only=True):
 def judge(job_type: JobType, result: bytes) -> LegacyOutput:
     """What an output (its JSON) is worth."""
     try:
-        output = _members(javascript.as_unicode(result))
+        return _worth(job_type, _members(javascript.as_unicode(result)))
     except msgspec.ValidationError:
         return _unfit("The worker's output is not an object.")
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         return _unfit(f"The worker's output cannot be read: {error}.")
+
+
+def _worth(job_type: JobType, output: dict[str, msgspec.Raw]) -> LegacyOutput:
     if (said := _value(output, "error")) is not None:
         return _failed(f"The worker failed: {_words(said)}")
     if _is_stub(output):

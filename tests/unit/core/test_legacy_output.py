@@ -9,6 +9,8 @@ from cavvy.core.job import FailureCode, JobType
 from cavvy.core.legacy_output import TASK_MODEL, UNNAMED_MODEL, LegacyOutput, judge
 
 LLM, TASK = JobType.LLM_INFER, JobType.TASK
+#: Readable, but nothing that could be written again.
+DEEP = b'{"error":%b%b}' % (b"[" * (defaults.MAX_JSON_DEPTH + 1), b"]" * (defaults.MAX_JSON_DEPTH + 1))
 
 
 @pytest.mark.parametrize("job_type", [LLM, TASK])
@@ -72,7 +74,7 @@ def test_a_result_names_its_model(job_type: JobType, output: bytes, model: str) 
     assert (judged.failure, judged.model) == (None, model)
 
 
-@pytest.mark.parametrize("output", [b"\xff", b"{", b"[" * 100_000, b'{"text":"a","n":' + b"[" * 100_000])
+@pytest.mark.parametrize("output", [b"\xff", b"{", b"[" * 100_000, b'{"text":"a","n":' + b"[" * 100_000, DEEP])
 def test_what_cannot_be_read_is_unfit(output: bytes) -> None:
     assert judge(LLM, output).failure is FailureCode.INVALID_OUTPUT
 
