@@ -407,6 +407,8 @@ async def test_nothing_is_written_any_more_once_anything_was_found_damaged(
         await read(store, job_id(1))
     with pytest.raises(StoreDamaged, match="cannot be read"):
         await opened.commit(failed(1))
+    with pytest.raises(StoreDamaged, match="cannot be read"):
+        await store.scrub(term=opened.term)
     await store.close()
 
 

@@ -127,10 +127,14 @@ class SqliteStore:
             raise RuntimeError("the store is not open")
         return self._connected
 
-    async def commit(self, writes: Sequence[Write], *, term: int) -> None:
-        connected = self._now_connected()
+    def _still_sound(self) -> _Connected:
+        """Raises StoreDamaged rather than let anything be written."""
         if self._damage is not None:
             raise self._damage
+        return self._now_connected()
+
+    async def commit(self, writes: Sequence[Write], *, term: int) -> None:
+        connected = self._still_sound()
         await connected.writing.call(connected.writer.commit, parcels(writes), term)
 
     async def load(self) -> AsyncIterator[Sequence[LoadRow]]:
@@ -207,5 +211,5 @@ class SqliteStore:
         return await self._read(Reader.due, horizons, limit)
 
     async def scrub(self, *, term: int) -> bool:
-        connected = self._now_connected()
+        connected = self._still_sound()
         return await connected.writing.call(connected.writer.scrub, term)
