@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -22,7 +23,7 @@ T = TypeVar("T")
 Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
 
 
-class _Router(Generic[Http]):
+class _Router(ABC, Generic[Http]):
     """What both routers are made of: the ways there are, and a client for each, which has its key and no other's."""
 
     def __init__(
@@ -45,8 +46,9 @@ class _Router(Generic[Http]):
         self._clients: dict[str, Http] = {route: self._client(**given) for route, given in options.items()}
         self._timeout_s = timeout
 
+    @abstractmethod
     def _client(self, **options: Any) -> Http:
-        raise NotImplementedError
+        """What speaks HTTP in this face."""
 
 
 def _hosted_options(provider: Hosted) -> dict[str, Any]:
