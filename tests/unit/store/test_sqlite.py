@@ -30,6 +30,7 @@ from tests.conformance.samples import (
     OpenStore,
     cancelled,
     completed,
+    enrolled,
     failed,
     granted,
     inserted,
@@ -410,6 +411,26 @@ async def test_nothing_is_written_any_more_once_anything_was_found_damaged(
     with pytest.raises(StoreDamaged, match="cannot be read"):
         await store.scrub(term=opened.term)
     await store.close()
+
+
+@pytest.mark.parametrize(
+    "flipped",
+    [
+        "UPDATE job SET user_id = x'ff'",
+        "UPDATE job SET status = 'pendinf'",
+        "UPDATE job SET terms = CAST('}' AS BLOB)",
+        "UPDATE worker SET status = 'approvee'",
+        "UPDATE worker SET name = x'ff'",
+    ],
+)
+async def test_what_nobody_has_written_cannot_be_started_with_and_says_what_to_do(
+    opened: OpenStore, flipped: str
+) -> None:
+    await opened.commit(inserted(1), enrolled(token_hash=None))
+    Probe.latest.connection.execute(flipped)
+    with pytest.raises(StoreDamaged, match="cavvy restore") as damage:
+        await opened.loaded()
+    assert len(str(damage.value)) < 200
 
 
 @pytest.mark.parametrize("table", ["job", "worker"])

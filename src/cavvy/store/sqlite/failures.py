@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 
+import msgspec
+
 from cavvy.errors import Fenced, Refused, RolledBack, StoreDamaged, StoreError
 
-__all__ = ["NOT_COMMITTED", "primary_code", "rolled_back", "unreadable"]
+__all__ = ["NOT_COMMITTED", "UNFIT", "primary_code", "rolled_back", "unreadable"]
 
 #: Primary result codes with which COMMIT leaves the transaction open: nothing reached the log.
 NOT_COMMITTED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY})
@@ -25,6 +27,9 @@ _PASSING = NOT_COMMITTED | {
 
 #: Primary result codes that say that the file is not what was written.
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_NOTADB})
+
+#: What reading raises when SQLite gives back what nobody has written.
+UNFIT = (msgspec.DecodeError, ValueError, KeyError)
 
 #: What the trigger raises when the store's term is not the writer's.
 _FENCED = "fenced"
@@ -53,8 +58,17 @@ def rolled_back(error: Exception) -> StoreError:
     return Refused(f"the store will not take these writes: {error}")
 
 
-def unreadable(error: sqlite3.Error) -> Exception:
+def unreadable(error: Exception) -> Exception:
     """What it means that the jobs cannot be read: StoreDamaged, or the error itself if it may pass."""
-    if primary_code(error) in _DAMAGED | {sqlite3.SQLITE_ERROR}:
+    if _is_no_text(error):
+        return StoreDamaged(f"the database cannot be read (what should be text is none): {_RESTORE}")
+    if isinstance(error, UNFIT) or primary_code(error) in _DAMAGED | {sqlite3.SQLITE_ERROR}:
         return StoreDamaged(f"the database cannot be read ({error}): {_RESTORE}")
     return error
+
+
+def _is_no_text(error: Exception) -> bool:
+    """Python, not SQLite, could not read a column; its message holds the whole of it."""
+    return isinstance(error, UnicodeDecodeError) or (
+        isinstance(error, sqlite3.OperationalError) and primary_code(error) is None
+    )

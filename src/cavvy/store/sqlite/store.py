@@ -26,7 +26,7 @@ from cavvy.store.base import (
 )
 from cavvy.store.sqlite import connection as connections
 from cavvy.store.sqlite.batch import parcels
-from cavvy.store.sqlite.failures import unreadable
+from cavvy.store.sqlite.failures import UNFIT, unreadable
 from cavvy.store.sqlite.files import DATABASE, DirectoryLock, make_private
 from cavvy.store.sqlite.grouped import JobReads
 from cavvy.store.sqlite.reader import Reader
@@ -138,21 +138,21 @@ class SqliteStore:
         await connected.writing.call(connected.writer.commit, parcels(writes), term)
 
     async def load(self) -> AsyncIterator[Sequence[LoadRow]]:
-        with self._noticing():
+        with self._noticing(sqlite3.Error, *UNFIT):  # else the coordinator could not start either
             async for page in self._load():
                 yield page
 
     async def _read(self, query: Callable[Concatenate[Reader, P], T], *given: P.args, **_: P.kwargs) -> T:
         connected = self._now_connected()
-        with self._noticing():
+        with self._noticing(sqlite3.Error):
             return await connected.reading.call(query, connected.reader, *given)
 
     @contextlib.contextmanager
-    def _noticing(self) -> Iterator[None]:
+    def _noticing(self, *errors: type[Exception]) -> Iterator[None]:
         """Nothing is written any more to what was found damaged, whoever wanted to read it: it could spread."""
         try:
             yield
-        except sqlite3.Error as error:
+        except errors as error:
             found = unreadable(error)
             if isinstance(found, StoreDamaged):
                 self._damage = found
@@ -178,7 +178,7 @@ class SqliteStore:
         return await self._read(Reader.inputs, job_ids)
 
     async def job(self, tenant: str, job_id: str) -> JobRecord | None:
-        with self._noticing():
+        with self._noticing(sqlite3.Error):
             return await self._now_connected().job_reads.job(tenant, job_id)
 
     async def jobs(self, tenant: str, *, before: int | None, limit: int) -> Sequence[JobRecord]:
