@@ -2,6 +2,7 @@
 
 The file holds what shall happen and to which commits: those that hold this statement of write.sql, or `any`. Beside it
 stands `orders.hangs` as soon as a commit hangs, from which only a signal that ends the process helps.
+CAVVY_TEST_SHUTDOWN_S is how long it gives those who are connected before it ends without them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
+from cavvy import defaults
 from cavvy.cli import main
 from cavvy.store.sqlite import SqliteStore
 from cavvy.store.sqlite.batch import Parcel
@@ -73,4 +76,6 @@ def _holds(step: Parcel | Single, statement: str) -> bool:
 
 if __name__ == "__main__":
     SqliteStore.writer_class = Troubled
-    main()
+    shutdown_s = float(os.environ.get("CAVVY_TEST_SHUTDOWN_S", defaults.SHUTDOWN_S))
+    with patch.object(defaults, "SHUTDOWN_S", shutdown_s):
+        main()

@@ -5,16 +5,14 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
 
 import pytest
 
-from cavvy import defaults
 from tests import troubled_coordinator as trouble
-from tests.processes import BUSY_S, PATIENCE_S, Ended, Installation, installed, until
+from tests.processes import PATIENCE_S, Ended, Installation, installed, until
 
 pytestmark = pytest.mark.crash
 STREAMS = 50
@@ -65,7 +63,6 @@ def stream(path: str) -> str:
 
 class Told(NamedTuple):
     ended: Ended
-    took_s: float
     streams: list[bytes]
     tenant: bytes
     idle: bytes
@@ -81,7 +78,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             open_ones.callback(caller.close)
             return caller
 
-        coordinator = here.start_coordinator()
+        here.environment["CAVVY_TEST_SHUTDOWN_S"] = "3600"  # whoever can hold it up, does
+        coordinator = here.start_coordinator(module="tests.troubled_coordinator")
         job_id = here.submit()
         streams = [call(stream(f"/v1/jobs/{job_id}/events")) for _ in range(STREAMS)]
         for _ in range(5):
@@ -93,15 +91,12 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         worker = call(WEBSOCKET)
         until("every stream has begun", lambda: all(b"event: job" in one.heard for one in streams))
         until("the others have, too", lambda: all(one.heard for one in (tenant, idle, worker)))
-        told_s = time.monotonic()
         ended = coordinator.terminate()
-        took_s = time.monotonic() - told_s
-        yield Told(ended, took_s, [one.finish() for one in streams], tenant.finish(), idle.finish(), upload.finish())
+        yield Told(ended, [one.finish() for one in streams], tenant.finish(), idle.finish(), upload.finish())
 
 
 def test_nobody_who_is_connected_holds_up_the_end(told: Told) -> None:
     assert told.ended.code == 0, told.ended.err
-    assert told.took_s < defaults.SHUTDOWN_S + BUSY_S
 
 
 def test_every_stream_hears_bye_and_is_closed_whole(told: Told) -> None:

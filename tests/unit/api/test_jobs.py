@@ -7,6 +7,7 @@ import hashlib
 
 import pytest
 
+from cavvy import defaults
 from cavvy.errors import ProviderError
 from cavvy.protocol.rest_submit import NOT_BUILT_FIELDS
 from cavvy.testing import LiveStack, ScriptedProvider
@@ -19,19 +20,29 @@ async def test_a_submit_is_answered_201_with_location_and_the_job(stack: LiveSta
     assert (job["status"], job["prompt"], job["metadata"]) == ("pending", "hi", {"a": [1]})
 
 
-async def test_prefer_wait_answers_when_the_job_is_completed(stack: LiveStack) -> None:
+@pytest.fixture
+def an_hour(monkeypatch: pytest.MonkeyPatch) -> int:
+    """As many seconds as one may ask to wait: what answers only then answers nobody here."""
+    monkeypatch.setattr(defaults, "MAX_WAIT_S", 3600)
+    return 3600
+
+
+async def test_prefer_wait_answers_when_the_job_is_completed(stack: LiveStack, an_hour: int) -> None:
     await stack.add_worker(ScriptedProvider(["a", "b"]))
-    job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Prefer": "wait=60"})).json()
+    job = (await stack.http.post("/v1/jobs", json={"prompt": "hi"}, headers={"Prefer": f"wait={an_hour}"})).json()
     assert (job["status"], job["output"], job["served_model"]) == ("completed", "ab", "m")
     assert [one["event"] for one in job["timeline"]] == ["submitted", "assigned", "started", "completed"]
 
 
-async def test_a_long_poll_answers_when_the_job_ends(stack: LiveStack) -> None:
+async def test_a_long_poll_answers_when_the_job_ends(stack: LiveStack, an_hour: int) -> None:
     gate = asyncio.Event()
     await stack.add_worker(ScriptedProvider(gate=gate))
     job_id = (await stack.http.post("/v1/jobs", json={"prompt": "hi"})).json()["id"]
-    polling = asyncio.create_task(stack.http.get(f"/v1/jobs/{job_id}?wait=60"))
-    await asyncio.sleep(0)
+    polling = asyncio.create_task(stack.http.get(f"/v1/jobs/{job_id}?wait={an_hour}"))
+    services = stack.server._services
+    assert services is not None
+    while not services.hub.streams:  # nobody waits yet
+        await asyncio.sleep(0)
     gate.set()
     assert (await polling).json()["status"] == "completed"
 
